@@ -1,0 +1,34 @@
+"""Optional parts: asked for at the moment of use, by an error that names the extra which brings them."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from lmpipe.base.errors import MissingExtraError
+
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "data": ("numpy", "pyarrow", "zstandard"),
+    "train": ("numpy", "torch", "tokenizers", "safetensors"),
+    "serve": ("fastapi", "uvicorn", "prometheus_client"),
+    "hub": ("datasets", "transformers"),
+}
+"""Which modules each extra of `pyproject.toml` brings: the table that `lmpipe doctor` prints and a test compares with it."""
+
+
+def require(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import `module`, or say which extra brings it.
+
+    Raises:
+        MissingExtraError: when the module is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or module.split(".")[0] != error.name.split(".")[0]:
+            raise  # a broken installation of something else: the traceback helps, a guess would not
+        raise MissingExtraError(
+            f"{purpose} needs '{module}', which is not installed",
+            expected=f"the extra [{extra}]",
+            fix=f"pip install 'lmpipe[{extra}]' (`lmpipe doctor` shows what is there)",
+        ) from None

@@ -1,0 +1,39 @@
+"""Where and how a run is executed. Never part of an identity: what is computed is a `Config`, and only that is hashed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Device, threads, workers, store. Bit-for-bit equality of training is promised at equal device, threads and compile."""
+
+    store: str = "store"
+    """A local folder or an fsspec URL."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = 0
+    """Compute threads of one stage; 0: the processors this process may use, at most 8."""
+    workers: int = 0
+    """Processes of the data stages; 0: the processors this process may use."""
+    compile: bool = True
+    """Whether training may compile its step (needs a C++ compiler; falls back with a note where there is none)."""
+    isolate: bool = True
+    """Run every stage in a process of its own: exact memory figures, and a killed stage does not take the runner along."""
+
+    def resolved_threads(self) -> int:
+        """Compute threads, after `0` was resolved."""
+        return self.threads or min(usable_processors(), 8)
+
+    def resolved_workers(self) -> int:
+        """Data processes, after `0` was resolved."""
+        return self.workers or usable_processors()
+
+
+def usable_processors() -> int:
+    """Processors that this process may run on (affinity is honoured, unlike `os.cpu_count`)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
