@@ -1,0 +1,38 @@
+"""`lmpipe init`: a recipe to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lmpipe.cli.options import JsonOption
+from lmpipe.cli.terminal import out, print_json
+
+
+def init(
+    template: Annotated[str | None, typer.Argument(help="Which template; `--list` shows them.", show_default=False)] = None,
+    folder: Annotated[Path | None, typer.Argument(help="The folder to make.", show_default=False)] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Show all templates.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Write a recipe (and, where it needs one, a small data file) into a new folder."""
+    from lmpipe.recipes.templating import list_templates, write_template
+
+    if list_ or template is None:
+        templates = list_templates()
+        if json:
+            print_json(templates)
+        else:
+            for name, purpose in templates.items():
+                out.print(f"[bold]{name:<12}[/] {purpose}")
+        return
+    target = folder or Path(template)
+    written = write_template(template, target)
+    if json:
+        print_json([str(path) for path in written])
+        return
+    for path in written:
+        out.print(f"wrote {path}")
+    out.print(f"next:  lmpipe plan {target / 'recipe.yaml'}\n       lmpipe run {target / 'recipe.yaml'}")

@@ -1,0 +1,22 @@
+"""Options that several commands share. None mirrors a field of the recipe: those are set by `--set`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override one field: --set train.0.tokens=1_000_000 (repeatable).", metavar="KEY=VALUE"),
+]
+StoreOption = Annotated[
+    str, typer.Option("--store", envvar="LMPIPE_STORE", help="Where results live: a folder or an fsspec URL.")
+]
+DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where models are trained and run.")]
+ThreadsOption = Annotated[int, typer.Option(min=0, help="Compute threads; 0: as many as there are processors, at most 8.")]
+WorkersOption = Annotated[int, typer.Option(min=0, help="Processes of the data stages; 0: as many as there are processors.")]
+CompileOption = Annotated[bool, typer.Option(help="Compile the training step where a C++ compiler is installed.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
