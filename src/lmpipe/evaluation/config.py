@@ -1,0 +1,86 @@
+"""What a user may ask of an evaluation, and by which names its numbers will be known before any of them exists.
+
+Knows no model, no text and no file: `lmpipe check` imports this to tell whether a gate asks for a metric that nobody measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lmpipe.base.config import Config
+
+Statistic = Literal["bits_per_byte", "perplexity", "next_token_accuracy"]
+STATISTICS: tuple[Statistic, ...] = ("bits_per_byte", "perplexity", "next_token_accuracy")
+SCORED_SPLITS = ("validation", "test")
+
+
+class NgramBaseline(Config):
+    """An interpolated modified Kneser-Ney n-gram model over the same tokens, trained on the same training split."""
+
+    kind: Literal["ngram"] = "ngram"
+    order: int = Field(default=5, ge=1, le=12)
+    """Longest n-gram: 5 predicts a token from the four before it."""
+
+
+class XzBaseline(Config):
+    """What a general-purpose compressor that has seen no training text needs for the same bytes."""
+
+    kind: Literal["xz"] = "xz"
+    preset: int = Field(default=9, ge=0, le=9)
+    """The compressor's effort: 9 gives the same size as `xz -9`."""
+
+
+Baseline = Annotated[NgramBaseline | XzBaseline, Field(discriminator="kind")]
+
+
+class PerplexityConfig(Config):
+    """How well a model predicts held-out text: bits per byte, perplexity and next-token accuracy, each with an interval."""
+
+    kind: Literal["perplexity"] = "perplexity"
+    on: str
+    """The corpus (a name under `data:`) whose held-out text is scored."""
+    split: Literal["validation", "test"] = "test"
+    """Which part of it. `validation` has already chosen the best checkpoint, so only `test` is untouched."""
+    baselines: tuple[Baseline, ...] = (NgramBaseline(), XzBaseline())
+    """What to put on the same axis; at most one of each kind."""
+    stride_fraction: float = Field(default=0.5, gt=0, le=1)
+    """How far the window moves between two passes, as a share of the context: smaller gives each token more context and costs
+    more time; 1 scores windows side by side."""
+    resamples: int = Field(default=1000, ge=100, le=100_000)
+    """Bootstrap resamples behind each interval."""
+    level: float = Field(default=0.95, gt=0.5, lt=1)
+    """Confidence level of the intervals."""
+
+    @model_validator(mode="after")
+    def _one_baseline_of_each_kind(self) -> Self:
+        kinds = [baseline.kind for baseline in self.baselines]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError("two baselines of one kind would share one metric name; expected at most one of each kind")
+        return self
+
+    def baseline(self, kind: Literal["ngram", "xz"]) -> NgramBaseline | XzBaseline | None:
+        """The baseline of that kind, if the recipe wants it."""
+        return next((baseline for baseline in self.baselines if baseline.kind == kind), None)
+
+
+def metric_name(corpus: str, split: str, statistic: str, baseline: str = "") -> str:
+    """The name a number is known by in gates, reports and cards.
+
+    >>> metric_name("corpus", "test", "bits_per_byte", "ngram")
+    'corpus.test.ngram.bits_per_byte'
+    """
+    return ".".join(part for part in (corpus, split, baseline, statistic) if part)
+
+
+def known_metric_names(evaluations: Iterable[PerplexityConfig]) -> list[str]:
+    """Every metric name that these evaluations will produce, in the order in which they produce them."""
+    names: list[str] = []
+    for config in evaluations:
+        names += [metric_name(config.on, config.split, statistic) for statistic in STATISTICS]
+        for baseline in config.baselines:
+            statistics = ("bits_per_byte", "perplexity") if baseline.kind == "ngram" else ("bits_per_byte",)
+            names += [metric_name(config.on, config.split, statistic, baseline.kind) for statistic in statistics]
+    return names
