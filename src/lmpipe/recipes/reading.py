@@ -171,7 +171,7 @@ class _Builder:
             mapping[key] = self.build(value_node, (*path, key))
         return mapping
 
-    def _scalar(self, node: ScalarNode, where: str) -> Any:
+    def _scalar(self, node: Node, where: str) -> Any:
         try:
             value = self.scalars.construct_object(node)
         except (YAMLError, ValueError, OverflowError):

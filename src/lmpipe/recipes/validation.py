@@ -53,9 +53,9 @@ def apply_overrides(source: Source, overrides: Mapping[str, Any]) -> Source:
     positions = dict(source.positions)
     for dotted, value in overrides.items():
         path = _override_path(data, dotted)
-        cursor = data
+        cursor: Any = data
         for step in path[:-1]:
-            cursor = cursor[step] if isinstance(cursor, list) else cursor.setdefault(step, {})
+            cursor = cursor.setdefault(step, {}) if isinstance(cursor, dict) else cursor[step]
         cursor[path[-1]] = value
         for known in [p for p in positions if p[: len(path)] == path]:
             del positions[known]
