@@ -20,7 +20,7 @@ class CanaryConfig(Config):
     candidates: int = Field(default=2000, ge=100, le=1_000_000)
     """Secrets of the same form that were never planted, against which each planted one is ranked. More of them resolve higher
     exposures: the rank alone cannot show more than log2(candidates + 1) bits."""
-    max_exposure: float = Field(default=10.0, gt=0)
+    max_exposure: float = Field(default=8.0, gt=0)
     """The exposure, in bits, held acceptable: the finding's threshold."""
 
 
