@@ -1,0 +1,155 @@
+"""Splits of documents to token shards: the `tokenize` stage.
+
+    train/ validation/ test/     token shards
+    tokens.json                  totals of each split
+
+Promises: memory of a few batches, and bytes that do not depend on the number of threads. Planted canaries go among the training
+documents at places that depend on their ids only, so that none of them stands in a row of its own kind at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmpipe.base.files import write_json
+from lmpipe.base.progress import Progress
+from lmpipe.base.randomness import derive_seed
+from lmpipe.tokens.documents import count_documents, read_ids_and_texts, read_texts
+from lmpipe.tokens.shards import SHARD_TOKENS, ShardWriter, token_type
+from lmpipe.tokens.threads import use_threads
+from lmpipe.tokens.tokenizer import Tokenizer, load_tokenizer, pieces_of
+
+SPLITS = ("train", "validation", "test")
+BATCH_CHARACTERS = 1 << 21
+"""Texts encoded at once: enough for every thread, and some 400 MB of the library's working memory at most."""
+BATCH_PIECES = 4096
+
+
+def tokenize(
+    splits: Path,
+    canaries: Path | None,
+    tokenizer: Path,
+    output: Path,
+    *,
+    progress: Progress,
+    threads: int,
+    shard_tokens: int = SHARD_TOKENS,
+) -> dict[str, Any]:
+    """Write the shards of each split and `tokens.json`; return what that file says.
+
+    Args:
+        splits: folder with `train/`, `validation/`, `test/`, each holding parts of documents.
+        canaries: folder with parts of planted documents, for training only.
+        tokenizer: folder of a trained tokenizer.
+        output: an existing folder.
+        progress: told documents done.
+        threads: of the library; changes no byte.
+        shard_tokens: when a shard is closed.
+    """
+    use_threads(threads)
+    loaded = load_tokenizer(tokenizer)
+    total = sum(count_documents(splits / split) for split in SPLITS) + (count_documents(canaries) if canaries else 0)
+    counter = _Counter(progress, total)
+    totals: dict[str, Any] = {}
+    for split in SPLITS:
+        texts = _training_texts(splits / split, canaries) if split == "train" and canaries else read_texts(splits / split)
+        totals[split] = _write_split(texts, loaded, output / split, counter, shard_tokens)
+    summary = {
+        "vocab_size": loaded.vocab_size,
+        "end_of_text_id": loaded.end_of_text_id,
+        "canary_documents": count_documents(canaries) if canaries else 0,
+        "splits": totals,
+        **{unit: sum(split[unit] for split in totals.values()) for unit in ("documents", "tokens", "bytes")},
+    }
+    write_json(output / "tokens.json", summary)
+    return summary
+
+
+def mix_in(texts: Iterator[str], planted: Iterable[tuple[int, str]]) -> Iterator[str]:
+    """`texts` with each planted text put before the text of its place; places ascend.
+
+    >>> list(mix_in(iter(["a", "b"]), [(1, "X"), (2, "Y")]))
+    ['a', 'X', 'b', 'Y']
+    """
+    waiting = iter(planted)
+    place, planted_text = next(waiting, (None, ""))
+    for position, text in enumerate(texts):
+        while place == position:
+            yield planted_text
+            place, planted_text = next(waiting, (None, ""))
+        yield text
+    while place is not None:
+        yield planted_text
+        place, planted_text = next(waiting, (None, ""))
+
+
+def _training_texts(train: Path, canaries: Path) -> Iterator[str]:
+    documents = count_documents(train)
+    # The row number tells the repeats of one canary apart, should they share an id.
+    planted = [
+        (derive_seed(0, "canary place", number, row) % (documents + 1), row, text)
+        for row, (number, text) in enumerate(read_ids_and_texts(canaries))
+    ]
+    return mix_in(read_texts(train), [(place, text) for place, _, text in sorted(planted)])
+
+
+def _write_split(
+    texts: Iterator[str], tokenizer: Tokenizer, folder: Path, counter: _Counter, shard_tokens: int
+) -> dict[str, Any]:
+    writer = ShardWriter(
+        folder, vocab_size=tokenizer.vocab_size, end_of_text_id=tokenizer.end_of_text_id, shard_tokens=shard_tokens
+    )
+    with writer:
+        for ids, text_bytes in _encoded(texts, tokenizer):
+            writer.append(ids, text_bytes)
+            counter.add_one()
+    totals = writer.totals()
+    text_tokens = totals["tokens"] - totals["documents"]
+    return {**totals, "bytes_per_token": totals["bytes"] / text_tokens if text_tokens else 0.0}
+
+
+def _encoded(texts: Iterator[str], tokenizer: Tokenizer) -> Iterator[tuple[NDArray[Any], int]]:
+    """The ids of each text and its UTF-8 bytes. Long texts are encoded in pieces, so memory does not follow their length."""
+    dtype = token_type(tokenizer.vocab_size)
+    parts: list[NDArray[Any]] = []
+    text_bytes = 0
+    for batch in _batches(texts):
+        encoded = tokenizer.encode_pieces([piece for piece, _ in batch])
+        for (piece, is_last), ids in zip(batch, encoded, strict=True):
+            parts.append(np.array(ids, dtype))
+            text_bytes += len(piece.encode("utf-8"))
+            if is_last:
+                yield (parts[0] if len(parts) == 1 else np.concatenate(parts)), text_bytes
+                parts, text_bytes = [], 0
+
+
+def _batches(texts: Iterator[str]) -> Iterator[list[tuple[str, bool]]]:
+    """Pieces of texts in batches for the library's threads, each with whether it is the last of its text."""
+    batch: list[tuple[str, bool]] = []
+    characters = 0
+    for text in texts:
+        pieces = pieces_of(text)
+        for number, piece in enumerate(pieces, start=1):
+            batch.append((piece, number == len(pieces)))
+            characters += len(piece)
+            if characters >= BATCH_CHARACTERS or len(batch) >= BATCH_PIECES:
+                yield batch
+                batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+class _Counter:
+    """Tells progress how many documents are done."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+
+    def add_one(self) -> None:
+        self.done += 1
+        self.progress.update(self.done, self.total, "documents")
