@@ -43,6 +43,7 @@ class ShardWriter:
         self.end_of_text_id = end_of_text_id
         self.shard_tokens = shard_tokens
         self.dtype = token_type(vocab_size)
+        self._end = np.array([end_of_text_id], self.dtype)
         self.shards: list[dict[str, Any]] = []
         self.bytes = 0
         self._open: _OpenShard | None = None
@@ -52,7 +53,7 @@ class ShardWriter:
         with storing(self.folder):
             if self._open is None:
                 self._open = _OpenShard(self.folder, len(self.shards))
-            self._open.write(np.array([*ids, self.end_of_text_id], dtype=self.dtype), text_bytes)
+            self._open.write(np.append(np.asarray(ids, self.dtype), self._end), text_bytes)
             self.bytes += text_bytes
             if self._open.tokens >= self.shard_tokens:
                 self._close_shard()
