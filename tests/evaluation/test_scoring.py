@@ -9,8 +9,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lmpipe.base.errors import ModelError, SourceError
 from lmpipe.base.progress import Silent
-from lmpipe.evaluation.scoring import score_decoder, score_scorer
+from lmpipe.evaluation.scoring import score_scorer, score_windows
 from lmpipe.evaluation.units import lay_out, read_table, write_table
+from lmpipe.tokens.loader import evaluation_windows
 
 VOCAB = 40
 END = 0
@@ -19,6 +20,8 @@ SPELLING = [b""] + [bytes([64 + i]) * (1 + i % 3) for i in range(1, VOCAB)]
 
 class Folder:
     """Token shards held in memory."""
+
+    end_of_text_id = END
 
     def __init__(self, lengths, seed=0):
         rng = np.random.default_rng(seed)
@@ -52,17 +55,9 @@ def reference():
 
 def scores(folder, model, context=16, stride=8, **options):
     units = lay_out(folder, SPELLING)
-    return units, score_decoder(
-        lambda ids: model(ids).logits,
-        folder,
-        units,
-        context_length=context,
-        stride=stride,
-        end_of_text_id=END,
-        device=torch.device("cpu"),
-        progress=Silent(),
-        **options,
-    )
+    windows = evaluation_windows(folder, context, stride=stride)
+    device = torch.device("cpu")
+    return units, score_windows(lambda ids: model(ids).logits, windows, units, device=device, progress=Silent(), **options)
 
 
 def test_agrees_with_transformers_loss_on_the_same_windows(reference):

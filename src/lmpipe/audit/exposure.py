@@ -25,8 +25,9 @@ from lmpipe.base.errors import ModelError
 from lmpipe.base.measures import Finding, Interval
 from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
-from lmpipe.evaluation.scoring import Decoder, score_decoder
-from lmpipe.evaluation.units import Units
+from lmpipe.evaluation.scoring import Decoder, score_windows
+from lmpipe.evaluation.units import whole_documents
+from lmpipe.tokens.loader import Window
 
 Floats = npt.NDArray[np.float64]
 
@@ -88,28 +89,6 @@ class Exposure:
         }
 
 
-class _Texts:
-    """Tokenized texts as a folder of documents, for the scorer."""
-
-    def __init__(self, ids: Sequence[Sequence[int]]) -> None:
-        self._ids = [np.asarray(row, dtype=np.int64) for row in ids]
-
-    @property
-    def documents(self) -> int:
-        return len(self._ids)
-
-    def document(self, index: int) -> npt.NDArray[np.integer]:
-        return self._ids[index]
-
-    def document_bytes(self, index: int) -> int:
-        return 0  # exposure compares probabilities of whole texts; bytes play no part
-
-    def units(self) -> Units:
-        tokens = np.array([len(row) for row in self._ids], dtype=np.int64)
-        each = np.arange(len(tokens), dtype=np.int64)
-        return Units(each, np.zeros_like(tokens), tokens, each, block_tokens=0, text_digest_D=[])
-
-
 @dataclass(frozen=True)
 class TextScorer:
     """Nats of whole texts under one model."""
@@ -126,25 +105,20 @@ class TextScorer:
         Raises:
             ModelError: when a text does not fit the context: ranks of cut texts would compare different things.
         """
-        documents = _Texts([[*self.encode(text), self.end_of_text_id] for text in texts])
-        longest = max(len(documents.document(i)) for i in range(documents.documents))
+        ids = [[*self.encode(text), self.end_of_text_id] for text in texts]
+        longest = max(len(row) for row in ids)
         if longest > self.context_length:
             raise ModelError(
                 f"a canary text has {longest} tokens, and the model's context is {self.context_length}",
                 expected="canaries that fit into the context",
                 fix="give the model a longer context, or set `canaries: null` in the memorization audit",
             )
-        scores = score_decoder(
-            self.decoder,
-            documents,
-            documents.units(),
-            context_length=self.context_length,
-            stride=self.context_length,
-            end_of_text_id=self.end_of_text_id,
-            device=self.device,
-            progress=progress,
-        )
-        return scores.nats_U
+        windows = [
+            Window(number, np.array([self.end_of_text_id, *row[:-1]]), np.array(row), score_from=0)
+            for number, row in enumerate(ids)
+        ]
+        units = whole_documents([len(row) for row in ids])
+        return score_windows(self.decoder, windows, units, device=self.device, progress=progress).nats_U
 
 
 def measure_exposures(

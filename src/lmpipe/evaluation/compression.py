@@ -8,11 +8,8 @@ end-of-document symbol while a model must also predict where each document ends;
 from __future__ import annotations
 
 import lzma
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-
-import pyarrow.parquet as pq
 
 from lmpipe.base.errors import SourceError
 
@@ -30,18 +27,7 @@ class Compressed:
         return 8 * self.bytes_out / self.bytes_in
 
 
-def texts_of(folder: Path) -> Iterator[bytes]:
-    """UTF-8 bytes of every document in `folder`'s parts, in order, without holding more than one batch."""
-    parts = sorted(folder.glob("part-*.parquet"))
-    if not parts:
-        raise SourceError(f"no part-*.parquet in {folder}", expected="the texts of a split", where=str(folder))
-    for part in parts:
-        with pq.ParquetFile(part) as file:
-            for batch in file.iter_batches(batch_size=256, columns=["text"]):
-                yield from (value.as_py().encode() for value in batch.column(0))
-
-
-def xz_size(texts: Iterable[bytes], preset: int) -> Compressed:
+def xz_size(texts: Iterable[str], preset: int) -> Compressed:
     """Compress the concatenation of `texts`, keeping only the byte counts.
 
     Raises:
@@ -50,8 +36,9 @@ def xz_size(texts: Iterable[bytes], preset: int) -> Compressed:
     compressor = lzma.LZMACompressor(format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, preset=preset)
     bytes_in = bytes_out = 0
     for text in texts:
-        bytes_in += len(text)
-        bytes_out += len(compressor.compress(text))
+        data = text.encode()
+        bytes_in += len(data)
+        bytes_out += len(compressor.compress(data))
     bytes_out += len(compressor.flush())
     if bytes_in == 0:
         raise SourceError("there is no text to compress", expected="at least one byte in the scored split")

@@ -8,8 +8,9 @@ fixed order, so that equal runtimes give equal bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +19,17 @@ import torch
 from lmpipe.base.errors import ModelError
 from lmpipe.base.progress import Progress
 from lmpipe.evaluation.bootstrap import Floats
-from lmpipe.evaluation.units import Documents, Units
-from lmpipe.evaluation.windows import Integers, Windows, plan_windows
+from lmpipe.evaluation.units import Documents, Integers, Units
 from lmpipe.models.api import Scorer
+from lmpipe.tokens.loader import Window
 
 Decoder = Callable[[torch.Tensor], torch.Tensor]
 """ids_BT (int64) -> logits_BTV: position t sees positions 0..t of its own row and nothing else."""
 
 TOKENS_AT_ONCE = 4096
 """Padded tokens in one forward pass: with a vocabulary of 4096 the logits of a pass stay below 70 MB."""
+BATCHES_SORTED_TOGETHER = 16
+"""Windows of about this many batches are sorted by length before they are padded: little padding, and little memory."""
 
 
 @dataclass(frozen=True)
@@ -37,56 +40,90 @@ class Scores:
     correct_U: Integers
 
 
-def score_decoder(
+class _Placed(NamedTuple):
+    window: Window
+    position: int
+    """Where in its document the first scored target stands."""
+
+
+def score_windows(
     decoder: Decoder,
-    documents: Documents,
+    windows: Iterable[Window],
     units: Units,
     *,
-    context_length: int,
-    stride: int,
-    end_of_text_id: int,
     device: torch.device,
     progress: Progress,
     tokens_at_once: int = TOKENS_AT_ONCE,
 ) -> Scores:
-    """Score every token of every document once.
+    """Sum the nats and right guesses of every scored target of every window.
+
+    Args:
+        decoder: gives logits for padded rows of one window each.
+        windows: of one document after another, each document's in order and together.
+        units: where sums go.
+        device: where the decoder is.
+        progress: told scored tokens after each batch.
+        tokens_at_once: padded tokens in a batch, at most (one window at least).
 
     Raises:
-        ModelError: when a token's probability is not a number.
+        ModelError: when a token's probability is zero or not a number.
     """
-    tokens_D = np.bincount(units.document_U, weights=units.tokens_U).astype(np.int64)
-    windows = plan_windows(tokens_D, context_length=context_length, stride=stride)
     nats_U, correct_U = np.zeros(len(units.tokens_U)), np.zeros(len(units.tokens_U), dtype=np.int64)
-    total, done = int(windows.length_W.sum()), 0
-    for batch in windows.batches(tokens_at_once):
-        inputs_BT, targets_BT, scored_BT = _fill(documents, windows, batch, end_of_text_id)
+    total, done = int(units.tokens_U.sum()), 0
+    for batch in _batches(windows, tokens_at_once):
+        inputs_BT, targets_BT, unit_BT = _fill(batch, units)
+        scored_BT = unit_BT >= 0
         nats_S, correct_S = _score(decoder, inputs_BT, targets_BT, scored_BT, device)
-        row_S, column_S = np.nonzero(scored_BT)
-        unit_S = units.of(windows.document_W[batch][row_S], windows.start_W[batch][row_S] + column_S)
-        np.add.at(nats_U, unit_S, nats_S)
-        np.add.at(correct_U, unit_S, correct_S)
-        done += int(windows.length_W[batch].sum())
+        np.add.at(nats_U, unit_BT[scored_BT], nats_S)
+        np.add.at(correct_U, unit_BT[scored_BT], correct_S)
+        done += len(nats_S)
         progress.update(done, total, "tokens")
     _check_finite(nats_U, units)
     return Scores(nats_U, correct_U)
 
 
-def _fill(
-    documents: Documents, windows: Windows, batch: slice, end_of_text_id: int
-) -> tuple[Integers, Integers, npt.NDArray[np.bool_]]:
-    """Inputs, targets and which targets count; padding stands on the right, where a causal model cannot see it."""
-    shape = (batch.stop - batch.start, int(windows.length_W[batch.start]))
-    inputs_BT, targets_BT = np.full(shape, end_of_text_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-    scored_BT = np.zeros(shape, dtype=np.bool_)
-    for row, window in enumerate(range(batch.start, batch.stop)):
-        start, length = int(windows.start_W[window]), int(windows.length_W[window])
-        ids = documents.document(int(windows.document_W[window]))
-        targets_BT[row, :length] = ids[start : start + length]
-        inputs_BT[row, 1:length] = ids[start : start + length - 1]
-        if start > 0:
-            inputs_BT[row, 0] = ids[start - 1]
-        scored_BT[row, int(windows.skip_W[window]) : length] = True
-    return inputs_BT, targets_BT, scored_BT
+def _batches(windows: Iterable[Window], tokens_at_once: int) -> Iterator[list[_Placed]]:
+    pool: list[_Placed] = []
+    pooled = 0
+    for placed in _placed(windows):
+        pool.append(placed)
+        pooled += len(placed.window.inputs)
+        if pooled >= BATCHES_SORTED_TOGETHER * tokens_at_once:
+            yield from _padded_alike(pool, tokens_at_once)
+            pool, pooled = [], 0
+    yield from _padded_alike(pool, tokens_at_once)
+
+
+def _placed(windows: Iterable[Window]) -> Iterator[_Placed]:
+    document = position = -1
+    for window in windows:
+        position = position if window.document == document else 0
+        document = window.document
+        yield _Placed(window, position)
+        position += len(window.targets) - window.score_from
+
+
+def _padded_alike(pool: list[_Placed], tokens_at_once: int) -> Iterator[list[_Placed]]:
+    longest_first = sorted(pool, key=lambda placed: -len(placed.window.inputs))
+    start = 0
+    while start < len(longest_first):
+        rows = max(1, tokens_at_once // len(longest_first[start].window.inputs))
+        yield longest_first[start : start + rows]
+        start += rows
+
+
+def _fill(batch: list[_Placed], units: Units) -> tuple[Integers, Integers, Integers]:
+    """Inputs, targets, and the unit of each scored target (-1: not scored). Padding stands on the right, where a causal model's
+    predictions cannot see it."""
+    shape = (len(batch), len(batch[0].window.inputs))
+    inputs_BT, targets_BT = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    unit_BT = np.full(shape, -1, dtype=np.int64)
+    for row, (window, position) in enumerate(batch):
+        length = len(window.inputs)
+        inputs_BT[row, :length], targets_BT[row, :length] = window.inputs, window.targets
+        positions = np.arange(position, position + length - window.score_from)
+        unit_BT[row, window.score_from : length] = units.of(np.full_like(positions, window.document), positions)
+    return inputs_BT, targets_BT, unit_BT
 
 
 @torch.inference_mode()

@@ -62,6 +62,13 @@ class Units:
         return first if self.block_tokens == 0 else first + position // self.block_tokens
 
 
+def whole_documents(tokens_D: Sequence[int]) -> Units:
+    """Units for texts of the given lengths whose bytes do not matter: one for each."""
+    tokens_U = np.asarray(tokens_D, dtype=np.int64)
+    each = np.arange(len(tokens_U), dtype=np.int64)
+    return Units(each, np.zeros_like(tokens_U), tokens_U, each, block_tokens=0, text_digest_D=[])
+
+
 def lay_out(documents: Documents, token_bytes: Sequence[bytes]) -> Units:
     """Decide what the units are and count their bytes and tokens.
 
