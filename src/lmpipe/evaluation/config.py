@@ -11,21 +11,14 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from lmpipe.base.config import Config
+from lmpipe.models.ngram.config import NgramConfig
 
 Statistic = Literal["bits_per_byte", "perplexity", "next_token_accuracy"]
 STATISTICS: tuple[Statistic, ...] = ("bits_per_byte", "perplexity", "next_token_accuracy")
 SCORED_SPLITS = ("validation", "test")
 
 
-class NgramBaseline(Config):
-    """An interpolated modified Kneser-Ney n-gram model over the same tokens, trained on the same training split."""
-
-    kind: Literal["ngram"] = "ngram"
-    order: int = Field(default=5, ge=1, le=12)
-    """Longest n-gram: 5 predicts a token from the four before it."""
-
-
-class XzBaseline(Config):
+class XzConfig(Config):
     """What a general-purpose compressor that has seen no training text needs for the same bytes."""
 
     kind: Literal["xz"] = "xz"
@@ -33,7 +26,7 @@ class XzBaseline(Config):
     """The compressor's effort: 9 gives the same size as `xz -9`."""
 
 
-Baseline = Annotated[NgramBaseline | XzBaseline, Field(discriminator="kind")]
+Baseline = Annotated[NgramConfig | XzConfig, Field(discriminator="kind")]
 
 
 class PerplexityConfig(Config):
@@ -44,8 +37,8 @@ class PerplexityConfig(Config):
     """The corpus (a name under `data:`) whose held-out text is scored."""
     split: Literal["validation", "test"] = "test"
     """Which part of it. `validation` has already chosen the best checkpoint, so only `test` is untouched."""
-    baselines: tuple[Baseline, ...] = (NgramBaseline(), XzBaseline())
-    """What to put on the same axis; at most one of each kind."""
+    baselines: tuple[Baseline, ...] = (NgramConfig(), XzConfig())
+    """What to put on the same axis: an n-gram model trained on the same split, a compressor; at most one of each kind."""
     stride_fraction: float = Field(default=0.5, gt=0, le=1)
     """How far the window moves between two passes, as a share of the context: smaller gives each token more context and costs
     more time; 1 scores windows side by side."""
@@ -61,7 +54,7 @@ class PerplexityConfig(Config):
             raise ValueError("two baselines of one kind would share one metric name; expected at most one of each kind")
         return self
 
-    def baseline(self, kind: Literal["ngram", "xz"]) -> NgramBaseline | XzBaseline | None:
+    def baseline(self, kind: Literal["ngram", "xz"]) -> NgramConfig | XzConfig | None:
         """The baseline of that kind, if the recipe wants it."""
         return next((baseline for baseline in self.baselines if baseline.kind == kind), None)
 

@@ -1,0 +1,167 @@
+"""The bundle: one folder that says what the model is, how good it is, where it came from, and that Transformers loads as it is.
+
+    config.json, generation_config.json, model.safetensors      the weights' folder, checked
+    tokenizer.json, tokenizer_config.json, chat_template.jinja  the tokenizer's folder
+    metrics.json, findings.json, verdict.json                   what was measured
+    README.md, DATA_CARD.md, record.json                        for people, and for tracing
+    manifest.json                                               sha256 of every file above; written last
+
+Promises: equal inputs give equal bytes (no clock, machine or path enters), a weight that is not a finite number is refused, and
+a folder without its manifest was not finished. Pickle is neither read nor written. It knows no model code: weights are named
+arrays. Where the recipe has no gate there is no verdict.json.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from lmpipe.base.bundle import write_manifest
+from lmpipe.base.errors import ModelError
+from lmpipe.base.files import atomic_file, read_json, storing, write_json
+from lmpipe.base.measures import Finding, Metric, Verdict
+from lmpipe.export.cards import ModelFacts, model_card
+from lmpipe.export.config import HuggingFaceConfig
+from lmpipe.export.data_card import data_card
+
+MODEL_FILES = ("config.json", "generation_config.json", "model.safetensors")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+CHAT_TEMPLATE = "chat_template.jinja"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def make_bundle(
+    config: HuggingFaceConfig,
+    *,
+    name: str,
+    train_folder: Path,
+    tokenizer_folder: Path,
+    output: Path,
+    metrics: Sequence[Metric],
+    findings: Sequence[Finding],
+    verdict: Verdict | None,
+    goal: str = "",
+    data_cards: Sequence[Mapping[str, Any]] = (),
+    recipe: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the bundle into `output`, an existing empty folder.
+
+    Args:
+        config: which weights, stored how.
+        name: the model's name on its card.
+        train_folder: the train stage's output, with `best/`, `last/` and `training.json`.
+        tokenizer_folder: the tokenizer stage's output.
+        output: where to write.
+        metrics: all evaluations' numbers.
+        findings: all audits' findings that do not depend on the clock: this folder is digested.
+        verdict: the gate's answer; None where the recipe has no gate.
+        goal: the goal as a sentence part.
+        data_cards: one account for each corpus, as `export/data_card.py` describes.
+        recipe: the resolved recipe.
+        provenance: `recipe` (digest) and `stages` (name -> fingerprint).
+
+    Raises:
+        ModelError: when a file is missing, a weight is not finite, or tokenizer and weights do not fit together.
+    """
+    weights = train_folder / config.weights
+    _check_present(weights, MODEL_FILES)
+    _check_present(tokenizer_folder, TOKENIZER_FILES)
+    parameters = _copy_weights(weights, output, config.dtype)
+    _copy_tokenizer(tokenizer_folder, output)
+    training = train_folder / "training.json"
+    facts = ModelFacts(
+        name=name,
+        parameters=parameters,
+        model_config=read_json(output / "config.json"),
+        dtype=config.dtype,
+        weights=config.weights,
+        goal=goal,
+        metrics=metrics,
+        findings=findings,
+        verdict=verdict,
+        data_cards=data_cards,
+        recipe=recipe or {},
+        training=read_json(training) if training.is_file() else {},
+        provenance=provenance or {},
+    )
+    _check_vocabulary(output, facts.model_config)
+    _write_results(output, facts)
+    write_manifest(output)
+
+
+def _check_present(folder: Path, names: Sequence[str]) -> None:
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise ModelError(
+            f"{', '.join(missing)} is missing, so there is nothing whole to export",
+            where=str(folder),
+            expected=f"{', '.join(names)}",
+            fix="run the stage that makes it again: the same `lmpipe run` goes on where files are missing",
+        )
+
+
+def _copy_weights(source: Path, output: Path, dtype: str) -> int:
+    """Check every tensor and store it in `dtype`; returns the number of parameters."""
+    tensors: dict[str, torch.Tensor] = {}
+    with safe_open(source / "model.safetensors", framework="pt") as file:
+        for key in sorted(file.keys()):
+            tensor = file.get_tensor(key)
+            _check_finite(key, tensor)
+            tensors[key] = tensor.to(DTYPES[dtype]).contiguous()
+    with storing(output / "model.safetensors"):
+        save_file(tensors, output / "model.safetensors", metadata={"format": "pt"})
+    config = read_json(source / "config.json")
+    config.pop("torch_dtype", None)  # the key's old name; two of them could disagree
+    write_json(output / "config.json", {**config, "dtype": dtype})
+    write_json(output / "generation_config.json", read_json(source / "generation_config.json"))
+    return sum(tensor.numel() for tensor in tensors.values())
+
+
+def _check_finite(key: str, tensor: torch.Tensor) -> None:
+    bad = int((~torch.isfinite(tensor)).sum())
+    if bad:
+        raise ModelError(
+            f"{bad:,} of {tensor.numel():,} weights in '{key}' are not finite numbers",
+            expected="finite weights: anything else makes every answer NaN",
+            fix="train with a lower learning rate or stronger clipping, then export again",
+        )
+
+
+def _copy_tokenizer(source: Path, output: Path) -> None:
+    names = [*TOKENIZER_FILES, *([CHAT_TEMPLATE] if (source / CHAT_TEMPLATE).is_file() else [])]
+    for name in names:
+        with storing(output / name):
+            shutil.copyfile(source / name, output / name)
+
+
+def _check_vocabulary(output: Path, model_config: Mapping[str, Any]) -> None:
+    vocabulary = read_json(output / "tokenizer.json")["model"]["vocab"]
+    if len(vocabulary) > model_config["vocab_size"]:
+        raise ModelError(
+            f"the tokenizer has {len(vocabulary):,} ids, and the model knows {model_config['vocab_size']:,}",
+            expected="a model trained with this tokenizer",
+            fix="export weights and tokenizer of one run",
+        )
+
+
+def _write_results(output: Path, facts: ModelFacts) -> None:
+    write_json(output / "metrics.json", [metric.model_dump(mode="json") for metric in facts.metrics])
+    write_json(output / "findings.json", [finding.model_dump(mode="json") for finding in facts.findings])
+    if facts.verdict:
+        write_json(output / "verdict.json", facts.verdict.model_dump(mode="json"))
+    record = {"name": facts.name, "weights": facts.weights, "dtype": facts.dtype, **facts.provenance}
+    write_json(output / "record.json", {**record, "resolved_recipe": facts.recipe})
+    _write_text(output / "README.md", model_card(facts))
+    _write_text(output / "DATA_CARD.md", data_card(facts.data_cards))
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_file(path, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)

@@ -1,0 +1,156 @@
+"""DATA_CARD.md: where the text came from, what was taken out of it at each step and why, what is left, and what nobody checked.
+
+Takes the data room's account as plain data and is tolerant: a missing part leaves out its section, because a run that did not
+mask personal data must not read as if it had found none. Accepted keys, all optional but `name`:
+
+    name        the corpus
+    sources     [name, ...] or [{name, documents?, bytes?, licence?}, ...]
+    steps       [{step, rows_in, rows_kept, dropped: {reason: n}, failed: {error: n}, characters_in, characters_kept}, ...]
+    licences    {licence: documents}            languages   {language: documents}
+    pii         {kind: n} or {counts: {kind: n}, documents: n}
+    splits      {split: {documents, characters, bytes}}
+    canaries    {count, repeats}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lmpipe.export.markdown import quantity, share, table
+
+Card = Mapping[str, Any]
+SHOWN_SOURCES = 20
+SHOWN_REASONS = 4
+
+
+def data_card(cards: Sequence[Card]) -> str:
+    """The whole page, one chapter for each corpus."""
+    chapters = [_chapter(card) for card in cards]
+    return "\n\n".join(["# Data card", INTRODUCTION, *chapters, LIMITS]) + "\n"
+
+
+INTRODUCTION = (
+    "What the model in this folder was trained and measured on. Every count comes from the accounts that the data steps "
+    "closed: at each step, documents in = kept + dropped + failed."
+)
+LIMITS = """## What this card does not say
+
+Counts tell what rules removed, not whether the rules were right. Licences are those that the sources state; nobody checked that
+each text is rightly under them. Personal data is found by patterns, so names, addresses and anything spelled unusually remain.
+Duplicates are those that the recipe's rules define; other near-copies may stand in training and test text alike. The text was
+not reviewed for bias, for offence or for truth."""
+
+
+def _chapter(card: Card) -> str:
+    parts = [
+        f"## Corpus `{card['name']}`",
+        _summary(card),
+        _sources(card.get("sources") or []),
+        _waterfall(card.get("steps") or []),
+        _counts("Licences", "Licence", card.get("licences")),
+        _counts("Languages", "Language", card.get("languages")),
+        _personal_data(card.get("pii")),
+        _splits(card.get("splits") or {}),
+        _canaries(card.get("canaries")),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _summary(card: Card) -> str:
+    steps = card.get("steps") or []
+    if not steps:
+        return ""
+    first, last = steps[0], steps[-1]
+    kept = share(last["rows_kept"], first["rows_in"])
+    return (
+        f"Of {quantity(first['rows_in'])} documents read, {quantity(last['rows_kept'])} ({kept}) are left after "
+        f"{len(steps)} steps, with {quantity(last.get('characters_kept', 0))} characters."
+    )
+
+
+def _sources(sources: Sequence[Any]) -> str:
+    if not sources:
+        return ""
+    lines = [f"- {_source(source)}" for source in sources[:SHOWN_SOURCES]]
+    if len(sources) > SHOWN_SOURCES:
+        lines.append(f"- and {len(sources) - SHOWN_SOURCES:,} more")
+    return "### Sources\n\n" + "\n".join(lines)
+
+
+def _source(source: Any) -> str:
+    if not isinstance(source, Mapping):
+        return f"`{source}`"
+    facts = [f"{quantity(source[key])} {key}" for key in ("documents", "bytes") if key in source]
+    facts += [f"licence {source['licence']}"] if source.get("licence") else []
+    return f"`{source.get('name', '?')}`" + (f" ({', '.join(facts)})" if facts else "")
+
+
+def _waterfall(steps: Sequence[Card]) -> str:
+    if not steps:
+        return ""
+    header = ["Step", "Documents in", "Kept", "Characters kept", "Taken out because"]
+    return "### From raw text to training text\n\n" + table(header, [_step(step) for step in steps], right=[1, 2, 3])
+
+
+def _step(step: Card) -> list[str]:
+    return [
+        str(step["step"]),
+        f"{step['rows_in']:,}",
+        f"{step['rows_kept']:,} ({share(step['rows_kept'], step['rows_in'])})",
+        share(step.get("characters_kept", 0), step.get("characters_in", 0)),
+        _reasons(step.get("dropped") or {}, step.get("failed") or {}),
+    ]
+
+
+def _reasons(dropped: Mapping[str, int], failed: Mapping[str, int]) -> str:
+    counts = [(name, count, "") for name, count in dropped.items()] + [(name, n, "failed: ") for name, n in failed.items()]
+    counts.sort(key=lambda item: (-item[1], item[0]))
+    words = [f"{prefix}{name} {count:,}" for name, count, prefix in counts[:SHOWN_REASONS]]
+    rest = sum(count for _, count, _ in counts[SHOWN_REASONS:])
+    return ", ".join(words + ([f"other reasons {rest:,}"] if rest else [])) or "-"
+
+
+def _counts(title: str, column: str, counts: Mapping[str, int] | None) -> str:
+    if not counts:
+        return ""
+    total = sum(counts.values())
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    rows = [[name or "not stated", f"{count:,}", share(count, total)] for name, count in ordered]
+    return f"### {title}\n\n" + table([column, "Documents", "Share"], rows, right=[1, 2])
+
+
+def _personal_data(pii: Card | None) -> str:
+    if pii is None:
+        return ""
+    counts = pii.get("counts", pii)
+    found = {kind: n for kind, n in counts.items() if isinstance(n, int) and n and kind != "documents"}
+    if not found:
+        return "### Personal data\n\nThe patterns for personal data were searched for and found nothing to mask."
+    touched = f" in {quantity(pii['documents'])} documents" if isinstance(pii.get("documents"), int) else ""
+    rows = [[kind.replace("_", " "), f"{count:,}"] for kind, count in sorted(found.items(), key=lambda i: (-i[1], i[0]))]
+    words = f"{quantity(sum(found.values()))} passages that look like personal data or keys were masked{touched}."
+    return f"### Personal data\n\n{words}\n\n" + table(["Kind", "Masked"], rows, right=[1])
+
+
+def _splits(splits: Mapping[str, Card]) -> str:
+    if not splits:
+        return ""
+    total = sum(split.get("bytes", 0) for split in splits.values())
+    rows = [
+        [name, *(f"{split.get(key, 0):,}" for key in ("documents", "characters", "bytes")), share(split.get("bytes", 0), total)]
+        for name, split in splits.items()
+    ]
+    header = ["Split", "Documents", "Characters", "Bytes", "Share of bytes"]
+    return "### Splits\n\n" + table(header, rows, right=[1, 2, 3, 4])
+
+
+def _canaries(canaries: Card | None) -> str:
+    if not canaries:
+        return ""
+    return (
+        "### Canaries\n\n"
+        f"The training split, and only it, also holds {canaries.get('count', '?')} synthetic secrets, each in "
+        f"{canaries.get('repeats', '?')} documents. They mean nothing and belong to nobody; the memorization audit measures "
+        "how far the model gives them away."
+    )
