@@ -1,0 +1,289 @@
+"""What a report is made from: plain data, all of it optional but the name of the run.
+
+`recipes` fills this from records and stage outputs; the page and the terminal summary read nothing else. Whatever is absent is
+named as absent on the page: a run that failed half-way still has a report.
+
+Does not know: the store, stages' folders, or any file format but what `base.measures` and `base.ledger` define.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from lmpipe.base.config import Config
+from lmpipe.base.measures import Finding, Interval, Metric, Verdict
+
+
+def _finite_or_gap(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Point = Annotated[float | None, BeforeValidator(_finite_or_gap)]
+"""A value of a curve; None (NaN and infinity become it) is a gap in the line, and the page counts the gaps."""
+
+
+class Failure(Config):
+    """Why a run stopped: the parts of an `LmpipeError`."""
+
+    stage: str
+    what: str
+    where: str = ""
+    expected: str = ""
+    fix: str = ""
+
+
+class RecipeText(Config):
+    """The recipe as its author wrote it, and as it was resolved."""
+
+    path: str = ""
+    """As given on the command line."""
+    text: str
+    """YAML, byte for byte as read."""
+    overrides: list[str] = Field(default_factory=list)
+    """Each `--set`, as given."""
+    resolved: dict[str, Any] = Field(default_factory=dict)
+    """Every default filled in, every `auto` decided: what the fingerprints were made from."""
+
+
+class Goal(Config):
+    """What the recipe said, before anything was spent, would count as success."""
+
+    subject: str
+    """The name of the metric."""
+    at_most: float | None = None
+    at_least: float | None = None
+
+
+class Contender(Config):
+    """One row of the comparison: a model or a baseline, on the same text and the same axis."""
+
+    label: str
+    """Such as `this model`, `5-gram Kneser-Ney, same training text`, `xz -9, same bytes`."""
+    role: Literal["model", "baseline"]
+    value: float
+    interval: Interval | None = None
+    note: str = ""
+    """How it was made, in a few words."""
+
+
+class Comparison(Config):
+    """The headline number beside its baselines."""
+
+    title: str
+    """What is compared, such as `Bits per byte of the test split`."""
+    subject: str
+    """The name of the metric that the model's own row shows."""
+    unit: str
+    better: Literal["lower", "higher"]
+    contenders: list[Contender] = Field(min_length=1)
+
+
+class Curve(Config):
+    """One quantity over the tokens seen so far."""
+
+    unit: str
+    tokens: list[int]
+    values: list[Point]
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Curve:
+        if len(self.tokens) != len(self.values):
+            raise ValueError(f"a curve has {len(self.tokens)} positions and {len(self.values)} values; expected as many")
+        return self
+
+
+class Phase(Config):
+    """One phase of training."""
+
+    name: str
+    steps: int
+    tokens: int
+    training_loss: Curve | None = None
+    validation_loss: Curve | None = None
+    learning_rate: Curve | None = None
+    gradient_norm: Curve | None = None
+    tokens_per_second: Curve | None = None
+    best_step: int | None = None
+    """The step whose weights were kept as best."""
+    best_tokens: int | None = None
+    """Tokens seen at that step."""
+    best_validation_loss: float | None = None
+    stopped_early: bool = False
+    stop_reason: str = ""
+
+
+class DataStep(Config):
+    """One step of a corpus's pipeline: a `Ledger` with a name, so `DataStep(name=..., **ledger.to_json())`."""
+
+    name: str
+    rows_in: int
+    rows_kept: int
+    dropped: dict[str, int] = Field(default_factory=dict)
+    failed: dict[str, int] = Field(default_factory=dict)
+    characters_in: int
+    characters_kept: int
+
+
+class PersonalData(Config):
+    """What masking found: counts by kind, never a value."""
+
+    counts: dict[str, int]
+    documents: int
+    """Documents with at least one."""
+
+
+class Split(Config):
+    """One part of a corpus."""
+
+    name: str
+    documents: int
+    characters: int
+    bytes: int
+    tokens: int | None = None
+
+
+class Corpus(Config):
+    """One named corpus, from its sources to its splits."""
+
+    name: str
+    sources: int
+    """Files or data sets that were read."""
+    steps: list[DataStep] = Field(default_factory=list)
+    licences: dict[str, int] = Field(default_factory=dict)
+    """Documents of the kept corpus by licence."""
+    personal_data: PersonalData | None = None
+    splits: list[Split] = Field(default_factory=list)
+    limits: str = ""
+    """What the cleaning does not catch."""
+
+
+class Tokenizer(Config):
+    """The tokenizer, by numbers."""
+
+    kind: str
+    vocab_size: int
+    bytes_per_token: float | None = None
+    measured_on: str = ""
+    """The text that `bytes_per_token` was measured on, such as `test split`."""
+
+
+class Architecture(Config):
+    """The model, by numbers."""
+
+    kind: str
+    layers: int
+    width: int
+    context_length: int
+    parameters: int
+    """Counted in the trained model."""
+    parameters_predicted: int | None = None
+    """Computed from the recipe before anything was spent."""
+    settings: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
+    """The rest of its configuration."""
+
+
+class Sample(Config):
+    """Text that the model wrote."""
+
+    prompt: str
+    continuation: str
+    settings: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
+    """How it was drawn: temperature, top_p, seed, ..."""
+
+
+class Energy(Config):
+    """Energy of one stage."""
+
+    watt_hours: float
+    method: str
+    """Such as `RAPL counters of the package` or `processor seconds x 15 W per core`."""
+    estimated: bool
+    """False only where a meter was read."""
+
+
+class Stage(Config):
+    """One stage of the run: what it cost, and what identifies it."""
+
+    name: str
+    version: str = ""
+    """The version that the stage's author gave it."""
+    status: Literal["computed", "reused", "failed", "not reached"]
+    fingerprint: str = ""
+    content_digest: str = ""
+    inputs: dict[str, str] = Field(default_factory=dict)
+    """Content digests by the name of the input."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Of the libraries that computed it."""
+    started_at: datetime | None = None
+    seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    energy: Energy | None = None
+    rows_in: int | None = None
+    rows_out: int | None = None
+
+
+class Prediction(Config):
+    """One number that `plan` gave, beside what happened."""
+
+    name: str
+    unit: str
+    """`seconds` and `bytes` are shown in readable units; anything else as it is."""
+    predicted: float
+    actual: float | None = None
+    method: str = ""
+    """How it was predicted."""
+
+
+class Machine(Config):
+    """What the run was computed on. Part of no identity; no host name."""
+
+    processor: str
+    cores: int
+    memory_bytes: int
+    system: str
+    python: str
+    device: str
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Of the installed libraries."""
+
+
+class Command(Config):
+    """Something to type, and what it does."""
+
+    command: str
+    purpose: str
+
+
+class Report(Config):
+    """Everything that one page says about one run."""
+
+    run_name: str
+    run_id: str
+    created_at: datetime
+    lmpipe_version: str
+    description: str = ""
+    """One sentence of the recipe's author, if there is one."""
+    failure: Failure | None = None
+    recipe: RecipeText | None = None
+    goal: Goal | None = None
+    verdict: Verdict | None = None
+    headline: list[str] = Field(default_factory=list)
+    """Names of the metrics and findings to put on top, at most three; empty: the page chooses."""
+    comparison: Comparison | None = None
+    metrics: list[Metric] = Field(default_factory=list)
+    phases: list[Phase] = Field(default_factory=list)
+    corpora: list[Corpus] = Field(default_factory=list)
+    tokenizer: Tokenizer | None = None
+    architecture: Architecture | None = None
+    samples: list[Sample] = Field(default_factory=list)
+    findings: list[Finding] = Field(default_factory=list)
+    stages: list[Stage] = Field(default_factory=list)
+    predictions: list[Prediction] = Field(default_factory=list)
+    machine: Machine | None = None
+    verify: list[Command] = Field(default_factory=list)
+    """Commands that let a reader check this page."""
