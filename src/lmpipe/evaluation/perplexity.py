@@ -1,0 +1,129 @@
+"""The perplexity evaluation as a whole: a model, its tokenizer and a split's token shards give metrics and their sums.
+
+    token shards --+--> decoder ------> nats, right guesses --+
+                   +--> n-gram model -> nats -----------------+--> bootstrap --> metrics.json
+    texts -----------> xz -----------> bytes -----------------+                  per_document.parquet (per_block.parquet)
+
+All baselines speak of the same bytes: texts that differ from what the shards recorded are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lmpipe.base.errors import ModelError, SourceError
+from lmpipe.base.files import write_json
+from lmpipe.base.measures import Metric
+from lmpipe.base.progress import Progress
+from lmpipe.base.randomness import derive_seed
+from lmpipe.evaluation.bootstrap import Floats, Resampling
+from lmpipe.evaluation.compression import xz_size
+from lmpipe.evaluation.config import PerplexityConfig, XzConfig
+from lmpipe.evaluation.metrics import compression_metric, metrics_of
+from lmpipe.evaluation.scoring import Scores, score_scorer, score_windows
+from lmpipe.evaluation.subject import Subject
+from lmpipe.evaluation.units import Units, lay_out, write_table
+from lmpipe.models.api import Scorer
+from lmpipe.tokens.documents import read_texts
+from lmpipe.tokens.loader import evaluation_windows
+from lmpipe.tokens.shards import TokenShards
+from lmpipe.tokens.tokenizer import Tokenizer
+
+
+def evaluate_perplexity(
+    config: PerplexityConfig,
+    subject: Subject,
+    *,
+    tokenizer: Tokenizer,
+    shards: TokenShards,
+    texts: Path | None,
+    ngram: Scorer | None,
+    output: Path,
+    seed: int,
+    progress: Progress,
+) -> list[Metric]:
+    """Measure, and write `metrics.json` and the tables behind it into `output`.
+
+    Args:
+        config: what to measure.
+        subject: the model.
+        tokenizer: the one that made the shards.
+        shards: the scored split's tokens.
+        texts: folder with the scored split's parts; needed where `config` asks for xz.
+        ngram: trained on the training split; needed where `config` asks for it.
+        output: an existing folder.
+        seed: the recipe's; the bootstrap derives its own.
+        progress: told after each batch.
+
+    Raises:
+        ModelError: when model, tokenizer, shards and texts are not of one making, or a probability is not a number.
+        SourceError: when there is no document or a baseline's input is missing.
+    """
+    _check_fit(config, subject, tokenizer, shards, texts, ngram)
+    units = lay_out(shards, [tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size)])
+    if units.block_tokens:
+        progress.note(f"only {shards.documents} documents to score: intervals resample {units.name}, not documents")
+    stride = max(1, round(config.stride_fraction * subject.context_length))
+    windows = evaluation_windows(shards, subject.context_length, stride=stride)
+    scores = score_windows(subject.decoder, windows, units, device=subject.device, progress=progress)
+    ngram_nats_U = score_scorer(ngram, shards, units, progress=progress) if ngram and config.baseline("ngram") else None
+    metrics = _metrics(config, units, scores, ngram_nats_U, seed)
+    metrics += _compression(config, units, texts)
+    columns: dict[str, npt.NDArray[np.generic]] = {"nats": scores.nats_U, "correct": scores.correct_U}
+    if ngram_nats_U is not None:
+        columns["ngram_nats"] = ngram_nats_U
+    write_table(output, units, columns)
+    write_metrics(output, metrics)
+    return metrics
+
+
+def write_metrics(output: Path, metrics: Sequence[Metric]) -> None:
+    """Write `metrics.json`."""
+    write_json(output / "metrics.json", [metric.model_dump(mode="json") for metric in metrics])
+
+
+def _check_fit(
+    config: PerplexityConfig,
+    subject: Subject,
+    tokenizer: Tokenizer,
+    shards: TokenShards,
+    texts: Path | None,
+    ngram: Scorer | None,
+) -> None:
+    if not tokenizer.vocab_size == shards.vocab_size <= subject.vocab_size:
+        raise ModelError(
+            f"ids of tokenizer, shards and model: {tokenizer.vocab_size:,}, {shards.vocab_size:,}, {subject.vocab_size:,}",
+            expected="tokenizer, shards and model of one run",
+        )
+    for kind, given in (("ngram", ngram), ("xz", texts)):
+        if config.baseline("ngram" if kind == "ngram" else "xz") and given is None:
+            raise SourceError(f"the baseline '{kind}' was asked for, and its input was not given")
+
+
+def _metrics(config: PerplexityConfig, units: Units, scores: Scores, ngram_nats_U: Floats | None, seed: int) -> list[Metric]:
+    resampling = Resampling(config.resamples, config.level, derive_seed(seed, "bootstrap", config.on, config.split), units.name)
+    sizes = {"bytes": units.bytes_U.astype(float), "tokens": units.tokens_U.astype(float)}
+    own = {**sizes, "nats": scores.nats_U, "correct": scores.correct_U.astype(float)}
+    metrics = metrics_of(own, resampling, corpus=config.on, split=config.split)
+    if ngram_nats_U is not None:
+        baseline = {**sizes, "nats": ngram_nats_U}
+        metrics += metrics_of(baseline, resampling, corpus=config.on, split=config.split, baseline="ngram")
+    return metrics
+
+
+def _compression(config: PerplexityConfig, units: Units, texts: Path | None) -> list[Metric]:
+    xz = config.baseline("xz")
+    if not isinstance(xz, XzConfig) or texts is None:
+        return []
+    compressed = xz_size(read_texts(texts), xz.preset)
+    if compressed.bytes_in != units.bytes_U.sum():
+        raise ModelError(
+            f"the texts have {compressed.bytes_in:,} bytes, and the shards were made from {int(units.bytes_U.sum()):,}",
+            where=str(texts),
+            expected="the texts that the shards were made from",
+        )
+    return [compression_metric(compressed, corpus=config.on, split=config.split)]
