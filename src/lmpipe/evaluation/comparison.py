@@ -62,8 +62,9 @@ def compare(first: Path, second: Path, *, resampling: Resampling | None = None) 
 
 
 def _read(folder: Path) -> _Side:
+    table = read_table(folder)
     metrics = [Metric.model_validate(value) for value in read_json(folder / "metrics.json")]
-    return _Side({metric.name: metric for metric in metrics}, read_table(folder))
+    return _Side({metric.name: metric for metric in metrics}, table)
 
 
 def _difference(name: str, first: _Side, second: _Side, resampling: Resampling) -> Difference:
