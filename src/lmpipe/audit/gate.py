@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -21,6 +22,7 @@ from pydantic import Field, model_validator
 from lmpipe.audit.config import CLOCK_FINDINGS
 from lmpipe.base.config import Config
 from lmpipe.base.errors import RecipeError
+from lmpipe.base.files import write_json
 from lmpipe.base.measures import Finding, Interval, Metric, Requirement, Verdict
 
 Answer = Literal["GO", "NO-GO", "INCONCLUSIVE"]
@@ -162,6 +164,11 @@ def decide(bounds: Sequence[Bound], metrics: Iterable[Metric], findings: Iterabl
     answers = {requirement.verdict for requirement in requirements}
     worst: Answer = "NO-GO" if "NO-GO" in answers else "INCONCLUSIVE" if "INCONCLUSIVE" in answers else "GO"
     return Verdict(verdict=worst, requirements=requirements)
+
+
+def write_verdict(folder: Path, verdict: Verdict) -> None:
+    """Write `verdict.json`."""
+    write_json(folder / "verdict.json", verdict.model_dump(mode="json"))
 
 
 def _answer(bound: Bound, number: Metric | Finding | None) -> Requirement:
