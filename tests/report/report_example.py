@@ -137,7 +137,7 @@ def metrics() -> list[Metric]:
 
     return [
         metric("corpus.test.bits_per_byte", 1.6512, "bits/byte", "lower", 1.6021, 1.7032, 96, "documents"),
-        metric("corpus.test.perplexity", 46.81, "perplexity", "lower", 42.10, 52.31, 412_118, "tokens"),
+        metric("corpus.test.perplexity", 46.81, "per token", "lower", 42.10, 52.31, 412_118, "tokens"),
         metric("corpus.test.next_token_accuracy", 0.4174, "fraction", "higher", 0.4069, 0.4281, 412_118, "tokens"),
         metric("corpus.validation.bits_per_byte", 1.6404, "bits/byte", "lower", 1.5907, 1.6921, 95, "documents"),
         metric("corpus.test.ngram.bits_per_byte", 1.9028, "bits/byte", "lower", 1.8517, 1.9544, 96, "documents"),
@@ -150,7 +150,7 @@ def findings() -> list[Finding]:
         Finding(
             name="memorization.extractable",
             value=0.004,
-            unit="fraction",
+            unit="fraction of passages",
             direction="lower",
             interval=Interval(low=0.0011, high=0.0087, method="Clopper-Pearson over 1000 prefixes"),
             threshold=0.01,
@@ -162,7 +162,7 @@ def findings() -> list[Finding]:
                 },
                 {"prefix": "if __name__ == '__main__':\n    unit", "continuation": "test.main()\n", "tokens": 8},
             ],
-            method="1000 training documents; prompted with 32 of their tokens, greedily continued by 32; counted when all agree "
+            method="1000 training documents; prompted with 32 of their tokens, greedily continued by 32; counted if all agree "
             "(Carlini et al. 2023, section 3).",
             limits="Prefixes drawn at random, so rare text that is memorized can be missed; longer prefixes or sampling would "
             "extract more. Licence headers repeated in many files count as memorized although they are no secret.",
@@ -183,6 +183,10 @@ def findings() -> list[Finding]:
             value=1.42,
             unit="Wh",
             direction="none",
+            samples=[
+                {"stage": name, "seconds": seconds, "peak_memory_bytes": mebibytes * 2**20, "energy_wh": None}
+                for name, seconds, _, mebibytes, _, _ in STAGES[-6:]
+            ],
             method=ENERGY_METHOD,
             limits="Cooling, the display and the making of the machine are not in it; 15 W per core is a typical figure, "
             "not this machine's.",
@@ -307,7 +311,7 @@ def example() -> Report:
                     high=1.7032,
                     at_most=2.0,
                     verdict="GO",
-                    reason="the whole interval [1.602, 1.703] is at most 2",
+                    reason="the whole 95% interval 1.602 to 1.703 satisfies at most 2",
                 ),
                 Requirement(
                     subject="memorization.extractable",
@@ -316,7 +320,7 @@ def example() -> Report:
                     high=0.0087,
                     at_most=0.01,
                     verdict="GO",
-                    reason="the whole interval [0.0011, 0.0087] is at most 0.01",
+                    reason="the whole 95% interval 0.0011 to 0.0087 satisfies at most 0.01",
                 ),
             ],
         ),

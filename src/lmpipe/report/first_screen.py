@@ -125,7 +125,7 @@ def _headlines(report: Report) -> Markup | None:
 
 def _headline(one: Metric | Finding, report: Report) -> Markup:
     where = "audit" if isinstance(one, Finding) else qualifier(one.name)
-    unit = "" if one.unit == "fraction" or unit_name(one.unit) == readable(one.name) else unit_name(one.unit)
+    unit = "" if unit_name(one.unit) == readable(one.name) else unit_name(one.unit)
     level = f"{one.interval.level:.0%} interval {bounds(one.interval, one.unit)}" if one.interval else "no interval"
     return element(
         "div",

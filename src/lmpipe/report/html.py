@@ -1,8 +1,7 @@
 """HTML out of Python calls: everything is escaped unless this module made it.
 
 Promises: text and attribute values never become markup, whatever they hold; a page built here can hold no event handler, no
-inline style and no link that leaves the page, because asking for one raises. What a reader could not see (control characters)
-or what would reorder the text around it (bidirectional overrides) is shown as a visible code instead.
+inline style and no link that leaves the page, because asking for one raises. Hidden characters are shown (`visible.py`).
 
 Does not know: what a report is.
 
@@ -15,13 +14,13 @@ import re
 from collections.abc import Iterable
 from typing import TypeAlias
 
+from lmpipe.report.visible import REPLACEMENTS
+
 VOID_TAGS = frozenset({"br", "col", "hr", "link", "meta", "wbr"})
 """Elements without content, of those that a report uses (HTML standard, 13.1.2)."""
 
 NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]*\Z")
 FORBIDDEN_ATTRIBUTES = frozenset({"style", "src", "srcset", "action", "formaction", "srcdoc", "ping", "background"})
-BIDIRECTIONAL_CONTROLS = frozenset((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
-"""Embeddings, overrides and isolates: they change the order of the text that follows (CVE-2021-42574)."""
 
 
 class Markup(str):
@@ -86,12 +85,6 @@ def _attribute(name: str, value: AttributeValue) -> str:
     return f" {name}" if value is True else f' {name}="{escape(str(value))}"'
 
 
-def _escapes() -> dict[int, str]:
-    table = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\t\n"}  # Unicode's control pictures
-    table |= {0x0D: "", 0x7F: "\u2421"}  # a carriage return shows as nothing in any browser
-    table |= {code: f"[U+{code:04X}]" for code in (*range(0x80, 0xA0), *BIDIRECTIONAL_CONTROLS)}
-    table |= dict.fromkeys(range(0xD800, 0xE000), "\ufffd")  # lone surrogates have no UTF-8
-    return table | {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord('"'): "&quot;", ord("'"): "&#39;"}
-
-
-_ESCAPES = _escapes()
+_ESCAPES = REPLACEMENTS | {
+    ord(c): f"&{name};" for c, name in (("&", "amp"), ("<", "lt"), (">", "gt"), ('"', "quot"), ("'", "#39"))
+}

@@ -115,6 +115,15 @@ class Phase(Config):
     stopped_early: bool = False
     stop_reason: str = ""
 
+    @model_validator(mode="after")
+    def _losses_share_an_axis(self) -> Phase:
+        units = {curve.unit for curve in (self.training_loss, self.validation_loss) if curve is not None}
+        if len(units) > 1:
+            raise ValueError(
+                f"training and validation loss are in {' and '.join(sorted(units))}; expected one unit for one axis"
+            )
+        return self
+
 
 class DataStep(Config):
     """One step of a corpus's pipeline: a `Ledger` with a name, so `DataStep(name=..., **ledger.to_json())`."""

@@ -17,13 +17,27 @@ NOT_RECORDED = "\u2013"
 UNIT_NAMES = {"bits_per_byte": "bits per byte", "bits/byte": "bits per byte", "nats/token": "nats per token", "wh": "Wh"}
 """Spellings of a unit that read better written out."""
 
+READABLE_UNITS = frozenset({"bytes", "seconds", "s"})
+"""Units that `measured` turns into the nearest larger one and writes out."""
+
 UNITLESS = frozenset({"", "1", "none", "perplexity", "count", "ratio"})
 """Units that say nothing which the name of the number does not say."""
 
 
+def is_fraction(unit: str) -> bool:
+    """Whether a number of this unit reads as percent: `fraction`, or `fraction of` something."""
+    return unit == "fraction" or unit.startswith("fraction of ")
+
+
 def unit_name(unit: str) -> str:
-    """The unit as it stands after a number; empty for one that adds nothing."""
-    return "" if unit in UNITLESS else UNIT_NAMES.get(unit, unit.replace("_", " "))
+    """The unit as it stands after a number; empty for one that adds nothing or that the number shows (percent, bytes, time).
+
+    >>> unit_name("bits/byte"), unit_name("fraction of passages"), unit_name("seconds")
+    ('bits per byte', 'of passages', '')
+    """
+    if is_fraction(unit):
+        return unit.removeprefix("fraction").strip()
+    return "" if unit in UNITLESS or unit in READABLE_UNITS else UNIT_NAMES.get(unit, unit.replace("_", " "))
 
 
 def measured(value: float, unit: str, interval: Interval | None = None) -> str:
@@ -34,8 +48,8 @@ def measured(value: float, unit: str, interval: Interval | None = None) -> str:
     >>> measured(0.03125, "fraction")
     '3.12%'
     """
-    spread = (interval.high - interval.low) / 2 if interval else None
-    if unit == "fraction":
+    spread = abs(interval.high - interval.low) / 2 if interval else None
+    if is_fraction(unit):
         return f"{fixed(100 * value, None if spread is None else 100 * spread)}%"
     if unit == "bytes":
         return size(value)
@@ -47,7 +61,7 @@ def measured(value: float, unit: str, interval: Interval | None = None) -> str:
 def with_unit(value: float, unit: str, interval: Interval | None = None) -> str:
     """`measured` followed by its unit."""
     number = measured(value, unit, interval)
-    name = "" if unit in ("fraction", "bytes", "seconds", "s") else unit_name(unit)
+    name = unit_name(unit)
     return f"{number}{NARROW}{name}" if name else number
 
 
@@ -85,9 +99,9 @@ def exact(value: float) -> str:
 
 def bound(value: float, unit: str) -> str:
     """A threshold with its unit: `1%`, `5 bits`. Percents keep what floating point left of the number that was written."""
-    if unit == "fraction":
+    if is_fraction(unit):
         return f"{exact(round(100 * value, 9))}%"
-    if unit in ("bytes", "seconds", "s"):
+    if unit in READABLE_UNITS:
         return with_unit(value, unit)
     name = unit_name(unit)
     return f"{exact(value)}{NARROW}{name}" if name else exact(value)

@@ -56,7 +56,7 @@ def table(
         element("tr", [_cell(c, v, i) for i, (c, v) in enumerate(zip(columns, row, strict=True))], role="row") for row in shown
     ]
     parts: list[Content] = [
-        element("caption", caption),
+        element("caption", caption) if caption else None,
         element("thead", head, role="rowgroup"),
         element("tbody", body, role="rowgroup"),
     ]

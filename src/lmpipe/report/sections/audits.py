@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lmpipe.base.measures import Finding
+from lmpipe.base.measures import Finding, Interval
 from lmpipe.report.axes import axis
 from lmpipe.report.charts import Dot, dot_and_whisker, plain_ticks
 from lmpipe.report.html import Content, Markup, element, join
 from lmpipe.report.model import Report
-from lmpipe.report.numbers import bound, bounds, measured, plural, unit_name
+from lmpipe.report.numbers import NOT_RECORDED, bound, bounds, duration, fixed, is_fraction, measured, plural, size, unit_name
 from lmpipe.report.parts import Section, Tone, cut, label, sign
+from lmpipe.report.sections.cost import spent
+from lmpipe.report.tables import Column, table
 
 MAX_SAMPLES = 10
 MAX_FINDINGS = 100
+MAX_CELL = 60
+MAX_COLUMNS = 7
 
 
 def section(report: Report) -> Section:
     """Every finding as an article."""
     shown = report.findings[:MAX_FINDINGS]
-    body = [finding(one, number) for number, one in enumerate(shown, 1)]
+    estimated = spent(report.stages).energy_estimated
+    body = [finding(one, number, estimated=estimated and one.unit == "Wh") for number, one in enumerate(shown, 1)]
     if len(report.findings) > len(shown):
         body.append(
             element("p", f"{len(report.findings) - len(shown)} more findings are in the bundle's findings.json.", class_="note")
@@ -31,7 +36,7 @@ def section(report: Report) -> Section:
     )
 
 
-def finding(given: Finding, number: int) -> Markup:
+def finding(given: Finding, number: int, *, estimated: bool) -> Markup:
     """Value, interval and threshold on an axis; method; limits; samples on demand."""
     title = f"finding-{number}"
     tone, standing = against_threshold(given)
@@ -39,12 +44,10 @@ def finding(given: Finding, number: int) -> Markup:
         "p",
         element("b", measured(given.value, given.unit, given.interval), class_="big"),
         " ",
-        element("span", "" if given.unit == "fraction" else unit_name(given.unit), class_="unit"),
+        element("span", unit_name(given.unit), " (estimate)" if estimated else None, class_="unit"),
         class_="finding-value",
     )
-    details = (
-        element("p", f"{given.interval.level:.0%} interval {bounds(given.interval, given.unit)}") if given.interval else None
-    )
+    details = _interval(given.interval, given.unit) if given.interval else None
     verdict = element("p", sign(tone), " ", standing, class_="standing") if standing else None
     head = element("h3", label(given), " ", element("code", given.name), id=title)
     left = element("div", value, details, verdict, _graphic(given), class_="finding-number")
@@ -56,6 +59,10 @@ def finding(given: Finding, number: int) -> Markup:
         class_="finding-text",
     )
     return element("article", head, left, right, class_="finding", aria_labelledby=title)
+
+
+def _interval(given: Interval, unit: str) -> Markup:
+    return element("p", f"{given.level:.0%} interval {bounds(given, unit)} ", element("small", given.method))
 
 
 def against_threshold(given: Finding) -> tuple[Tone, str]:
@@ -80,18 +87,45 @@ def _graphic(given: Finding) -> Markup | None:
     dot = Dot(given.value, low, high)
     graphic = element("div", dot_and_whisker(dot, on, threshold=given.threshold), class_="strip")
     return element(
-        "div", graphic, plain_ticks(on, percent=given.unit == "fraction"), class_="finding-graphic", aria_hidden="true"
+        "div", graphic, plain_ticks(on, percent=is_fraction(given.unit)), class_="finding-graphic", aria_hidden="true"
     )
 
 
 def _samples(given: Finding) -> Markup | None:
     if not given.samples:
         return None
+    if _are_rows(given.samples):
+        return element("details", element("summary", "The rows behind the number"), _rows(given.samples))
     shown = given.samples[:MAX_SAMPLES]
     items = [element("li", element("dl", [_pair(key, value) for key, value in one.items()])) for one in shown]
     more = f", the first {len(shown)}" if len(given.samples) > len(shown) else ""
     summary = element("summary", f"{plural(len(given.samples), 'example')} behind the number{more}")
     return element("details", summary, element("ol", items, class_="examples"))
+
+
+def _are_rows(samples: list[dict[str, Any]]) -> bool:
+    """Whether the samples are rows of one table: the same keys, and values short enough for a cell."""
+    keys = list(samples[0])
+    short = all(
+        not isinstance(value, (dict, list)) and len(str(value)) <= MAX_CELL for one in samples for value in one.values()
+    )
+    return 2 <= len(keys) <= MAX_COLUMNS and short and all(list(one) == keys for one in samples)
+
+
+def _rows(samples: list[dict[str, Any]]) -> Markup:
+    numeric = {key: any(isinstance(one[key], (int, float)) for one in samples) for key in samples[0]}
+    columns = [Column(key.replace("_", " "), "number" if numeric[key] else "text") for key in samples[0]]
+    return table("", columns, [[_value(key, value) for key, value in one.items()] for one in samples], class_="rows")
+
+
+def _value(key: str, value: Any) -> str:
+    """A value in the unit that its name carries (`peak_memory_bytes`, `seconds`)."""
+    if value is None:
+        return NOT_RECORDED
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    unit = key.rsplit("_", 1)[-1]
+    return duration(value) if unit == "seconds" else size(value) if unit == "bytes" else fixed(float(value))
 
 
 def _pair(key: str, value: Any) -> Markup:

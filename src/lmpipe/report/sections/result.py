@@ -45,7 +45,9 @@ def comparison(given: Comparison, goal: float | None) -> Markup:
     caption = [element("span", given.title, class_="chart-title"), " ", element("span", ", ".join(notes), class_="unit")]
     columns = [Column("On the same text"), Column(unit_name(given.unit), "graphic"), Column("Value", "number")]
     rows = [_contender(one, given, on, goal) for one in given.contenders]
-    return table(caption, columns, rows, axis=plain_ticks(on), class_="chart-table comparison")
+    methods = dict.fromkeys(one.interval.method for one in given.contenders if one.interval)
+    note = element("p", f"Intervals by {'; '.join(methods)}.", class_="note") if methods else None
+    return join([table(caption, columns, rows, axis=plain_ticks(on), class_="chart-table comparison"), note])
 
 
 def _contender(one: Contender, given: Comparison, on: Axis, goal: float | None) -> list[Content | Cell]:
