@@ -80,5 +80,4 @@ class Ledger:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Ledger:
         """The inverse of `to_json`."""
-        counts = {k: Counter(v) if isinstance(v, dict) else v for k, v in value.items()}
-        return cls(**counts)
+        return cls(**{**value, "dropped": Counter(value["dropped"]), "failed": Counter(value["failed"])})

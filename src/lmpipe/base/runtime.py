@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import Literal
 
 
@@ -23,6 +25,12 @@ class Runtime:
     isolate: bool = True
     """Run every stage in a process of its own: exact memory figures, and a killed stage does not take the runner along."""
 
+    def resolved_device(self) -> Literal["cpu", "cuda"]:
+        """The device, after `auto` was resolved."""
+        if self.device == "auto":
+            return "cuda" if _has_cuda() else "cpu"
+        return self.device
+
     def resolved_threads(self) -> int:
         """Compute threads, after `0` was resolved."""
         return self.threads or min(usable_processors(), 8)
@@ -30,6 +38,15 @@ class Runtime:
     def resolved_workers(self) -> int:
         """Data processes, after `0` was resolved."""
         return self.workers or usable_processors()
+
+
+def _has_cuda() -> bool:
+    """Whether an NVIDIA driver is loaded and the installed torch is not its CPU build; found out without importing torch."""
+    try:
+        cpu_build = metadata.version("torch").endswith("+cpu")
+    except metadata.PackageNotFoundError:
+        return False
+    return not cpu_build and Path("/proc/driver/nvidia/version").exists()
 
 
 def usable_processors() -> int:

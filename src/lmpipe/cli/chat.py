@@ -1,0 +1,27 @@
+"""`lmpipe chat`: talk to a bundle in the terminal."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lmpipe.cli.options import StoreOption, ThreadsOption
+
+BundleArgument = Annotated[
+    str, typer.Argument(help="A bundle's folder, or a run: its recipe's path, its name or its id.", show_default=False)
+]
+
+
+def chat(
+    bundle: BundleArgument,
+    store: StoreOption = "store",
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="0: always the most probable token.")] = 0.8,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of one answer, at most.")] = 200,
+    seed: Annotated[int | None, typer.Option(help="Equal seeds give equal answers.", show_default=False)] = None,
+    threads: ThreadsOption = 0,
+) -> None:
+    """Talk to a model in the terminal; what it writes streams as it is drawn. A base model continues your text."""
+    from lmpipe.recipes.talking import chat_in_terminal
+
+    chat_in_terminal(bundle, store=store, temperature=temperature, max_tokens=max_tokens, seed=seed, threads=threads)

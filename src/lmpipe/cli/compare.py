@@ -1,0 +1,34 @@
+"""`lmpipe compare`: two runs side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from lmpipe.cli.options import JsonOption, StoreOption
+from lmpipe.cli.terminal import out, print_json
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="A run: recipe, name, id or bundle.", show_default=False)],
+    second: Annotated[str, typer.Argument(help="Another run.", show_default=False)],
+    store: StoreOption = "store",
+    json: JsonOption = False,
+) -> None:
+    """Compare two runs: every metric with its interval, the paired difference where the test text is the same, and what differs."""
+    from lmpipe.recipes.comparing import compare_runs
+
+    result = compare_runs(first, second, store=store)
+    if json:
+        print_json(result)
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("metric", result["first"], result["second"], "difference", ""):
+        table.add_column(column)
+    for row in result["metrics"]:
+        table.add_row(row["name"], row["first"], row["second"], row["difference"], row["answer"])
+    out.print(table)
+    for change in result["recipe_changes"]:
+        out.print(f"recipe  {change}", markup=False)

@@ -1,0 +1,50 @@
+"""`lmpipe run`: compute what is missing."""
+
+from __future__ import annotations
+
+import typer
+
+from lmpipe.base.runtime import Runtime
+from lmpipe.cli.options import (
+    CompileOption,
+    DeviceOption,
+    JsonOption,
+    RecipeArgument,
+    SetOption,
+    StoreOption,
+    ThreadsOption,
+    WorkersOption,
+)
+from lmpipe.cli.terminal import EXIT_CODES, MARKS, err, out, print_json
+
+
+def run(
+    recipe: RecipeArgument,
+    set_: SetOption = None,
+    store: StoreOption = "store",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+    workers: WorkersOption = 0,
+    compile_: CompileOption = True,
+    json: JsonOption = False,
+) -> None:
+    """Compute what is missing, with progress. Killed at any moment, the same command goes on.
+
+    Ends with 0 for GO (or no gate), 3 for NO-GO, 4 for INCONCLUSIVE.
+    """
+    from lmpipe.cli.live import LiveRun
+    from lmpipe.recipes.running import run_recipe
+    from lmpipe.recipes.validation import parse_overrides
+
+    runtime = Runtime(store=store, device=device, threads=threads, workers=workers, compile=compile_)
+    with LiveRun() as live:
+        result = run_recipe(recipe, set=parse_overrides(set_ or []), runtime=runtime, progress=live)
+    if json:
+        print_json(result.to_json())
+    else:
+        for label, text in result.summary():
+            out.print(f"[bold]{label:<10}[/]", end=" ")
+            out.print(MARKS[text] if text in MARKS else text, markup=text in MARKS)
+    if result.verdict_word in EXIT_CODES and EXIT_CODES[result.verdict_word]:
+        err.print(f"the gate says {MARKS[result.verdict_word]}")
+        raise typer.Exit(EXIT_CODES[result.verdict_word])

@@ -1,0 +1,199 @@
+"""From a recipe to its stages: names, versions, identities and who reads whose output. Imports nothing heavy, computes nothing.
+
+    read > repair > measure ----.                        canaries
+                 \\> duplicates -> select > mask > split ---> tokenizer > tokenize > train > evaluate, samples, audits
+                                                                     \\> ngram ----------^        > gate > bundle
+
+`VERSIONS` is where the author of a stage states that its meaning changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lmpipe.audit.config import MemorizationConfig
+from lmpipe.base.config import Config
+from lmpipe.base.runtime import Runtime
+from lmpipe.data.config import CorpusConfig
+from lmpipe.pipeline.stage import Source, Stage
+from lmpipe.recipes import stage_configs as configs
+from lmpipe.recipes.schema import Recipe
+from lmpipe.training.config import PhaseConfig, resolve_precision
+
+VERSIONS = {
+    "read": 1,
+    "repair": 1,
+    "measure": 1,
+    "duplicates": 1,
+    "select": 1,
+    "mask": 1,
+    "split": 1,
+    "canaries": 1,
+    "tokenizer": 1,
+    "tokenize": 1,
+    "train": 1,
+    "ngram": 1,
+    "evaluate": 1,
+    "samples": 1,
+    "memorization": 1,
+    "energy": 1,
+    "gate": 1,
+    "bundle": 1,
+}
+
+
+@dataclass
+class Graph:
+    """The stages of one recipe, by role, in an order in which they can run."""
+
+    stages: dict[str, Stage] = field(default_factory=dict)
+
+    def add(self, kind: str, name: str, config: Config, inputs: Mapping[str, Stage] | None = None, **options: Any) -> Stage:
+        """Make one stage of `kind` and keep it under `name`."""
+        stage = Stage(
+            name=name,
+            version=VERSIONS[kind],
+            config=config,
+            run=f"lmpipe.recipes.stages:{kind}",
+            inputs=dict(inputs or {}),
+            **options,
+        )
+        self.stages[name] = stage
+        return stage
+
+
+def resolve(recipe: Recipe, runtime: Runtime) -> Recipe:
+    """The recipe with every `auto` decided for this runtime: what identities are made from."""
+    phases = tuple(
+        phase.model_copy(update={"precision": resolve_precision(phase.precision, runtime.resolved_device())})
+        for phase in recipe.train
+    )
+    return recipe.model_copy(update={"train": phases})
+
+
+def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> Graph:
+    """All stages of `recipe`."""
+    recipe = resolve(recipe, runtime)
+    graph = Graph()
+    canaries = _canaries(graph, recipe)
+    splits = {name: _corpus(graph, name, corpus, recipe.seed, base_folders) for name, corpus in recipe.data.items()}
+    tokenizer = graph.add("tokenizer", "tokenizer", recipe.tokenizer, {"documents": splits[recipe.tokenizer.train_on]})
+    trained_on = {phase.on for phase in recipe.train}
+    tokens = {}
+    for name in trained_on | {part.on for part in recipe.evaluate}:
+        inputs = {"documents": splits[name], "tokenizer": tokenizer}
+        if canaries and name in trained_on:
+            inputs["canaries"] = canaries
+        tokens[name] = graph.add("tokenize", f"tokenize-{name}", configs.TokenizeStage(), inputs)
+    train = _train(graph, recipe, recipe.train[0], tokens)
+    measured = _evaluations(graph, recipe, splits, tokens, tokenizer, train)
+    measured |= _audits(graph, recipe, tokens, tokenizer, train, canaries)
+    gate = _gate(graph, recipe, measured)
+    _bundle(graph, recipe, splits, tokenizer, train, measured, gate, canaries)
+    return graph
+
+
+def _canaries(graph: Graph, recipe: Recipe) -> Stage | None:
+    audit = next((part for part in recipe.audit if isinstance(part, MemorizationConfig)), None)
+    if audit is None or audit.canaries is None:
+        return None
+    return graph.add("canaries", "canaries", configs.CanariesStage(canaries=audit.canaries, seed=recipe.seed))
+
+
+def _train(graph: Graph, recipe: Recipe, phase: PhaseConfig, tokens: Mapping[str, Stage]) -> Stage:
+    config = configs.TrainStage(model=recipe.model, phase=phase, seed=recipe.seed)
+    return graph.add("train", f"train-{phase.name}", config, {"tokens": tokens[phase.on]})
+
+
+def _evaluations(
+    graph: Graph,
+    recipe: Recipe,
+    splits: Mapping[str, Stage],
+    tokens: Mapping[str, Stage],
+    tokenizer: Stage,
+    train: Stage,
+) -> dict[str, Stage]:
+    """Every evaluation, and the samples; by stage name."""
+    weights = recipe.export[0].weights
+    measured = {}
+    for part in recipe.evaluate:
+        inputs = {"train": train, "tokens": tokens[part.on], "documents": splits[part.on], "tokenizer": tokenizer}
+        ngram = part.baseline("ngram")
+        if ngram:
+            name = f"ngram-{recipe.train[0].on}"
+            inputs["ngram"] = graph.stages.get(name) or graph.add(
+                "ngram", name, ngram, {"tokens": tokens[recipe.train[0].on]}
+            )
+        config = configs.EvaluateStage(evaluation=part, weights=weights, seed=recipe.seed)
+        stage = graph.add("evaluate", f"evaluate-{part.on}-{part.split}", config, inputs)
+        measured[stage.name] = stage
+    inputs = {"train": train, "tokens": tokens[recipe.train[0].on], "tokenizer": tokenizer}
+    graph.add("samples", "samples", configs.SamplesStage(weights=weights, seed=recipe.seed), inputs)
+    return measured
+
+
+def _audits(
+    graph: Graph,
+    recipe: Recipe,
+    tokens: Mapping[str, Stage],
+    tokenizer: Stage,
+    train: Stage,
+    canaries: Stage | None,
+) -> dict[str, Stage]:
+    """Every audit whose findings are the same when the run is repeated, by stage name; the energy audit is added beside them."""
+    measured = {}
+    for audit in recipe.audit:
+        if isinstance(audit, MemorizationConfig):
+            config = configs.MemorizationStage(audit=audit, weights=recipe.export[0].weights, seed=recipe.seed)
+            inputs = {"train": train, "tokens": tokens[recipe.train[0].on], "tokenizer": tokenizer}
+            inputs |= {"canaries": canaries} if canaries else {}
+            measured["audit-memorization"] = graph.add("memorization", "audit-memorization", config, inputs)
+        else:
+            spent = {name: stage for name, stage in graph.stages.items() if name != "audit-energy"}
+            graph.add("energy", "audit-energy", configs.EnergyStage(audit=audit), spent)
+    return measured
+
+
+def _gate(graph: Graph, recipe: Recipe, measured: Mapping[str, Stage]) -> Stage | None:
+    if recipe.gate is None:
+        return None
+    config = configs.GateStage(gate=recipe.gate, goal=recipe.goal, goal_corpus=goal_corpus(recipe))
+    return graph.add("gate", "gate", config, measured)
+
+
+def goal_corpus(recipe: Recipe) -> str:
+    """The corpus that the goal speaks of: the one evaluated on the goal's split, the first of them where there are several."""
+    split = recipe.goal.on if recipe.goal else "test"
+    return next((part.on for part in recipe.evaluate if part.split == split), recipe.train[0].on)
+
+
+def _bundle(
+    graph: Graph,
+    recipe: Recipe,
+    splits: Mapping[str, Stage],
+    tokenizer: Stage,
+    train: Stage,
+    measured: Mapping[str, Stage],
+    gate: Stage | None,
+    canaries: Stage | None,
+) -> Stage:
+    config = configs.BundleStage(
+        name=recipe.name,
+        export=recipe.export[0],
+        goal=recipe.goal.sentence() if recipe.goal else "",
+        recipe=recipe.model_dump(mode="json"),
+    )
+    corpora = {name: stage for corpus in splits for name, stage in graph.stages.items() if name.endswith(f"-{corpus}")}
+    kept = ("read-", "repair-", "select-", "mask-", "split-")
+    inputs = {
+        "train": train,
+        "tokenizer": tokenizer,
+        **measured,
+        **{name: stage for name, stage in corpora.items() if name.startswith(kept)},
+    }
+    inputs |= {"gate": gate} if gate else {}
+    inputs |= {"canaries": canaries} if canaries else {}
+    return graph.add("bundle", "bundle", config, inputs)

@@ -1,0 +1,86 @@
+"""What each stage is identified by: exactly those parts of the recipe that its output depends on, `auto` already resolved.
+
+A threshold stands only in the stage that applies it, a path in none: raw files enter an identity by their names and digests.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lmpipe.audit.config import CanaryConfig, EnergyConfig, MemorizationConfig
+from lmpipe.audit.gate import GateConfig, GoalConfig
+from lmpipe.base.config import Config
+from lmpipe.evaluation.config import PerplexityConfig
+from lmpipe.export.config import HuggingFaceConfig
+from lmpipe.models.llama.config import LlamaConfig
+from lmpipe.training.config import PhaseConfig
+
+
+class CanariesStage(Config):
+    """Planted secrets."""
+
+    canaries: CanaryConfig
+    seed: int
+
+
+class TokenizeStage(Config):
+    """Text to ids: everything is in the inputs."""
+
+
+class TrainStage(Config):
+    """One training phase of one model."""
+
+    model: LlamaConfig
+    phase: PhaseConfig
+    seed: int
+
+
+class EvaluateStage(Config):
+    """One evaluation."""
+
+    evaluation: PerplexityConfig
+    weights: str
+    seed: int
+
+
+class SamplesStage(Config):
+    """Text that the model writes after the beginnings of held-out documents, for the report."""
+
+    weights: str
+    seed: int
+    count: int = 3
+    prompt_tokens: int = 32
+    new_tokens: int = 96
+    temperature: float = 0.8
+    top_p: float = 0.95
+
+
+class MemorizationStage(Config):
+    """The memorization audit."""
+
+    audit: MemorizationConfig
+    weights: str
+    seed: int
+
+
+class EnergyStage(Config):
+    """The energy audit: reads the records of the stages before it."""
+
+    audit: EnergyConfig
+
+
+class GateStage(Config):
+    """The gate."""
+
+    gate: GateConfig
+    goal: GoalConfig | None
+    goal_corpus: str
+
+
+class BundleStage(Config):
+    """The bundle, with the whole recipe in it."""
+
+    name: str
+    export: HuggingFaceConfig
+    goal: str
+    recipe: dict[str, Any]

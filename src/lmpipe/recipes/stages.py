@@ -1,0 +1,192 @@
+"""The only place where a domain function becomes a stage: each takes a `Work`, hands explicit arguments down, notes facts.
+
+What a function needs is imported when it runs, so that a stage's process loads only its own room.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmpipe.base.files import read_json, write_json
+from lmpipe.base.measures import Finding, Metric, Verdict
+from lmpipe.pipeline.stage import Work
+
+if TYPE_CHECKING:
+    from lmpipe.evaluation.subject import Subject
+
+
+def tokenizer(work: Work) -> None:
+    """Train the tokenizer on the training split."""
+    from lmpipe.tokens.bpe import train_tokenizer
+
+    training = train_tokenizer(
+        work.inputs["documents"] / "train",
+        work.config,
+        work.output,
+        progress=work.progress,
+        threads=work.runtime.resolved_threads(),
+    )
+    work.facts["vocab_size"] = training.vocab_size
+
+
+def tokenize(work: Work) -> None:
+    """Every split to token shards, planted documents mixed into the training split."""
+    from lmpipe.tokens.tokenize import tokenize
+
+    summary = tokenize(
+        work.inputs["documents"],
+        work.inputs.get("canaries"),
+        work.inputs["tokenizer"],
+        work.output,
+        progress=work.progress,
+        threads=work.runtime.resolved_threads(),
+    )
+    work.facts["tokens"] = summary["tokens"]
+
+
+def ngram(work: Work) -> None:
+    """Count the n-gram baseline on the training split's tokens."""
+    from lmpipe.models.ngram.model import save
+    from lmpipe.models.ngram.training import train
+    from lmpipe.tokens.shards import open_shards
+
+    shards = open_shards(work.inputs["tokens"] / "train")
+    model = train(
+        shards.iter_documents(),
+        work.config,
+        vocab_size=shards.vocab_size,
+        end_of_text_id=shards.end_of_text_id,
+        progress=work.progress,
+    )
+    save(model, work.output)
+
+
+def evaluate(work: Work) -> None:
+    """Score a held-out split with the model and its baselines."""
+    from lmpipe.evaluation.perplexity import evaluate_perplexity
+    from lmpipe.models.ngram.model import load
+    from lmpipe.tokens.shards import open_shards
+    from lmpipe.tokens.tokenizer import load_tokenizer
+
+    config = work.config.evaluation
+    evaluate_perplexity(
+        config,
+        _subject(work),
+        tokenizer=load_tokenizer(work.inputs["tokenizer"]),
+        shards=open_shards(work.inputs["tokens"] / config.split),
+        texts=work.inputs["documents"] / config.split,
+        ngram=load(work.inputs["ngram"]) if "ngram" in work.inputs else None,
+        output=work.output,
+        seed=work.config.seed,
+        progress=work.progress,
+    )
+
+
+def memorization(work: Work) -> None:
+    """Extraction of training passages, exposure of planted secrets."""
+    from lmpipe.audit.exposure import Canary
+    from lmpipe.audit.memorization import audit_memorization
+    from lmpipe.tokens.shards import open_shards
+    from lmpipe.tokens.tokenizer import load_tokenizer
+
+    planted = read_json(work.inputs["canaries"] / "canaries.json")["canaries"] if "canaries" in work.inputs else []
+    training = read_json(work.inputs["train"] / "training.json")
+    shards = open_shards(work.inputs["tokens"] / "train")
+    audit_memorization(
+        work.config.audit,
+        _subject(work),
+        tokenizer=load_tokenizer(work.inputs["tokenizer"]),
+        train=shards,
+        heldout=open_shards(work.inputs["tokens"] / "test"),
+        canaries=[Canary(**canary) for canary in planted],
+        epochs=training["tokens"] / shards.tokens,
+        output=work.output,
+        seed=work.config.seed,
+        progress=work.progress,
+    )
+
+
+def energy(work: Work) -> None:
+    """Sum up what the stages before spent, from their records. Clock-dependent, so outside the content digest."""
+    from lmpipe.audit.energy import energy_findings, write_energy
+
+    facts = []
+    for folder in work.inputs.values():
+        record = read_json(folder / "record.json")
+        spent = {key: record[key] for key in ("stage", "seconds", "cpu_seconds", "peak_memory_bytes")}
+        facts.append({**spent, "energy_wh": record["energy"]["watt_hours"], "method": record["energy"]["method"]})
+    write_energy(work.observed, energy_findings(work.config.audit, facts))
+
+
+def gate(work: Work) -> None:
+    """Decide from the numbers measured."""
+    from lmpipe.audit.gate import decide, resolve
+
+    bounds = resolve(work.config.gate, work.config.goal, work.config.goal_corpus)
+    verdict = decide(bounds, _metrics(work), _findings(work))
+    write_json(work.output / "verdict.json", verdict.model_dump(mode="json"))
+
+
+def bundle(work: Work) -> None:
+    """Package weights, tokenizer, results, cards and provenance."""
+    from lmpipe.export.bundle import make_bundle
+
+    gate = work.inputs.get("gate")
+    make_bundle(
+        work.config.export,
+        name=work.config.name,
+        train_folder=work.inputs["train"],
+        tokenizer_folder=work.inputs["tokenizer"],
+        output=work.output,
+        metrics=_metrics(work),
+        findings=_findings(work),
+        verdict=Verdict.model_validate(read_json(gate / "verdict.json")) if gate else None,
+        goal=work.config.goal,
+        data_cards=_data_cards(work),
+        recipe=work.config.recipe,
+        provenance=_provenance(work),
+    )
+
+
+def _subject(work: Work) -> Subject:
+    """The trained model in fp32, so that its numbers are those of the bundle."""
+    import torch
+
+    from lmpipe.evaluation.subject import Subject
+    from lmpipe.models.loading import load_model
+
+    device = work.runtime.resolved_device()
+    torch.set_num_threads(work.runtime.resolved_threads())
+    model = load_model(work.inputs["train"] / work.config.weights, device=device, dtype="float32")
+    return Subject(model, model.config.context, model.vocab_size, torch.device(device))
+
+
+def _metrics(work: Work) -> list[Metric]:
+    paths = (folder / "metrics.json" for folder in work.inputs.values())
+    return [Metric.model_validate(value) for path in paths if path.is_file() for value in read_json(path)]
+
+
+def _findings(work: Work) -> list[Finding]:
+    paths = (folder / "findings.json" for folder in work.inputs.values())
+    return [Finding.model_validate(value) for path in paths if path.is_file() for value in read_json(path)]
+
+
+def _provenance(work: Work) -> dict[str, Any]:
+    """Fingerprints of the stages behind the bundle, from their records."""
+    records = {name: read_json(folder / "record.json") for name, folder in sorted(work.inputs.items())}
+    return {"stages": {record["stage"]: record["fingerprint"] for record in records.values()}}
+
+
+def _data_cards(work: Work) -> list[dict[str, Any]]:
+    """One account for each corpus, from the data stages among the inputs."""
+    from lmpipe.data.card import corpus_card
+
+    names = [name.removeprefix("read-") for name in work.inputs if name.startswith("read-")]
+    return [corpus_card(name, _corpus_folders(work, name)) for name in names]
+
+
+def _corpus_folders(work: Work, corpus: str) -> dict[str, Path]:
+    steps = ("read", "repair", "select", "mask", "split")
+    folders = {step: work.inputs[f"{step}-{corpus}"] for step in steps if f"{step}-{corpus}" in work.inputs}
+    return {**folders, **({"canaries": work.inputs["canaries"]} if "canaries" in work.inputs else {})}
