@@ -297,7 +297,7 @@ def _graphic(on: Axis, shapes: Content, *, threshold: float | None = None) -> Ma
 
 def _bar(start: float, end: float, class_: str) -> Markup:
     width = max(end - start, LEAST_BAR)
-    return element("rect", x=_percent(min(start, 1 - LEAST_BAR)), y="32%", width=_percent(width), height="36%", class_=class_)
+    return element("rect", x=_percent(min(start, 1 - LEAST_BAR)), y="50%", width=_percent(width), height="10", class_=class_)
 
 
 def _text(percent: float, y: int, text: str, class_: str, anchor: str) -> Markup:

@@ -81,14 +81,18 @@ def _reason(word: str, report: Report) -> str:
 
 def _listed(requirements: Sequence[Requirement], report: Report) -> str:
     """Each requirement as `bits per byte 1.651 [1.602, 1.703], asked at most 2`; one without a bound by its reason."""
-    return "; ".join(_in_words(one, unit_of(one, report)) for one in requirements)
+    return "; ".join(_in_words(one, report) for one in requirements)
 
 
-def _in_words(one: Requirement, unit: str) -> str:
+def _in_words(one: Requirement, report: Report) -> str:
+    known: list[Metric | Finding] = [*report.metrics, *report.findings]
+    number = find(one.subject, known)
+    name = label(number) if number else readable(one.subject)
+    name, unit = name[:1].lower() + name[1:], unit_of(one, report)
     asked = bound_text(one.at_most, one.at_least, "" if unit_name(unit) == readable(one.subject) else unit)
     if one.value is None or not asked:
-        return f"{readable(one.subject)}: {one.reason.rstrip('.')}"
-    return f"{readable(one.subject)} {required_value(one, unit)}, asked {asked}"
+        return f"{name}: {one.reason.rstrip('.')}"
+    return f"{name} {required_value(one, unit)}, asked {asked}"
 
 
 def _verdict(report: Report) -> Markup:

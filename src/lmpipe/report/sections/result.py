@@ -7,7 +7,7 @@ from lmpipe.report.axes import Axis, axis
 from lmpipe.report.charts import Dot, dot_and_whisker, plain_ticks
 from lmpipe.report.html import Content, Markup, element, join
 from lmpipe.report.model import Comparison, Contender, Report
-from lmpipe.report.numbers import NOT_RECORDED, bounds, change, count, exact, measured, unit_name, with_unit
+from lmpipe.report.numbers import NOT_RECORDED, bounds, change, count, exact, measured, plural, unit_name, with_unit
 from lmpipe.report.parts import VERDICT_TONES, Section, bound_text, find, named, readable, sign
 from lmpipe.report.tables import Cell, Column, table
 
@@ -23,7 +23,10 @@ def section(report: Report) -> Section:
             metrics(report.metrics) if report.metrics else None,
         ]
     )
-    fact = f"{len(report.metrics)} metrics" if report.metrics else ""
+    model = next((one for one in report.comparison.contenders if one.role == "model"), None) if report.comparison else None
+    fact = plural(len(report.metrics), "metric") if report.metrics else ""
+    if model and report.comparison:
+        fact = with_unit(model.value, report.comparison.unit, model.interval)
     return Section("result", "Result", fact, body or None, "Nothing was evaluated in this run.")
 
 
