@@ -82,7 +82,7 @@ def line_chart(chart: LineChart) -> Markup:
         "figcaption",
         element("span", chart.title, class_="chart-title"),
         " ",
-        element("span", chart.unit + suffix, class_="unit"),
+        element("span", (chart.unit or "no unit") + suffix, class_="unit"),
     )
     legend = element("ul", [_legend_entry(series, alone=len(chart.series) == 1) for series in chart.series], class_="legend")
     plot = element("div", _plot(chart, across, up), class_="plot-frame")
