@@ -1,8 +1,7 @@
 import pytest
 
 from lmpipe.audit.config import EnergyConfig, known_finding_names
-from lmpipe.audit.energy import energy_findings
-from lmpipe.audit.findings import write_findings
+from lmpipe.audit.energy import energy_findings, write_energy
 from lmpipe.base.files import read_json
 
 FACTS = [
@@ -19,7 +18,7 @@ def test_energy_is_the_sum_and_names_method_and_gaps(tmp_path):
     assert "meter" in finding.method
     assert "split" in finding.limits
     assert [row["stage"] for row in finding.samples] == ["train", "read", "split"]
-    write_findings(tmp_path / "observed", [finding])
+    write_energy(tmp_path / "observed", [finding])
     assert read_json(tmp_path / "observed" / "findings.json")[0]["name"] == "energy.wh"
 
 

@@ -6,9 +6,11 @@ The figures depend on the machine and the moment, so they live in a stage's `obs
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lmpipe.audit.config import EMISSIONS, ENERGY, EnergyConfig
+from lmpipe.audit.findings import write_findings
 from lmpipe.base.measures import Finding
 
 LIMITS = (
@@ -61,3 +63,9 @@ def _emissions(config: EnergyConfig, watt_hours: float, method: str, limits: str
 def _row(fact: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("stage", "seconds", "cpu_seconds", "peak_memory_bytes", "energy_wh", "method")
     return {key: fact.get(key) for key in keys}
+
+
+def write_energy(observed: Path, findings: Sequence[Finding]) -> None:
+    """Write `findings.json` into a stage's `observed` folder, which no digest covers, making the folder where it is missing."""
+    observed.mkdir(parents=True, exist_ok=True)
+    write_findings(observed, findings)
