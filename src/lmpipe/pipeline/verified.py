@@ -1,0 +1,120 @@
+"""Which files are known to be what a record says, so that an unchanged terabyte is not read again before every use.
+
+    remembered: relative path -> (size, mtime, ctime, inode) at the moment its sha256 was computed, per stage folder
+    the rule:   a file whose four numbers are the remembered ones is taken as verified; any other file is read and hashed
+
+So an edit, a copy, a restored backup or a bit flipped by a write is found before use. Bits that rot on the disk under unchanged
+numbers are not; `verify` reads everything and finds those.
+
+Does not know: stores, stages.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+from typing import Literal
+
+from lmpipe.base.canonical import digest_of_file
+from lmpipe.base.errors import StageError
+from lmpipe.base.files import atomic_file
+from lmpipe.base.runtime import usable_processors
+from lmpipe.pipeline.record import OBSERVED, RECORD, FileEntry
+
+Numbers = list[int]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One file that is not what its record says."""
+
+    file: str
+    kind: Literal["missing", "size", "digest", "unexpected"]
+
+    def __str__(self) -> str:
+        words = {
+            "missing": "is missing",
+            "size": "has another size than recorded",
+            "digest": "has other bytes than recorded",
+            "unexpected": "is not in the record",
+        }
+        return f"{self.file} {words[self.kind]}"
+
+
+def numbers(path: Path) -> Numbers:
+    """What changes when a file is written, replaced or copied."""
+    status = path.lstat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def list_files(folder: Path) -> list[str]:
+    """Relative POSIX paths of all files below `folder`, sorted.
+
+    Raises:
+        StageError: for a link, socket or device: content that a digest cannot vouch for.
+    """
+    found = []
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            mode = path.lstat().st_mode
+            if S_ISREG(mode):
+                found.append(path.relative_to(folder).as_posix())
+            elif not S_ISDIR(mode):
+                raise StageError(
+                    f"{path} is neither a file nor a folder",
+                    expected="regular files only: a digest cannot vouch for what a link points to",
+                    fix="copy the file instead of linking it",
+                )
+    return sorted(found)
+
+
+def hash_files(folder: Path, files: Iterable[str]) -> dict[str, FileEntry]:
+    """Digest and size of files below `folder`; hashing releases the interpreter's lock, so a few threads help."""
+    paths = list(files)
+    with ThreadPoolExecutor(max_workers=max(1, min(4, usable_processors(), len(paths)))) as pool:
+        digests = pool.map(lambda path: digest_of_file(folder / path), paths)
+        return {p: FileEntry(sha256=d, bytes=(folder / p).stat().st_size) for p, d in zip(paths, digests, strict=True)}
+
+
+def is_content(path: str) -> bool:
+    """Whether a relative path counts into the content digest."""
+    return path != RECORD and path.split("/", 1)[0] != OBSERVED
+
+
+def find_damage(folder: Path, expected: Mapping[str, FileEntry], memory: Path | None) -> list[Damage]:
+    """Compare the content of `folder` with a record. With a `memory` file, only what changed since the last look is read.
+
+    Files whose name starts with a dot (a file browser's leftovers) are not content and not damage.
+    """
+    remembered = _recall(memory) if memory else {}
+    present = {path: numbers(folder / path) for path in list_files(folder) if is_content(path)} if folder.is_dir() else {}
+    damage = [Damage(path, "missing") for path in expected if path not in present]
+    damage += [Damage(p, "unexpected") for p in present if p not in expected and not Path(p).name.startswith(".")]
+    sized = [path for path in expected if path in present]
+    damage += [Damage(path, "size") for path in sized if present[path][0] != expected[path].bytes]
+    doubtful = [p for p in sized if present[p][0] == expected[p].bytes and remembered.get(p) != present[p]]
+    actual = hash_files(folder, doubtful)
+    damage += [Damage(path, "digest") for path in doubtful if actual[path].sha256 != expected[path].sha256]
+    if memory and doubtful and not damage:
+        remember(memory, {path: present[path] for path in sized})
+    return sorted(damage, key=lambda item: item.file)
+
+
+def remember(memory: Path, seen: Mapping[str, Numbers]) -> None:
+    """Keep the numbers of files that were just found to be as recorded."""
+    with atomic_file(memory, "w", encoding="utf-8") as file:
+        json.dump(seen, file)
+
+
+def _recall(memory: Path) -> dict[str, Numbers]:
+    try:
+        value = json.loads(memory.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
