@@ -1,0 +1,120 @@
+"""The Llama layout for one device, in one reading: embed, then blocks of attention and feed-forward, then logits.
+
+    ids_BT > embedding > [ x + attention(norm(x)) > x + feed_forward(norm(x)) ] x layers > norm > logits_BTV
+
+B rows, T positions, C width, V vocabulary, H heads, D head width. Parallelism, precision, compilation and names on disk are
+applied from outside (`training/`, `hf.py`).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lmpipe.models.layers.attention import Attention, Cache, cached_mask, document_mask
+from lmpipe.models.layers.feed_forward import FeedForward
+from lmpipe.models.layers.norm import RMSNorm
+from lmpipe.models.layers.rotary import rotary_table
+from lmpipe.models.llama.config import LlamaConfig
+
+INITIAL_DEVIATION = 0.02
+"""Standard deviation of initial weights (GPT-2); projections back into the residual stream get it over sqrt(2 layers)."""
+
+
+class Block(nn.Module):
+    """One layer."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(config.width, config.norm_eps)
+        self.attention = Attention(config.width, config.heads, config.key_value_heads)
+        self.feed_forward_norm = RMSNorm(config.width, config.norm_eps)
+        self.feed_forward = FeedForward(config.width, config.feed_forward_width)
+        self.dropout = config.dropout
+
+    def forward(self, x_BTC: Tensor, cos_TD: Tensor, sin_TD: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
+        """(B, T, C) to (B, T, C)."""
+        x_BTC = x_BTC + self._drop(self.attention(self.attention_norm(x_BTC), cos_TD, sin_TD, mask, cache))
+        return x_BTC + self._drop(self.feed_forward(self.feed_forward_norm(x_BTC)))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout) if self.training and self.dropout else x
+
+
+class Llama(nn.Module):
+    """A decoder in the Llama layout.
+
+    Weights start as in GPT-2, drawn from torch's default generator: seed it first.
+    """
+
+    cos_TD: Tensor
+    sin_TD: Tensor
+
+    def __init__(self, config: LlamaConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.vocab_size = vocab_size
+        self.embedding = nn.Embedding(vocab_size, config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = RMSNorm(config.width, config.norm_eps)
+        self.head = nn.Linear(config.width, vocab_size, bias=False)
+        if config.tie_embeddings:
+            self.head.weight = self.embedding.weight
+        self.materialise_rotary()
+        self._initialise()
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that a prediction can see."""
+        return self.config.context
+
+    def forward(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: list[Cache] | None = None) -> Tensor:
+        """Logits (B, T, V) of the token after each position.
+
+        Args:
+            ids_BT: token ids.
+            segments_BT: the number of the document of each position, where a row holds several: attention stays inside one.
+            cache: from `new_cache`; `ids_BT` then goes on after what it holds.
+        """
+        logits: Tensor = self.head(self.hidden(ids_BT, segments_BT, cache))
+        return logits
+
+    def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: list[Cache] | None = None) -> Tensor:
+        """The last normalised residual stream (B, T, C): what the logits are made from."""
+        start = cache[0].length if cache else 0
+        stop = start + ids_BT.shape[1]
+        if segments_BT is not None:
+            mask: Tensor | None = document_mask(segments_BT)
+        else:
+            mask = cached_mask(start, ids_BT.shape[1], ids_BT.device)
+        x_BTC = self.embedding(ids_BT)
+        if self.training and self.config.dropout:
+            x_BTC = F.dropout(x_BTC, self.config.dropout)
+        cos_TD, sin_TD = self.cos_TD[start:stop].to(x_BTC.dtype), self.sin_TD[start:stop].to(x_BTC.dtype)
+        for number, block in enumerate(self.blocks):
+            x_BTC = block(x_BTC, cos_TD, sin_TD, mask, cache[number] if cache else None)
+        result: Tensor = self.norm(x_BTC)
+        return result
+
+    def new_cache(self, rows: int, length: int) -> list[Cache]:
+        """An empty cache for `length` positions (at most the context), one entry per layer."""
+        weight = self.embedding.weight
+        shape = (rows, self.config.key_value_heads, length, self.config.head_width)
+        return [Cache(weight.new_empty(shape), weight.new_empty(shape)) for _ in self.blocks]
+
+    def materialise_rotary(self, device: str | None = None) -> None:
+        """Compute the rotary table, on `device`: it is no weight, so loading weights does not bring it."""
+        cos_TD, sin_TD = rotary_table(self.config.head_width, self.config.context, self.config.rope_theta)
+        self.register_buffer("cos_TD", cos_TD.to(device) if device else cos_TD, persistent=False)
+        self.register_buffer("sin_TD", sin_TD.to(device) if device else sin_TD, persistent=False)
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        into_residual = INITIAL_DEVIATION / (2 * self.config.layers) ** 0.5
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                deviation = (
+                    into_residual if name.endswith(("attention.out.weight", "feed_forward.down.weight")) else INITIAL_DEVIATION
+                )
+                nn.init.normal_(parameter, std=deviation)

@@ -1,0 +1,40 @@
+"""A model folder to a model, by the `model_type` in its config.json. A table that grep finds, imported on use."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from lmpipe.base.errors import ModelError
+from lmpipe.base.files import read_json
+
+if TYPE_CHECKING:
+    from lmpipe.models.llama.model import Llama
+
+FAMILIES = {"llama": "lmpipe.models.llama.hf"}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def load_model(folder: Path, *, device: str = "cpu", dtype: Literal["float32", "bfloat16"] = "float32") -> Llama:
+    """The model in `folder`, ready to predict.
+
+    Raises:
+        ModelError: when there is none, its family is unknown, or its files are damaged.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelError("there is no model", where=str(path), expected="a folder in Hugging Face layout")
+    family = str(read_json(path).get("model_type", ""))
+    if family not in FAMILIES:
+        close = difflib.get_close_matches(family, FAMILIES, n=1)
+        raise ModelError(
+            f"the model type '{family}' is unknown" + (f" (did you mean '{close[0]}'?)" if close else ""),
+            where=str(path),
+            expected=f"one of: {', '.join(FAMILIES)}",
+        )
+    model: Llama = import_module(FAMILIES[family]).load(folder, device=device, dtype=DTYPES[dtype])
+    return model
