@@ -88,6 +88,14 @@ def test_a_large_corpus_is_sampled_evenly(tmp_path, write_parts, notes):
     assert any("sample" in note for note in notes.notes)
 
 
+def test_a_stretch_without_white_space_does_not_stop_training(tmp_path):
+    texts = ["before ", "abcdefghij" * 100_000, " after"]
+    result = train_bpe(texts, BpeConfig(vocab_size=300, train_on="c"), tmp_path, progress=Silent())
+    assert result.training_bytes == 1_000_013
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.decode(tokenizer.encode(texts[1])) == texts[1]
+
+
 def test_a_sample_takes_from_everywhere():
     texts = [str(i) for i in range(1000)]
     taken = [int(text) for text in sample(texts, 0.1)]

@@ -19,6 +19,7 @@ import tokenizers
 from lmpipe.base.errors import ModelError
 from lmpipe.base.files import read_json
 from lmpipe.tokens.special import END_OF_TEXT, PAD, SPECIAL_TOKENS
+from lmpipe.tokens.words import WordEncoder, splits_like_gpt2
 
 PIECE_CHARACTERS = 1 << 18
 """A longer text is encoded in pieces of about this size: the library needs some 200 bytes of memory per byte of one text."""
@@ -44,6 +45,7 @@ class Tokenizer:
         self.special_ids = _special_ids(library)
         """The ids of the control tokens by their strings."""
         self._bytes = _bytes_of_ids(library, set(self.special_ids.values()))
+        self._words = WordEncoder(library) if splits_like_gpt2(library) else None
 
     @property
     def vocab_size(self) -> int:
@@ -73,7 +75,7 @@ class Tokenizer:
         return [self.end_of_text_id, *self.encode(text)]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text, encoded by the library's threads: the result does not depend on their number."""
+        """The ids of each text. The result does not depend on the library's threads."""
         pieces = [pieces_of(text) for text in texts]
         encoded = iter(self.encode_pieces([piece for of_text in pieces for piece in of_text]))
         return [[number for _ in of_text for number in next(encoded)] for of_text in pieces]
@@ -84,11 +86,13 @@ class Tokenizer:
         Raises:
             ModelError: as `encode`.
         """
+        found = [self._words.encode(piece) if self._words else None for piece in pieces]
+        others = [piece for piece, ids in zip(pieces, found, strict=True) if ids is None]
         try:
-            encodings = self.library.encode_batch_fast(pieces, add_special_tokens=False)
+            encoded = iter(self.library.encode_batch_fast(others, add_special_tokens=False) if others else ())
         except (UnicodeEncodeError, TypeError) as error:
-            raise _not_unicode(pieces) from error
-        return [encoding.ids for encoding in encodings]
+            raise _not_unicode(others) from error
+        return [next(encoded).ids if ids is None else ids for ids in found]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`. Control tokens have no text; bytes that are not UTF-8 become U+FFFD.
