@@ -150,6 +150,9 @@ def test_an_array_of_another_size_or_kind_is_damaged(tmp_path):
 def test_another_version_and_no_model_are_refused(tmp_path):
     with pytest.raises(ModelError, match="no n-gram model"):
         load(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(DamagedError, match="cannot be used"):
+        load(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(ModelError, match="llama"):
         load(tmp_path)

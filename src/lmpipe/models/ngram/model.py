@@ -170,12 +170,15 @@ def load(folder: Path) -> NgramModel:
 
     Raises:
         ModelError: when the folder holds no n-gram model, or one of another version.
-        DamagedError: when an array is missing, cut off, or has not the header's size.
+        DamagedError: when the header cannot be read, or an array is missing, cut off, or has not the header's size.
     """
     path = folder / "config.json"
     if not path.exists():
         raise ModelError("there is no n-gram model", where=str(path), expected="a folder that the ngram stage wrote")
-    header = read_json(path)
+    try:
+        header = read_json(path)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
     if (header.get("model_type"), header.get("format_version")) != (MODEL_TYPE, FORMAT_VERSION):
         raise ModelError(
             f"the header says {header.get('model_type')} {header.get('format_version')}",
@@ -221,7 +224,7 @@ def _read(path: Path, dtype: type[Any], size: int) -> NDArray[Any]:
 
 def _damaged(path: Path, what: str) -> DamagedError:
     return DamagedError(
-        f"an array of the n-gram model cannot be used: {what}",
+        f"a file of the n-gram model cannot be used: {what}",
         where=str(path),
         expected="the file that the ngram stage wrote",
         fix="remove that stage's folder from the store; the same command then computes it again",
