@@ -43,7 +43,7 @@ def stage(
 ) -> Stage:
     """A stage whose function stands in this file."""
     run = f"toy_stages:{function}"
-    return Stage(name, version, Toy.model_validate(config), run, inputs or {}, sources, cost_hint or {})
+    return Stage(name, version, Toy.model_validate(config), run, {} if inputs is None else inputs, sources, cost_hint or {})
 
 
 def sources_of(folder: Path) -> Callable[[], list[Source]]:

@@ -40,14 +40,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _values(path: str, old: Any, new: Any) -> list[str]:
-    if old == new and type(old) is type(new):
-        return []
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*old, *(key for key in new if key not in old)]
         return [line for key in keys for line in _values(f"{path}.{key}", old.get(key, ABSENT), new.get(key, ABSENT))]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         pairs = enumerate(zip(old, new, strict=True))
         return [line for position, (a, b) in pairs for line in _values(f"{path}.{position}", a, b)]
+    if old == new and type(old) is type(new):  # 1, 1.0 and True are spelled differently
+        return []
     return [f"{path}: {_spell(old)} -> {_spell(new)}"]
 
 

@@ -74,7 +74,8 @@ def _row(stage: Stage, rows: Mapping[str, PlanRow], store: Store) -> PlanRow:
     inputs = {role: rows[upstream.name].record for role, upstream in stage.inputs.items()}
     waits_for = list(dict.fromkeys(upstream.name for role, upstream in stage.inputs.items() if inputs[role] is None))
     sources = stage.sources() if stage.sources else []
-    digests = _digests(sources, store) if earlier else None
+    computed = bool(earlier) or store.has_results(stage.name)
+    digests = _digests(sources, store) if computed else None
     content = {role: record.content_digest for role, record in inputs.items() if record}
     payload = identity(stage, content, digests or {})
     unknown = {"inputs"} if waits_for else set()
@@ -83,9 +84,9 @@ def _row(stage: Stage, rows: Mapping[str, PlanRow], store: Store) -> PlanRow:
     row = PlanRow(stage.name, "miss", "never computed", changes, waits_for, cost_hint=stage.cost_hint)
     if waits_for:
         reason = f"depends on {', '.join(waits_for)}"
-        return replace(row, status="depends", reason=reason if earlier else f"{reason}; never computed")
-    if not earlier:
-        return replace(row, fingerprint=fingerprint(payload)) if not sources else row
+        return replace(row, status="depends", reason=reason if computed else f"{reason}; never computed")
+    if not computed:
+        return row if sources else replace(row, fingerprint=fingerprint(payload))
     if digests is None:
         size = sum(source.size for source in store.digests.unknown(sources))
         return replace(row, reason=f"{size / 1e9:.1f} GB of raw text were not read yet")
@@ -100,7 +101,8 @@ def _looked_up(row: PlanRow, store: Store) -> PlanRow:
     except DamagedError as error:
         return replace(row, reason=f"the stored result is damaged: {error.what}")
     if record is None:
-        return replace(row, reason=row.changes[0] if len(row.changes) == 1 else f"{len(row.changes)} differences")
+        count = len(row.changes)
+        return replace(row, reason=row.changes[0] if count == 1 else f"{count} differences to the nearest earlier result")
     if absent := store.absent(record):
         return replace(row, reason=f"the stored result is damaged: {absent[0]} is missing or has another size")
     return replace(row, status="hit", reason="in the store", changes=[], record=record)

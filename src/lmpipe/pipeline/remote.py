@@ -106,6 +106,10 @@ class RemoteStore(Store):
         found.sort(key=lambda record: record.finished_at, reverse=True)
         return found[:limit]
 
+    def has_results(self, stage: str) -> bool:
+        """As `Store.has_results`."""
+        return bool(self._names(stage))
+
     def stages(self) -> list[str]:
         """As `Store.stages`."""
         return [name for name in self._names() if name != "runs" and not name.startswith(".")]
@@ -132,7 +136,7 @@ class RemoteStore(Store):
     def _remote_damage(self, record: Record) -> list[Damage]:
         absent = set(self.absent(record))
         damage = [Damage(path, "missing") for path in absent]
-        for path, entry in record.files.items():
+        for path, entry in {**record.files, **record.observed}.items():
             if path not in absent and self._digest(self._at(*self._remote_folder(record), path)) != entry.sha256:
                 damage.append(Damage(path, "digest"))
         return sorted(damage, key=lambda item: item.file)

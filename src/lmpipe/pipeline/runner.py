@@ -240,7 +240,7 @@ class Runner:
             stage=known.stage.name,
             run=known.stage.run,
             config=known.stage.config,
-            inputs={role: self.store.fetch(record) for role, record in known.inputs.items()},
+            inputs={role: self.results[upstream.name].path for role, upstream in known.stage.inputs.items()},
             sources=known.sources,
             digests=dict(known.digests),
             output=workspace.output,

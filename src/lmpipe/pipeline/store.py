@@ -27,7 +27,7 @@ from lmpipe.pipeline.digests import DigestMemory
 from lmpipe.pipeline.fingerprint import SHORT
 from lmpipe.pipeline.lease import Holder, Lease, acquire, try_acquire
 from lmpipe.pipeline.record import OBSERVED, RECORD, Record, read_record, write_record
-from lmpipe.pipeline.verified import Damage, find_damage, is_content, list_files, numbers, remember
+from lmpipe.pipeline.verified import Damage, find_damage, is_content, is_recorded, list_files, numbers, remember
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,20 @@ class Store:
                 continue  # `verify` names it; a listing goes on
         return found
 
+    def has_results(self, stage: str) -> bool:
+        """Whether there is any result of a stage, readable or not."""
+        return bool(_listed(self.root / stage))
+
     def stages(self) -> list[str]:
         """Names of the stages that have results here."""
         return [p.name for p in _listed(self.root) if p.name != "runs" and not p.name.startswith(".")]
 
     def damage(self, record: Record, *, thorough: bool = False) -> list[Damage]:
-        """Which content files are not as recorded; `thorough` reads every byte, else only what changed since the last look."""
-        memory = None if thorough else self._memory(record.stage, record.fingerprint)
-        return find_damage(self.folder(record.stage, record.fingerprint), record.files, memory)
+        """Which files are not as recorded: content that changed since the last look, or (`thorough`) every byte."""
+        folder = self.folder(record.stage, record.fingerprint)
+        if thorough:
+            return find_damage(folder, {**record.files, **record.observed}, None, is_recorded)
+        return find_damage(folder, record.files, self._memory(record.stage, record.fingerprint))
 
     def absent(self, record: Record) -> list[str]:
         """Content files that are missing or of another size: the cheapest look, without reading any."""

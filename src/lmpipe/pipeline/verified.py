@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,13 +87,20 @@ def is_content(path: str) -> bool:
     return path != RECORD and path.split("/", 1)[0] != OBSERVED
 
 
-def find_damage(folder: Path, expected: Mapping[str, FileEntry], memory: Path | None) -> list[Damage]:
-    """Compare the content of `folder` with a record. With a `memory` file, only what changed since the last look is read.
+def is_recorded(path: str) -> bool:
+    """Whether a record has a digest for a relative path: all but the record itself."""
+    return path != RECORD
+
+
+def find_damage(
+    folder: Path, expected: Mapping[str, FileEntry], memory: Path | None, counts: Callable[[str], bool] = is_content
+) -> list[Damage]:
+    """Compare the files of `folder` that count with a record's. With a `memory` file, only what changed since is read.
 
     Files whose name starts with a dot (a file browser's leftovers) are not content and not damage.
     """
     remembered = _recall(memory) if memory else {}
-    present = {path: numbers(folder / path) for path in list_files(folder) if is_content(path)} if folder.is_dir() else {}
+    present = {path: numbers(folder / path) for path in list_files(folder) if counts(path)} if folder.is_dir() else {}
     damage = [Damage(path, "missing") for path in expected if path not in present]
     damage += [Damage(p, "unexpected") for p in present if p not in expected and not Path(p).name.startswith(".")]
     sized = [path for path in expected if path in present]
