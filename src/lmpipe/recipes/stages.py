@@ -83,6 +83,38 @@ def evaluate(work: Work) -> None:
     )
 
 
+def samples(work: Work) -> None:
+    """Let the model go on with the beginnings of held-out documents."""
+    from lmpipe.base.randomness import derive_seed
+    from lmpipe.models.generate import TextGenerator
+    from lmpipe.tokens.shards import open_shards
+    from lmpipe.tokens.tokenizer import load_tokenizer
+
+    config = work.config
+    subject = _subject(work)
+    tokenizer = load_tokenizer(work.inputs["tokenizer"])
+    shards = open_shards(work.inputs["tokens"] / "test")
+    generator = TextGenerator(subject.decoder)
+    settings = {"temperature": config.temperature, "top_p": config.top_p, "seed": config.seed}
+    written = []
+    for number in range(min(config.count, shards.documents)):
+        document = derive_seed(config.seed, "sample", number) % shards.documents
+        prompt = [int(token) for token in shards.document(document)[: config.prompt_tokens]]
+        ids = generator.generate(
+            [shards.end_of_text_id, *prompt],
+            max_new_tokens=config.new_tokens,
+            temperature=config.temperature,
+            top_k=0,
+            top_p=config.top_p,
+            seed=derive_seed(config.seed, "sample", number, "draw"),
+            stop_ids=(shards.end_of_text_id,),
+        )
+        texts = {"prompt": tokenizer.decode(prompt), "continuation": tokenizer.decode(list(ids))}
+        written.append({**texts, "settings": settings})
+        work.progress.update(number + 1, config.count, "samples")
+    write_json(work.output / "samples.json", written)
+
+
 def memorization(work: Work) -> None:
     """Extraction of training passages, exposure of planted secrets."""
     from lmpipe.audit.exposure import Canary

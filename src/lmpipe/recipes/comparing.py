@@ -1,0 +1,61 @@
+"""Two runs side by side: every shared metric with its interval, the paired difference, and what differs in their recipes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lmpipe.base.errors import RecipeError
+from lmpipe.base.measures import Interval
+from lmpipe.pipeline.changes import differences
+from lmpipe.recipes.results import Run, open_run
+
+
+def compare_runs(first: str, second: str, *, store: str = "store") -> dict[str, Any]:
+    """Compare two runs.
+
+    Raises:
+        RecipeError: when a run is not there, or the two share no evaluation on the same text.
+    """
+    runs = open_run(first, store), open_run(second, store)
+    rows = [row for stage in runs[0].stages_of("evaluate") for row in _rows(stage, *runs)]
+    if not rows:
+        raise RecipeError(
+            "the two runs share no evaluation",
+            where=f"{runs[0].id} and {runs[1].id}",
+            expected="`evaluate` parts on a corpus and split of the same names",
+        )
+    return {
+        "first": f"{runs[0].name} {runs[0].id}",
+        "second": f"{runs[1].name} {runs[1].id}",
+        "metrics": rows,
+        "recipe_changes": _recipe_changes(*runs),
+    }
+
+
+def _recipe_changes(first: Run, second: Run) -> list[str]:
+    recipes = ({"version": 0, "config": run.entry.recipe} for run in (first, second))
+    return [line.removeprefix("config.") for line in differences(*recipes)]
+
+
+def _rows(stage: str, first: Run, second: Run) -> list[dict[str, Any]]:
+    from lmpipe.evaluation.comparison import compare
+
+    folders = first.folder(stage), second.folder(stage)
+    if folders[0] is None or folders[1] is None:
+        return []
+    return [
+        {
+            "name": row.name,
+            "first": _number(row.first.value, row.first.interval),
+            "second": _number(row.second.value, row.second.interval),
+            "difference": _number(row.difference, row.interval),
+            "answer": {"first": "first is better", "second": "second is better"}.get(row.better, "no difference shown"),
+            "note": row.note,
+            "values": row.model_dump(mode="json"),
+        }
+        for row in compare(folders[0], folders[1])
+    ]
+
+
+def _number(value: float, interval: Interval | None) -> str:
+    return f"{value:.4g}" + (f" ({interval.low:.4g} to {interval.high:.4g})" if interval else "")

@@ -1,0 +1,114 @@
+"""A recipe, opened: read, overridden, validated, and turned into stages. Knows where it lies, so that its paths can be found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmpipe.audit.config import known_finding_names
+from lmpipe.audit.gate import check_names
+from lmpipe.audit.gate import resolve as resolve_gate
+from lmpipe.base.errors import RecipeError
+from lmpipe.base.extras import EXTRAS
+from lmpipe.base.runtime import Runtime
+from lmpipe.evaluation.config import known_metric_names
+from lmpipe.pipeline.stage import Stage
+from lmpipe.recipes.diagnosis import installed_version
+from lmpipe.recipes.graph import build_graph, goal_corpus, resolve
+from lmpipe.recipes.reading import Source, parse_recipe, read_recipe
+from lmpipe.recipes.schema import Recipe
+from lmpipe.recipes.validation import apply_overrides, validate
+
+
+@dataclass(frozen=True)
+class Project:
+    """One recipe and where it lies."""
+
+    source: Source
+    recipe: Recipe
+    folder: Path
+    overrides: Mapping[str, Any]
+
+    def stages(self, runtime: Runtime) -> list[Stage]:
+        """All stages, for this runtime."""
+        return list(build_graph(self.recipe, runtime, [self.folder, Path.cwd()]).stages.values())
+
+    def resolved(self, runtime: Runtime) -> dict[str, Any]:
+        """Every default filled in, every `auto` decided: what identities are made from."""
+        return resolve(self.recipe, runtime).model_dump(mode="json")
+
+    def check(self) -> dict[str, Any]:
+        """Look at everything that can be wrong before anything is spent.
+
+        Raises:
+            RecipeError: for a gate that asks for a number nobody measures.
+            SourceError: for input that is not there.
+            MissingExtraError: for a part that is not installed.
+        """
+        check_gate(self.recipe)
+        check_extras()
+        stages = self.stages(Runtime())
+        sources = [source for stage in stages if stage.sources for source in stage.sources()]
+        return {"recipe": self.recipe.name, "stages": len(stages), "files": len(sources), "bytes": sum(s.size for s in sources)}
+
+
+def open_project(recipe: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Project:
+    """Open a recipe file, or a recipe given as plain data.
+
+    Raises:
+        RecipeError: when it cannot be read or does not fit the schema.
+    """
+    if isinstance(recipe, Mapping):
+        source, folder = Source("recipe", "", dict(recipe)), Path.cwd()
+    else:
+        source, folder = read_recipe(Path(recipe)), Path(recipe).absolute().parent
+    source = apply_overrides(source, overrides or {})
+    return Project(source, validate(Recipe, source), folder, dict(overrides or {}))
+
+
+def parse_project(text: str) -> Project:
+    """Open a recipe given as YAML text."""
+    source = parse_recipe(text, "recipe")
+    return Project(source, validate(Recipe, source), Path.cwd(), {})
+
+
+def check(recipe: str | Path | Mapping[str, Any], set: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Check a recipe; see `Project.check`. `set` overrides fields: `{"train.0.tokens": 1_000_000}`."""
+    return open_project(recipe, set).check()
+
+
+def check_gate(recipe: Recipe) -> None:
+    """A gate may ask only for numbers that the recipe measures.
+
+    Raises:
+        RecipeError: naming the requirement and the nearest known name.
+    """
+    if recipe.goal and recipe.gate is None:
+        raise RecipeError(
+            "the goal is dead: no gate requires it",
+            where="goal",
+            expected="a gate that asks for it",
+            fix="add `gate: {require: [{metric: goal}]}`",
+        )
+    if recipe.gate:
+        bounds = resolve_gate(recipe.gate, recipe.goal, goal_corpus(recipe))
+        check_names(bounds, metrics=known_metric_names(recipe.evaluate), findings=known_finding_names(recipe.audit))
+
+
+def check_extras() -> None:
+    """Everything that a run needs must be installed.
+
+    Raises:
+        MissingExtraError: naming the first missing module and the extra that brings it.
+    """
+    from lmpipe.base.errors import MissingExtraError
+
+    for module in dict.fromkeys((*EXTRAS["data"], *EXTRAS["train"])):
+        if installed_version(module) is None:
+            raise MissingExtraError(
+                f"a run needs '{module}', which is not installed",
+                expected="the extra [train]",
+                fix="pip install 'lmpipe[train]' (`lmpipe doctor` shows what is there)",
+            )

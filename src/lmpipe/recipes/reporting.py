@@ -1,0 +1,320 @@
+"""From a run's records and files to its report: fills the plain data that the page and the terminal summary are made from."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lmpipe.audit.config import EXTRACTABLE
+from lmpipe.base.files import atomic_file
+from lmpipe.base.measures import Metric
+from lmpipe.pipeline.record import Record
+from lmpipe.recipes.graph import goal_corpus
+from lmpipe.recipes.results import Run, open_run
+from lmpipe.recipes.schema import Recipe
+from lmpipe.report import model
+from lmpipe.report.page import render
+from lmpipe.report.summary import Line, summary
+
+DATA_STEPS = ("read", "repair", "select", "mask", "split")
+SHOWN_LIBRARIES = ("torch", "tokenizers", "pyarrow", "numpy", "safetensors")
+
+
+def write_page(run: Run) -> Path:
+    """Write the run's HTML page beside its record and return its path."""
+    with atomic_file(run.report, "w", encoding="utf-8") as file:
+        file.write(render(build_report(run)))
+    return run.report
+
+
+def write_report(reference: str, *, store: str, output: Path | None) -> Path:
+    """Write the page of a run, here and (where given) to `output`.
+
+    Raises:
+        RecipeError: when there is no such run.
+    """
+    run = open_run(reference, store)
+    page = write_page(run)
+    if output is None:
+        return page
+    with atomic_file(output, "w", encoding="utf-8") as file:
+        file.write(page.read_text(encoding="utf-8"))
+    return output
+
+
+def summary_lines(run: Run) -> list[Line]:
+    """The end of the run in a few lines."""
+    recipe = run.entry.extra.get("recipe_path") or run.name
+    flag = "" if run.store.url == "store" else f" --store {shlex.quote(run.store.url)}"
+    target = shlex.quote(recipe)
+    following = [
+        model.Command(command=f"lmpipe chat {target}{flag}", purpose="talk to it here"),
+        model.Command(command=f"lmpipe serve {target}{flag}", purpose="an OpenAI-compatible server with a web page"),
+        model.Command(command=f"lmpipe verify {target}{flag}", purpose="prove that these are the bytes of this run"),
+    ]
+    return summary(build_report(run), page=_shown(run.report), next_commands=following)
+
+
+def build_report(run: Run) -> model.Report:
+    """Everything that a page says about a run; what the run lacks is left out."""
+    recipe = Recipe.model_validate_json(json.dumps(run.entry.recipe))
+    metrics = run.metrics
+    corpus, split = goal_corpus(recipe), recipe.goal.on if recipe.goal else "test"
+    subject = f"{corpus}.{split}.{recipe.goal.metric if recipe.goal else 'bits_per_byte'}"
+    return model.Report(
+        run_name=run.name,
+        run_id=run.id,
+        created_at=run.started_at,
+        lmpipe_version=run.entry.lmpipe,
+        description=recipe.description,
+        failure=_failure(run),
+        recipe=_recipe_text(run),
+        goal=_goal(recipe, subject),
+        verdict=run.verdict,
+        headline=[subject, f"{corpus}.{split}.next_token_accuracy", EXTRACTABLE],
+        comparison=_comparison(recipe, metrics, corpus, split),
+        metrics=metrics,
+        phases=[phase for phase in (_phase(run, p.name) for p in recipe.train) if phase],
+        corpora=[corpus for corpus in (_corpus(run, name) for name in recipe.data) if corpus],
+        tokenizer=_tokenizer(run, recipe, corpus, split),
+        architecture=_architecture(run, recipe),
+        samples=[model.Sample.model_validate(value) for value in run.read("samples", "samples.json") or ()],
+        findings=run.findings,
+        stages=_stages(run),
+        predictions=_predictions(run),
+        machine=_machine(run),
+        verify=_verify(run),
+    )
+
+
+def _failure(run: Run) -> model.Failure | None:
+    failure = run.entry.failure
+    if failure is None:
+        return None
+    return model.Failure(stage=failure.stage, **{k: v for k, v in failure.error.items() if k != "error"})
+
+
+def _recipe_text(run: Run) -> model.RecipeText:
+    extra = run.entry.extra
+    overrides = [f"{key}={json.dumps(value)}" for key, value in extra.get("overrides", {}).items()]
+    return model.RecipeText(
+        path=extra.get("recipe_path", ""),
+        text=extra.get("recipe_text", ""),
+        overrides=overrides,
+        resolved=run.entry.recipe,
+    )
+
+
+def _goal(recipe: Recipe, subject: str) -> model.Goal | None:
+    if recipe.goal is None:
+        return None
+    return model.Goal(subject=subject, at_most=recipe.goal.at_most, at_least=recipe.goal.at_least)
+
+
+def _comparison(recipe: Recipe, metrics: list[Metric], corpus: str, split: str) -> model.Comparison | None:
+    found = {metric.name: metric for metric in metrics}
+    subject = f"{corpus}.{split}.bits_per_byte"
+    if subject not in found:
+        return None
+    part = next(part for part in recipe.evaluate if (part.on, part.split) == (corpus, split))
+    labels = {"": "this model"}
+    for baseline in part.baselines:
+        if baseline.kind == "ngram":
+            labels["ngram."] = f"{baseline.order}-gram Kneser-Ney, same training text"
+        else:
+            labels["xz."] = f"xz -{baseline.preset}, same bytes"
+    contenders = [
+        model.Contender(label=label, role="baseline" if key else "model", value=metric.value, interval=metric.interval)
+        for key, label in labels.items()
+        if (metric := found.get(f"{corpus}.{split}.{key}bits_per_byte"))
+    ]
+    title = f"Bits per byte of the {split} split of {corpus}"
+    return model.Comparison(title=title, subject=subject, unit="bits/byte", better="lower", contenders=contenders)
+
+
+def _phase(run: Run, name: str) -> model.Phase | None:
+    folder = run.folder(f"train-{name}")
+    training = run.read(f"train-{name}", "training.json")
+    if folder is None or training is None:
+        return None
+    rows = _json_lines(folder / "curve.jsonl")
+    meters = _json_lines(folder / "observed" / "meters.jsonl")
+    return model.Phase(
+        name=name,
+        steps=training["steps"],
+        tokens=training["tokens"],
+        training_loss=_curve(rows, "loss", "nats per token"),
+        validation_loss=_curve(rows, "validation_loss", "nats per token"),
+        learning_rate=_curve(rows, "learning_rate", ""),
+        gradient_norm=_curve(rows, "gradient_norm", ""),
+        tokens_per_second=_curve(meters, "tokens_per_second", "tokens/s"),
+        best_step=training.get("best_step"),
+        best_tokens=training.get("best_tokens"),
+        best_validation_loss=training.get("best_validation_loss"),
+        stopped_early=training.get("stopped_early", False),
+        stop_reason=training.get("stop_reason", ""),
+    )
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def _curve(rows: list[dict[str, Any]], key: str, unit: str) -> model.Curve | None:
+    points = [(row["tokens"], row[key]) for row in rows if row.get(key) is not None]
+    if not points:
+        return None
+    return model.Curve(unit=unit, tokens=[tokens for tokens, _ in points], values=[value for _, value in points])
+
+
+def _corpus(run: Run, name: str) -> model.Corpus | None:
+    from lmpipe.data.card import corpus_card
+
+    folders = {step: folder for step in DATA_STEPS if (folder := run.folder(f"{step}-{name}"))}
+    if "read" not in folders:
+        return None
+    canaries = run.folder("canaries")
+    card = corpus_card(name, {**folders, **({"canaries": canaries} if canaries else {})})
+    tokens = (run.read(f"tokenize-{name}", "tokens.json") or {}).get("splits", {})
+    return model.Corpus(
+        name=name,
+        sources=len(card.get("sources") or ()),
+        steps=[model.DataStep(name=step["step"], **_without(step, "step")) for step in card.get("steps", ())],
+        licences=card.get("licences") or {},
+        personal_data=_personal_data(card.get("pii")),
+        splits=[
+            model.Split(name=split, **facts, tokens=tokens.get(split, {}).get("tokens"))
+            for split, facts in (card.get("splits") or {}).items()
+        ],
+    )
+
+
+def _personal_data(found: Mapping[str, Any] | None) -> model.PersonalData | None:
+    return model.PersonalData(counts=found["counts"], documents=found["documents"]) if found else None
+
+
+def _without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {k: v for k, v in mapping.items() if k != key}
+
+
+def _tokenizer(run: Run, recipe: Recipe, corpus: str, split: str) -> model.Tokenizer | None:
+    training = run.read("tokenizer", "tokenizer_training.json")
+    if training is None:
+        return None
+    tokens = run.read(f"tokenize-{corpus}", "tokens.json") or {}
+    per_token = tokens.get("splits", {}).get(split, {}).get("bytes_per_token")
+    return model.Tokenizer(
+        kind=recipe.tokenizer.kind,
+        vocab_size=training["vocab_size"],
+        bytes_per_token=per_token,
+        measured_on=f"{split} split" if per_token else "",
+    )
+
+
+def _architecture(run: Run, recipe: Recipe) -> model.Architecture | None:
+    training = run.read(f"train-{recipe.train[0].name}", "training.json")
+    if training is None:
+        return None
+    shown = recipe.model.model_dump(mode="json", exclude={"kind", "layers", "width", "context"})
+    return model.Architecture(
+        kind=recipe.model.kind,
+        layers=recipe.model.layers,
+        width=recipe.model.width,
+        context_length=recipe.model.context,
+        parameters=training["parameters"],
+        parameters_predicted=run.entry.extra.get("predictions", {}).get("parameters"),
+        settings={**shown, "kv_heads": recipe.model.key_value_heads, "feed_forward": recipe.model.feed_forward_width},
+    )
+
+
+def _stages(run: Run) -> list[model.Stage]:
+    entries = {stage.name: stage for stage in run.entry.stages}
+    failed = run.entry.failure.stage if run.entry.failure else ""
+    stages = []
+    for name in run.entry.planned:
+        record = run.records.get(name)
+        if record is None:
+            stages.append(model.Stage(name=name, status="failed" if name == failed else "not reached"))
+        else:
+            stages.append(_stage(record, reused=entries[name].status == "hit"))
+    return stages
+
+
+def _stage(record: Record, *, reused: bool) -> model.Stage:
+    ledger = record.facts.get("ledger", {})
+    return model.Stage(
+        name=record.stage,
+        version=str(record.version),
+        status="reused" if reused else "computed",
+        fingerprint=record.fingerprint,
+        content_digest=record.content_digest,
+        inputs={role: entry.content_digest for role, entry in record.inputs.items()},
+        versions=record.libraries,
+        started_at=record.started_at,
+        seconds=record.seconds,
+        cpu_seconds=record.cpu_seconds,
+        peak_memory_bytes=record.peak_memory_bytes,
+        energy=model.Energy(**record.energy.model_dump()),
+        rows_in=ledger.get("rows_in"),
+        rows_out=ledger.get("rows_kept"),
+    )
+
+
+def _predictions(run: Run) -> list[model.Prediction]:
+    """What `plan` said, beside what happened."""
+    predicted = run.entry.extra.get("predictions") or {}
+    rows = []
+    for stage, numbers in predicted.get("stages", {}).items():
+        record = run.records.get(stage)
+        for key, unit in (("seconds", "seconds"), ("peak_memory_bytes", "bytes")):
+            if key in numbers:
+                name = f"{stage}: {'time' if key == 'seconds' else 'peak memory'}"
+                actual = getattr(record, key) if record else None
+                rows.append(
+                    model.Prediction(name=name, unit=unit, predicted=numbers[key], actual=actual, method=numbers["method"])
+                )
+    return rows
+
+
+def _machine(run: Run) -> model.Machine | None:
+    record = next(iter(run.records.values()), None)
+    if record is None:
+        return None
+    libraries: dict[str, str] = {}
+    for other in run.records.values():
+        libraries |= {name: version for name, version in other.libraries.items() if name in SHOWN_LIBRARIES}
+    return model.Machine(
+        processor=record.machine.processor,
+        cores=record.machine.cores,
+        memory_bytes=record.machine.memory_bytes,
+        system=record.machine.system,
+        python=record.python,
+        device=run.entry.extra.get("device", "cpu"),
+        versions=dict(sorted(libraries.items())),
+    )
+
+
+def _verify(run: Run) -> list[model.Command]:
+    return [
+        model.Command(command=f"lmpipe verify {run.id}", purpose="read every byte again and check the chain of digests"),
+        model.Command(
+            command=f"lmpipe verify {run.id} --recompute all", purpose="compute every stage again and compare the bytes"
+        ),
+        model.Command(
+            command=f"lmpipe lineage {_shown(run.bundle)}" if run.bundle else "lmpipe show",
+            purpose="trace the bundle back to the raw files",
+        ),
+    ]
+
+
+def _shown(path: Path) -> str:
+    """The shorter of the path as it is and the path from here, as a user would type it."""
+    relative = os.path.relpath(path)
+    return shlex.quote(relative if not relative.startswith("..") else str(path))

@@ -1,0 +1,62 @@
+"""Running a recipe: check, compute what is missing, decide, write the report. The Python entry and `lmpipe run` are this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lmpipe.base.runtime import Runtime
+from lmpipe.pipeline import runner
+from lmpipe.pipeline.events import RunProgress
+from lmpipe.pipeline.runs import RunLog
+from lmpipe.pipeline.store import open_store
+from lmpipe.recipes.predicting import predict_run
+from lmpipe.recipes.project import check_extras, check_gate, open_project
+from lmpipe.recipes.reporting import write_page
+from lmpipe.recipes.results import Run
+
+
+def run(
+    recipe: str | Path | Mapping[str, Any],
+    set: Mapping[str, Any] | None = None,
+    *,
+    runtime: Runtime | None = None,
+    progress: RunProgress | None = None,
+) -> Run:
+    """Compute what is missing of a recipe; killed at any moment, the same call goes on.
+
+    Args:
+        recipe: a recipe's path, or a recipe as plain data.
+        set: overridden fields, `{"train.0.tokens": 1_000_000}`.
+        runtime: where and how; the default is this machine and the folder `store`.
+        progress: listens to the run's events; None: quiet.
+
+    Raises:
+        LmpipeError: as the check or the failing stage says; what was finished stays in the store.
+    """
+    runtime = runtime or Runtime()
+    project = open_project(recipe, set)
+    check_gate(project.recipe)
+    check_extras()
+    stages = project.stages(runtime)
+    store = open_store(runtime.store)
+    extra = {
+        "recipe_path": str(recipe) if not isinstance(recipe, Mapping) else "",
+        "recipe_text": project.source.text,
+        "overrides": {key: value for key, value in project.overrides.items()},
+        "device": runtime.resolved_device(),
+    }
+    log = RunLog(store, project.recipe.name, project.resolved(runtime), inner=progress, extra=extra)
+    try:
+        predictions = predict_run(project, stages, runtime, store, log)
+        runner.run(stages, runtime, log)
+    except BaseException:
+        log.close()
+        raise
+    result = Run(log.record, store)
+    verdict = result.verdict
+    log.close(verdict=verdict.model_dump(mode="json") if verdict else None, extra={"predictions": predictions})
+    result.entry = log.record
+    write_page(result)
+    return result
