@@ -49,7 +49,8 @@ def atomic_file(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any
     Raises:
         StoreError: when the disk is full or the place may not be written, naming the path and the free bytes.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with storing(path), temporary.open(mode, **options) as file:
@@ -77,7 +78,7 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals (disk full, quota, no permission, read-only) into a `StoreError` on `path`."""
+    """Turn the system's refusals (disk full, quota, no permission, read-only, not a folder) into a `StoreError` on `path`."""
     try:
         yield
     except OSError as error:
@@ -94,6 +95,13 @@ def storing(path: Path) -> Iterator[None]:
                 where=str(path),
                 expected="a folder that this user may write",
                 fix="change its permissions or use --store elsewhere; the same command then goes on",
+            ) from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+            raise StoreError(
+                f"something else is in the way of {path}",
+                where=str(error.filename or path),
+                expected="a folder, or nothing yet",
+                fix="move it away or use --store elsewhere; the same command then goes on",
             ) from error
         raise
 
