@@ -52,7 +52,6 @@ def parts(tmp_path_factory):
 
 
 def bundle(parts, output, config=HuggingFaceConfig(), **changes):  # noqa: B008
-    output.mkdir()
     arguments = {
         "train_folder": parts / "train",
         "tokenizer_folder": parts / "tokenizer",

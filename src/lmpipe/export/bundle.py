@@ -51,14 +51,15 @@ def make_bundle(
     recipe: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the bundle into `output`, an existing empty folder.
+    """Write the bundle into `output`, an empty folder or none.
 
     Args:
         config: which weights, stored how.
         name: the model's name on its card.
         train_folder: the train stage's output, with `best/`, `last/` and `training.json`.
         tokenizer_folder: the tokenizer stage's output.
-        output: where to write.
+        output: where to write, made if it is not there. A folder of its own: a file that the manifest does not list, such as a
+            stage's own record, makes the bundle count as damaged.
         metrics: all evaluations' numbers.
         findings: all audits' findings that do not depend on the clock: this folder is digested.
         verdict: the gate's answer; None where the recipe has no gate.
@@ -73,6 +74,7 @@ def make_bundle(
     weights = train_folder / config.weights
     _check_present(weights, MODEL_FILES)
     _check_present(tokenizer_folder, TOKENIZER_FILES)
+    output.mkdir(parents=True, exist_ok=True)
     parameters = _copy_weights(weights, output, config.dtype)
     _copy_tokenizer(tokenizer_folder, output)
     training = train_folder / "training.json"
