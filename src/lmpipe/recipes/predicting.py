@@ -1,0 +1,124 @@
+"""What a run will cost, before it is spent: parameters exactly; time and memory of training after a ten-second calibration.
+
+A calibration runs real training steps on random ids in a process of its own, so its peak memory is that of the stage, and is kept in
+the store by (model, phase, runtime, machine). Runs whose training is too small to be worth it are not calibrated.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lmpipe.base.canonical import digest_of
+from lmpipe.base.errors import StageError
+from lmpipe.base.files import read_json, write_json
+from lmpipe.base.runtime import Runtime
+from lmpipe.models.llama.config import flops_per_token, parameter_count
+from lmpipe.pipeline.energy import WATTS_PER_CORE
+from lmpipe.pipeline.events import RunProgress, StageNote
+from lmpipe.pipeline.machine import this_machine
+from lmpipe.pipeline.plan import plan as plan_stages
+from lmpipe.pipeline.stage import Stage
+from lmpipe.pipeline.store import Store
+from lmpipe.recipes.graph import resolve
+from lmpipe.recipes.project import Project
+from lmpipe.recipes.schema import Recipe
+from lmpipe.training.prediction import Calibration, predict
+
+WORTH_FLOPS = 3e12
+"""Training below this takes a core some half a minute: a calibration would cost as much as it tells."""
+CALIBRATION_SECONDS = 10.0
+
+
+def estimate(recipe: Recipe) -> dict[str, Any]:
+    """What follows from the recipe alone: no clock, no machine."""
+    phase = recipe.train[0]
+    vocab_size = recipe.tokenizer.vocab_size
+    per_token = flops_per_token(recipe.model, vocab_size)
+    return {
+        "parameters": parameter_count(recipe.model, vocab_size),
+        "training_tokens": phase.tokens,
+        "flops_per_token": per_token,
+        "training_flops": per_token * phase.tokens,
+    }
+
+
+def predict_run(
+    project: Project, stages: Sequence[Stage], runtime: Runtime, store: Store, progress: RunProgress
+) -> dict[str, Any]:
+    """Predictions for a run that is about to start; calibrates where training has to be computed and is worth it."""
+    rows = {row.name: row for row in plan_stages(stages, store)}
+    name = f"train-{project.recipe.train[0].name}"
+    numbers = estimate(project.recipe)
+    calibration = stored_calibration(project.recipe, runtime, store)
+    if calibration is None and rows[name].status != "hit" and numbers["training_flops"] > WORTH_FLOPS:
+        progress.handle(StageNote(name, f"calibrating for {CALIBRATION_SECONDS:.0f} seconds, to predict time and memory"))
+        calibration = calibrate(project.recipe, runtime, store)
+    return {**numbers, "stages": training_costs(project.recipe, calibration)}
+
+
+def training_costs(recipe: Recipe, calibration: Calibration | None) -> dict[str, Any]:
+    """Seconds, peak memory and energy of the train stage, from a calibration."""
+    if calibration is None:
+        return {}
+    phase = recipe.train[0]
+    costs = predict(calibration, phase)
+    watt_hours = costs["cpu_seconds"] * WATTS_PER_CORE / 3600
+    method = f"calibration of {calibration.steps} steps on this machine"
+    return {f"train-{phase.name}": {**costs, "watt_hours": watt_hours, "method": method}}
+
+
+def stored_calibration(recipe: Recipe, runtime: Runtime, store: Store) -> Calibration | None:
+    """The calibration of an equal model, phase, runtime and machine, if there was one."""
+    path = _path(recipe, runtime, store)
+    return Calibration.model_validate(read_json(path)) if path.is_file() else None
+
+
+def calibrate(recipe: Recipe, runtime: Runtime, store: Store) -> Calibration:
+    """Run real training steps for some seconds in a process of their own, and keep what was measured.
+
+    Raises:
+        StageError: when that process fails: training would, too.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "lmpipe.training.calibration"],
+        input=json.dumps(_request(recipe, runtime)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise StageError(
+            f"the calibration ended with code {done.returncode}: {last}",
+            expected="some training steps on random ids",
+            fix="a smaller model or batch where memory is short",
+        )
+    calibration = Calibration.model_validate_json(done.stdout.strip().splitlines()[-1])
+    write_json(_path(recipe, runtime, store), calibration.model_dump(mode="json"))
+    return calibration
+
+
+def _request(recipe: Recipe, runtime: Runtime) -> dict[str, Any]:
+    resolved = resolve(recipe, runtime)
+    return {
+        "model": resolved.model.model_dump(mode="json"),
+        "phase": resolved.train[0].model_dump(mode="json"),
+        "vocab_size": resolved.tokenizer.vocab_size,
+        "device": runtime.resolved_device(),
+        "threads": runtime.resolved_threads(),
+        "compile": runtime.compile,
+        "seconds": CALIBRATION_SECONDS,
+    }
+
+
+def _path(recipe: Recipe, runtime: Runtime, store: Store) -> Path:
+    machine = this_machine()
+    key = digest_of({**_request(recipe, runtime), "processor": machine.processor, "cores": machine.cores})
+    return store.root / ".calibrations" / f"{key[:16]}.json"
+
+
