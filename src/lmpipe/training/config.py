@@ -1,159 +1,188 @@
-"""What a user may write about training, and what `auto` means on this machine. Knows no tensor library."""
+"""One training phase by numbers: what a user may write, and what follows from it. Knows no tensor library.
+
+    tokens (budget) / batch_tokens = optimiser steps; a step is one batch, cut into micro batches that fit the cache
+
+Everything here is part of a phase's identity: how often a checkpoint is written is not, because it changes no result.
+"""
 
 from __future__ import annotations
 
-import math
 import platform
-import subprocess
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints
 
 from lmpipe.base.config import Config
+from lmpipe.base.errors import TrainingError
 
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Precision = Literal["auto", "bf16", "fp32"]
-BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
-"""Words of /proc/cpuinfo that say a CPU multiplies bf16 itself; without them bf16 is emulated, and slower than fp32."""
+
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Processor flags (x86, x86, ARM) that stand for bf16 matrix instructions; without one, bf16 is slower than fp32."""
 
 
-class CausalObjective(Config):
-    """Predict each token from those before it in its document (Bengio et al. 2003; as in GPT)."""
+class CausalConfig(Config):
+    """Predict every token from those before it in the same document."""
 
     kind: Literal["causal"] = "causal"
 
 
 class AdamWConfig(Config):
-    """AdamW (Loshchilov and Hutter 2019): Adam with the decay of weights apart from the gradient."""
+    """AdamW (Loshchilov and Hutter 2019); matrices decay, norms do not."""
 
     kind: Literal["adamw"] = "adamw"
-    lr: float = Field(gt=0)
-    """Peak learning rate; the schedule scales it."""
+    lr: float = Field(default=3e-3, gt=0)
+    """Peak learning rate. Small models take high ones: 3e-3 at 5 million parameters, 6e-4 at 100 million."""
     betas: tuple[float, float] = (0.9, 0.95)
-    """Decay of the running mean of gradients and of their squares."""
+    """Decay of the two running means (gradient, its square)."""
     eps: float = Field(default=1e-8, gt=0)
-    """Added to the root of the squares' mean."""
-    weight_decay: float = Field(default=0.1, ge=0)
-    """Pull towards zero per step, times the learning rate; matrices only, never norms."""
-
-    @model_validator(mode="after")
-    def _betas_in_range(self) -> Self:
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas are {list(self.betas)}; expected two numbers from 0 up to, not including, 1")
-        return self
+    """Added to the root of the second mean."""
+    weight_decay: float = Field(default=0.1, ge=0, lt=10)
+    """Pull of the matrices towards zero, times the learning rate."""
 
 
-class CosineSchedule(Config):
-    """Linear warm-up, then half a cosine down (Loshchilov and Hutter 2017)."""
+class CosineConfig(Config):
+    """Up in a line, then down along half a cosine (Loshchilov and Hutter 2017)."""
 
     kind: Literal["cosine"] = "cosine"
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the steps on which the rate rises from 0."""
+    """Share of the steps in which the rate rises from zero."""
     final_fraction: float = Field(default=0.05, ge=0, le=1)
-    """The last rate over the peak rate."""
+    """Last rate as a share of the peak."""
 
 
-class WsdSchedule(Config):
-    """Linear warm-up, a stable stretch, then a linear decay (warm-up, stable, decay; Hu et al. 2024, MiniCPM)."""
+class WsdConfig(Config):
+    """Warm-up, stable, decay (Hu et al. 2024): the plateau can be extended later; the decay does most of the late gain."""
 
     kind: Literal["wsd"] = "wsd"
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the steps on which the rate rises from 0."""
-    decay_fraction: float = Field(default=0.2, ge=0, le=1)
-    """Share of the steps on which it falls."""
+    """Share of the steps in which the rate rises from zero."""
+    decay_fraction: float = Field(default=0.3, ge=0, le=1)
+    """Share of the steps, the last ones, in which the rate falls in a line."""
     final_fraction: float = Field(default=0.0, ge=0, le=1)
-    """The last rate over the peak rate."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.warmup_fraction + self.decay_fraction > 1:
-            raise ValueError("warmup_fraction and decay_fraction together are more than the whole run")
-        return self
+    """Last rate as a share of the peak."""
 
 
-class ConstantSchedule(Config):
-    """Linear warm-up, then always the peak rate."""
+class ConstantConfig(Config):
+    """Up in a line, then the peak to the end."""
 
     kind: Literal["constant"] = "constant"
-    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the steps on which the rate rises from 0."""
+    warmup_fraction: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the steps in which the rate rises from zero."""
 
 
-Schedule = Annotated[CosineSchedule | WsdSchedule | ConstantSchedule, Field(discriminator="kind")]
+class ValidationConfig(Config):
+    """Loss on held-out windows: the same ones each time."""
+
+    every_tokens: int = Field(default=500_000, ge=1)
+    """Trained tokens between two validations; the end of the phase always has one."""
+    tokens: int = Field(default=65_536, ge=1)
+    """Held-out tokens that one validation reads (all of the split where it is smaller)."""
 
 
-class EarlyStopping(Config):
-    """End training when the validation loss has stopped falling."""
+class EarlyStoppingConfig(Config):
+    """Stop when the validation loss has stopped falling."""
 
-    patience: int = Field(default=5, ge=1)
-    """Validations in a row without an improvement after which training ends."""
+    patience: int = Field(default=3, ge=1)
+    """Validations in a row without improvement before training stops."""
     min_delta: float = Field(default=0.0, ge=0)
-    """Nats per token by which a loss must undercut the best to count as better."""
+    """Nats per token below the best so far that count as improvement."""
+
+
+ScheduleConfig = Annotated[CosineConfig | WsdConfig | ConstantConfig, Field(discriminator="kind")]
 
 
 class PhaseConfig(Config):
-    """One phase of training."""
+    """One phase: a corpus, an objective, a budget of tokens, and how the weights follow the gradient."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
-    """What the phase is called."""
-    on: str
-    """The corpus (a name under `data:`) whose training split it learns from."""
-    objective: CausalObjective = CausalObjective()
+    name: Name
+    """What the phase is called in results."""
+    on: Name
+    """The corpus whose training split is learned and whose validation split is watched."""
+    objective: CausalConfig = CausalConfig()
     """What is learned."""
     tokens: int = Field(ge=1)
-    """Budget: training ends with the step that reaches it. More than the split holds means several epochs."""
-    batch_tokens: int = Field(ge=8)
+    """Training tokens in all, rounded up to whole batches; more than the split holds means several epochs."""
+    batch_tokens: int = Field(default=16_384, ge=1)
     """Tokens of one optimiser step, rounded down to whole rows of the model's context."""
-    micro_batch_tokens: int | None = Field(default=None, ge=8)
-    """Tokens computed at once; a step adds up as many of them as `batch_tokens` needs. Default: the whole batch. Lower it where
-    memory is short: the result differs only by rounding."""
-    optimizer: AdamWConfig
-    """How gradients become steps."""
-    schedule: Schedule = CosineSchedule()
+    micro_batch_tokens: int = Field(default=8_192, ge=1)
+    """Tokens that go through the model at once, at most: smaller needs less memory, and gives the same step but for rounding."""
+    optimizer: AdamWConfig = AdamWConfig()
+    """How weights follow gradients."""
+    schedule: ScheduleConfig = CosineConfig()
     """How the learning rate moves."""
     clip_norm: float | None = Field(default=1.0, gt=0)
-    """Largest norm of the whole gradient; a longer one is scaled down. `null` never clips."""
+    """Gradients longer than this are scaled down to it; null: never."""
     precision: Precision = "auto"
-    """`bf16` computes in bfloat16 around fp32 weights; `auto` does where the device multiplies it natively."""
-    validations: int = Field(default=20, ge=1)
-    """How often during the phase the validation split is scored, the last step included."""
-    validation_tokens: int = Field(default=65_536, ge=8)
-    """How much of the validation split is scored each time, at most; always the same windows."""
-    early_stopping: EarlyStopping | None = None
-    """End before the budget is spent when validation stops improving."""
-    checkpoints: int = Field(default=20, ge=1)
-    """How often during the phase everything needed to go on is saved."""
+    """Type of weights and activations in the products; sums, optimiser and saved weights stay fp32. auto: bf16 where the
+    processor has it."""
+    validation: ValidationConfig = ValidationConfig()
+    """How held-out loss is watched."""
+    early_stopping: EarlyStoppingConfig | None = None
+    """When to stop before the budget is spent; null: never."""
 
-    def rows(self, context: int) -> int:
-        """Rows of one batch."""
-        return max(1, self.batch_tokens // context)
 
-    def micro_rows(self, context: int) -> int:
-        """Rows computed at once: the largest divisor of `rows` that `micro_batch_tokens` allows."""
-        rows = self.rows(context)
-        wanted = rows if self.micro_batch_tokens is None else max(1, self.micro_batch_tokens // context)
-        return max(size for size in range(1, rows + 1) if rows % size == 0 and size <= wanted)
+@dataclass(frozen=True)
+class Batching:
+    """How a phase's tokens become steps."""
 
-    def steps(self, context: int) -> int:
-        """Optimiser steps of the whole budget."""
-        return math.ceil(self.tokens / (self.rows(context) * context))
+    rows: int
+    """Rows of `context` tokens in one optimiser step."""
+    micro_rows: int
+    """Rows in one pass through the model: the largest divisor of `rows` within the phase's micro_batch_tokens."""
+    tokens_per_step: int
+    steps: int
+
+    @property
+    def accumulation(self) -> int:
+        """Passes per optimiser step."""
+        return self.rows // self.micro_rows
+
+
+def batching(phase: PhaseConfig, context: int) -> Batching:
+    """Rows, micro batches and steps of `phase` for a model with this `context`.
+
+    >>> batching(PhaseConfig(name="p", on="c", tokens=100_000, batch_tokens=4096, micro_batch_tokens=1000), 256)
+    Batching(rows=16, micro_rows=2, tokens_per_step=4096, steps=25)
+
+    Raises:
+        TrainingError: when a batch is smaller than one row.
+    """
+    rows = phase.batch_tokens // context
+    if rows == 0:
+        raise TrainingError(
+            f"the phase '{phase.name}' has batch_tokens {phase.batch_tokens:,}, less than the model's context {context:,}",
+            where=f"train.{phase.name}.batch_tokens",
+            expected=f"at least {context:,}",
+            fix="raise batch_tokens or lower model.context",
+        )
+    fitting = max(1, phase.micro_batch_tokens // context)
+    micro_rows = max(divisor for divisor in range(1, min(rows, fitting) + 1) if rows % divisor == 0)
+    tokens_per_step = rows * context
+    return Batching(rows, micro_rows, tokens_per_step, -(-phase.tokens // tokens_per_step))
 
 
 def resolve_precision(precision: Precision, device: str) -> Literal["bf16", "fp32"]:
-    """What `auto` means on `device`; anything else is what it says."""
+    """What `auto` means on this machine: bf16 on CUDA and on processors with bf16 products, else fp32. Loads no torch."""
     if precision != "auto":
         return precision
-    return "bf16" if device == "cuda" or cpu_multiplies_bf16() else "fp32"
+    if device == "cuda":
+        return "bf16"
+    return "bf16" if BF16_FLAGS & _processor_flags() else "fp32"
 
 
-def cpu_multiplies_bf16() -> bool:
-    """Whether this CPU has instructions for bf16 products."""
-    if platform.system() == "Darwin":
-        asked = subprocess.run(["sysctl", "-n", "hw.optional.arm.FEAT_BF16"], capture_output=True, text=True, check=False)
-        return asked.stdout.strip() == "1"
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return False
-    flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
-    return any(flag in flags.split() for flag in BF16_FLAGS)
+@cache
+def _processor_flags() -> frozenset[str]:
+    """Instruction sets as Linux lists them; nothing elsewhere, where bf16 has to be asked for."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if platform.system() != "Linux" or not cpuinfo.exists():
+        return frozenset()
+    for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip().lower() in ("flags", "features"):
+            return frozenset(value.split())
+    return frozenset()
