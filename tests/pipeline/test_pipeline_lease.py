@@ -124,38 +124,48 @@ def test_a_holder_notices_that_it_was_taken_over_and_does_not_remove_what_is_not
     assert path.exists()
 
 
-def test_a_lease_that_its_writer_did_not_finish_is_free(tmp_path: Path) -> None:
-    path = tmp_path / "stage.json"
-    path.write_text("")
-    assert try_acquire(path)[0] is not None
+def test_a_holder_here_that_is_silent_but_alive_is_not_taken_over(tmp_path: Path) -> None:
+    """Stopped, or in a long call that starves its heartbeat."""
+    path, watch = tmp_path / "stage.json", Watch(ttl=0.05)
+    write(path, this_process().model_dump())
+    for _ in range(3):
+        assert try_acquire(path, watch=watch)[0] is None
+        time.sleep(0.05)
 
 
-def test_without_file_locks_an_unreadable_lease_is_waited_out(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("lmpipe.pipeline.lease._lock", lambda handle: False)
-    path = tmp_path / "stage.json"
+def test_a_lease_that_cannot_be_read_is_waited_out(tmp_path: Path) -> None:
+    path, watch = tmp_path / "stage.json", Watch(ttl=0.1)
     path.write_text("{")
-    watch = Watch(ttl=0.1)
     assert try_acquire(path, watch=watch)[0] is None
     time.sleep(0.15)
     assert try_acquire(path, watch=watch)[0] is not None
 
 
-@pytest.mark.parametrize("locks", [True, False])
-def test_of_many_contenders_for_a_stale_lease_one_at_a_time_wins(tmp_path: Path, monkeypatch, locks: bool) -> None:
-    if not locks:
-        monkeypatch.setattr("lmpipe.pipeline.lease._lock", lambda handle: False)
+@pytest.mark.parametrize("links", [True, False])
+def test_of_many_contenders_for_stale_leases_one_at_a_time_wins(tmp_path: Path, monkeypatch, links: bool) -> None:
+    if not links:
+
+        def refuse(*_: object) -> None:
+            raise PermissionError("no links here")
+
+        monkeypatch.setattr(os, "link", refuse)
     path = tmp_path / "stage.json"
     inside: list[int] = []
     most: list[int] = []
 
     def contend(number: int) -> None:
-        for _ in range(5):
-            with acquire(path, waiting=lambda holder: None):
-                inside.append(number)
-                most.append(len(inside))
-                inside.remove(number)
+        for turn in range(5):
+            lease = acquire(path, waiting=lambda holder: None)
+            inside.append(number)
+            most.append(len(inside))
+            inside.remove(number)
+            if turn % 2:
+                lease.release()
+            else:  # die: the next one has to take over
+                path.write_text(json.dumps({"token": lease.token, "owner": dead, "children": []}))
 
-    write(path, {**this_process().model_dump(), "started": 1.0})
+    dead = {**this_process().model_dump(), "started": 1.0}
+    write(path, dead)
     monkeypatch.setattr("lmpipe.pipeline.lease.POLL_SECONDS", 0.001)
     threads = [threading.Thread(target=contend, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -164,7 +174,29 @@ def test_of_many_contenders_for_a_stale_lease_one_at_a_time_wins(tmp_path: Path,
         thread.join()
     assert max(most) == 1
     assert len(most) == 40
-    assert [p.name for p in tmp_path.iterdir()] == [".guard"]
+    path.unlink()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_contender_that_died_while_taking_over_blocks_nobody(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "stage.json"
+    dead = {**this_process().model_dump(), "started": 1.0}
+    write(path, dead)
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:  # everything after the right was taken does not happen
+        patch.setattr(Path, "unlink", die)
+        with pytest.raises(Killed):
+            try_acquire(path)
+    for left in tmp_path.glob("*.tmp"):
+        write(left, dead)
+    assert try_acquire(path)[0] is None
+    assert try_acquire(path)[0] is not None
 
 
 def test_a_process_that_was_started_here_is_known_by_its_start(tmp_path: Path) -> None:

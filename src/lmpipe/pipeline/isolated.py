@@ -207,8 +207,12 @@ class _Conversation:
 def job_to_json(job: Job) -> dict[str, Any]:
     """A job as plain data for the stage's process."""
     cls = type(job.config)
-    if "<locals>" in cls.__qualname__:
-        raise StageError(f"the config class {cls.__qualname__} cannot be imported", expected="a class on a module's top level")
+    if "<locals>" in cls.__qualname__ or cls.__module__ == "__main__":
+        raise StageError(
+            f"the config class {cls.__qualname__} of stage '{job.stage}' cannot be imported by another process",
+            expected="a class on the top level of a module",
+            fix="move it into a file, or run with isolate=False",
+        )
     return {
         "runner": os.getpid(),
         "stage": job.stage,

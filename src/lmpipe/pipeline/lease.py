@@ -5,21 +5,23 @@
     holder on another machine      taken over when its heartbeat has not moved for `ttl` seconds as seen from here
 
 The file names holder and token, is created exclusively, and is touched every few seconds. Staleness of another machine's holder
-is judged by watching, never by comparing clocks, which may be off by hours. Taking over is a rename that only one can win, done
-under a file lock where the file system has them. A holder that was paused and lost its lease notices before it publishes.
+is judged by watching, never by comparing clocks, which may be off by hours. Of several that want to take over, one can. A
+holder that was paused and lost its lease notices before it publishes.
 
 Does not know: what the lease is for.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -159,17 +161,15 @@ def try_acquire(
     """Take the lease if it is free or its holder is dead; else say who holds it (None: it changed hands just now)."""
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _guarded(path.parent) as guarded:
-            holder = _read(path)
-            if holder is not None:
-                abandoned = holder.is_dead() or (watch is not None and watch.is_silent(holder))
-                unwritten = guarded and not holder.token  # its writer died between creating and writing
-                if not (abandoned or unwritten):
-                    return None, holder
-                if not _remove(path, holder):
-                    return None, None
-            token = uuid.uuid4().hex
-            return (Lease(path, token, heartbeat), None) if _create(path, _spell(token, [])) else (None, None)
+        holder = _read(path)
+        if holder is not None:
+            dead = holder.is_dead()
+            if not (dead or (dead is None and watch is not None and watch.is_silent(holder))):
+                return None, holder
+            if not _take_away(path, holder):
+                return None, None
+        token = uuid.uuid4().hex
+        return (Lease(path, token, heartbeat), None) if _create(path, _spell(token, [])) else (None, None)
 
 
 def holder_of(path: Path) -> Holder | None:
@@ -178,35 +178,52 @@ def holder_of(path: Path) -> Holder | None:
     return None if holder is None or holder.is_dead() else holder
 
 
-def _remove(path: Path, stale: Holder) -> bool:
-    """Take a stale lease away by renaming it, which only one of several contenders can do."""
-    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        path.rename(aside)
-    except FileNotFoundError:
+def _take_away(path: Path, stale: Holder) -> bool:
+    """Remove a stale lease. Several may have seen it stale, and one may already have been followed by a fresh lease.
+
+    So the right to remove this very lease is itself taken exclusively, and the lease looked at again with that right in hand:
+    from then on nobody else can exchange it, since its holder is dead.
+    """
+    right = path.with_name(f"{path.name}.{hashlib.sha256(stale.token.encode()).hexdigest()[:16]}.tmp")
+    if not _create(right, _spell(uuid.uuid4().hex, [])):
+        contender = _read(right)
+        if contender is not None and (contender.is_dead() or time.time() - contender.beat / 1e9 > TTL_SECONDS):
+            right.unlink(missing_ok=True)  # it died within these few lines
         return False
-    taken = _read(aside)
-    if taken is None or taken.token == stale.token:
-        aside.unlink(missing_ok=True)
+    try:
+        current = _read(path)
+        if current is None or current.token != stale.token:
+            return False
+        path.unlink()
         return True
-    with suppress(FileExistsError):  # without file locks: somebody renewed it between our look and our rename; give it back
-        os.link(aside, path)
-    aside.unlink(missing_ok=True)
-    return False
+    finally:
+        right.unlink(missing_ok=True)
 
 
 def _create(path: Path, text: str) -> bool:
+    """Make a file with its whole text, unless there is one: a link to a finished file is made whole or not at all."""
+    whole = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        whole.write_text(text, encoding="utf-8")
+        os.link(whole, path)
+    except FileExistsError:
+        return whole.stat().st_nlink == 2  # NFS may repeat a request whose answer was lost, and refuse the repetition
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _create_without_links(path, text)
+    finally:
+        whole.unlink(missing_ok=True)
+    return True
+
+
+def _create_without_links(path: Path, text: str) -> bool:
+    """For file systems that have no links. A kill between the two steps leaves an empty lease, which is waited out."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
     except FileExistsError:
         return False
-    try:
-        os.write(handle, text.encode())
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(handle)
     return True
 
 
@@ -228,23 +245,3 @@ def _read(path: Path) -> Holder | None:
         return Holder(str(value["token"]), same_process(value["owner"]), children, beat)
     except (ValueError, TypeError, KeyError):
         return Holder("", None, [], beat)
-
-
-@contextmanager
-def _guarded(folder: Path) -> Iterator[bool]:
-    """Hold the folder's file lock for a moment; says whether there was one to hold (some network file systems have none)."""
-    with (folder / ".guard").open("ab") as file:
-        locked = _lock(file.fileno())
-        yield locked  # closing the file releases the lock, as does the end of the process
-
-
-def _lock(handle: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    except OSError:
-        return False
-    return True

@@ -150,6 +150,13 @@ def write_record(folder: Path, record: Record) -> None:
     write_json(folder / RECORD, {**value, "seal": digest_of(value)})
 
 
+def _is_sealed(value: dict[str, Any], data: bytes) -> bool:
+    """Whether `data` is `value` as `write_record` spells it, seal included: no other spelling of the same values passes."""
+    unsealed = {key: item for key, item in value.items() if key != "seal"}
+    spelled = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return value.get("seal") == digest_of(unsealed) and spelled.encode() == data
+
+
 def read_record(path: Path) -> Record:
     """The record in a file.
 
@@ -167,9 +174,8 @@ def parse_record(data: bytes, where: str) -> Record:
     """`read_record` on bytes that came from `where`."""
     try:
         value = json.loads(data)
-        seal = value.pop("seal", None)
         newer = value.get("format") == "lmpipe-record" and int(value.get("format_version", 0)) > FORMAT_VERSION
-        sound = seal == digest_of(value)
+        sound = _is_sealed(value, data)
     except (ValueError, AttributeError, TypeError) as error:
         raise _damaged(where, "it is not a JSON object") from error
     if newer and sound:

@@ -128,15 +128,17 @@ class Runner:
         """Have one stage's result in the store; its inputs are in `results` already."""
         try:
             known = self._identify(stage)
+            status: Literal["hit", "computed"] = "hit"
             record = self._hit(known)
             if record is None:
                 record, status = self._miss(known)
             else:
-                status = "hit"
-        except LmpipeError as error:
-            self._keep_traceback(stage, error)
-            self.progress.handle(events.StageFailed(stage.name, error))
-            raise
+                self._tidy(known)
+        except (LmpipeError, OSError) as error:
+            told = error if isinstance(error, LmpipeError) else _file_error(error)
+            self._keep_traceback(stage, told)
+            self.progress.handle(events.StageFailed(stage.name, told))
+            raise told from error.__cause__ if told is error else error
         happened = events.StageHit if status == "hit" else events.StageFinished
         self.progress.handle(happened(stage.name, record))
         self.results[stage.name] = result = StageResult(stage.name, status, record, self.store)
@@ -159,13 +161,18 @@ class Runner:
             return None  # `_miss` looks again, under the lease, and sets it aside
         if record is None or self.store.damage(record):
             return None
-        if self.store.scratch_of(name, known.fingerprint).exists() and not self._is_leased(known):
-            self.store.forget_scratch(name, known.fingerprint)  # a kill came between publishing and tidying
         self.store.share(record)
         return record
 
-    def _is_leased(self, known: Identified) -> bool:
-        return self.store.lease_path(known.stage.name, known.fingerprint).exists()
+    def _tidy(self, known: Identified) -> None:
+        """Remove what is left when a kill came between publishing and giving the lease back."""
+        place = known.stage.name, known.fingerprint
+        if not (self.store.scratch_of(*place).exists() or self.store.lease_path(*place).exists()):
+            return
+        lease = self.store.lease_at_once(*place)
+        if lease is not None:
+            with lease:
+                self.store.forget_scratch(*place)
 
     # -- misses
 
@@ -174,8 +181,9 @@ class Runner:
             with self.store.lease(known.stage.name, known.fingerprint, self._announcer(known.stage)) as lease:
                 self._set_damage_aside(known)
                 record = self._hit(known)
-                if record is not None:
-                    return record, "hit"  # whoever held the lease computed it
+                if record is not None:  # whoever held the lease computed it
+                    self.store.forget_scratch(known.stage.name, known.fingerprint)
+                    return record, "hit"
                 record = self._compute(known, lease)
                 if record is not None:
                     return record, "computed"
@@ -292,6 +300,16 @@ class Runner:
                 names = ", ".join(modules[:3]) + (f" and {len(modules) - 3} more" if len(modules) > 3 else "")
                 text = f"code changed since it was computed ({names}), version {result.record.version} did not; kept"
                 self.progress.handle(events.StageNote(result.name, text))
+
+
+def _file_error(error: OSError) -> StoreError:
+    """A refusal of the file system that nobody foresaw: a broken disk, a network drive that is gone."""
+    return StoreError(
+        f"the file system refused: {error.strerror or error}",
+        where=str(error.filename or ""),
+        expected="a store and raw files that can be read and written",
+        fix="see that the disk or network drive is there; the same command then goes on",
+    )
 
 
 class _Observed:

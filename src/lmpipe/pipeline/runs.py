@@ -15,13 +15,14 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from lmpipe.base.errors import RecipeError
+from lmpipe.base.errors import RecipeError, StoreError
 from lmpipe.base.files import read_json, write_json
 from lmpipe.pipeline import events
 from lmpipe.pipeline.interruption import Interrupted
@@ -134,7 +135,8 @@ class RunLog:
             case events.StageFailed():
                 status = "interrupted" if isinstance(event.error, Interrupted) else "failed"
                 failure = RunFailure(stage=event.stage, error=event.error.to_json())
-                self._write(status=status, failure=failure, finished_at=datetime.now(UTC))
+                with suppress(StoreError):  # a full disk may be why the run failed, and that must be told, not this
+                    self._write(status=status, failure=failure, finished_at=datetime.now(UTC))
         self.inner.handle(event)
 
     def close(self, *, verdict: Mapping[str, Any] | None = None, extra: Mapping[str, Any] | None = None) -> RunRecord:

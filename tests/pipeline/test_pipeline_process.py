@@ -1,0 +1,180 @@
+"""Stages in processes of their own: how they end, and what is said about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import toy_stages as toys
+from toy_listener import Heard
+
+from lmpipe.base.errors import SourceError, StageError
+from lmpipe.base.runtime import Runtime
+from lmpipe.pipeline import events
+from lmpipe.pipeline.execute import StageCrash
+from lmpipe.pipeline.interruption import Interrupted
+from lmpipe.pipeline.owner import start_time
+from lmpipe.pipeline.runner import run
+from lmpipe.pipeline.store import open_store
+
+
+@pytest.fixture(params=["apart", "here"])
+def anywhere(request: pytest.FixtureRequest) -> Runtime:
+    runtime: Runtime = request.getfixturevalue(request.param)
+    return runtime
+
+
+def test_errors_for_people_travel_whole(anywhere: Runtime) -> None:
+    heard = Heard()
+    with pytest.raises(SourceError) as caught:
+        run([toys.stage("a", "refuse")], anywhere, heard)
+    assert caught.value.to_json() == {
+        "error": "SourceError",
+        "what": "the corpus is empty",
+        "where": "books/*.txt",
+        "expected": "some text",
+        "fix": "add a file",
+    }
+    assert isinstance(heard.events[-1], events.StageFailed)
+
+
+def test_an_unexpected_exception_keeps_its_traceback_in_a_file(anywhere: Runtime) -> None:
+    with pytest.raises(StageCrash, match="ValueError: an odd value") as caught:
+        run([toys.stage("a", "stumble")], anywhere)
+    assert 'raise ValueError("an odd value")' in caught.value.traceback
+    assert "toy_stages.py" in caught.value.where
+    kept = Path(anywhere.store) / ".failed" / "a.txt"
+    assert str(kept) in caught.value.fix
+    assert "Traceback" in kept.read_text()
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_lack_of_memory_is_told_with_what_to_lower(anywhere: Runtime) -> None:
+    stage = toys.stage("a", "hungry", cost_hint={"lower": "train.batch_tokens"})
+    with pytest.raises(StageError, match="lack of memory") as caught:
+        run([stage], anywhere)
+    assert caught.value.fix == "lower train.batch_tokens"
+    assert "MB" in caught.value.where
+
+
+def test_a_killed_stage_is_told_as_such(apart: Runtime) -> None:
+    with pytest.raises(StageError, match=r"killed \(signal 9\), most likely .* memory") as caught:
+        run([toys.stage("a", "die")], apart)
+    assert "MB may be used here" in caught.value.where
+
+
+def test_a_crash_in_native_code_is_told_with_its_place(apart: Runtime) -> None:
+    with pytest.raises(StageCrash, match="died of SIGSEGV") as caught:
+        run([toys.stage("a", "segfault")], apart)
+    assert "toy_stages.py" in caught.value.traceback
+
+
+def test_printed_lines_do_not_mix_with_what_the_stage_reports(apart: Runtime) -> None:
+    heard = Heard()
+    run([toys.stage("a", "chatter", parts=3)], apart, heard)
+    printed = [event.text for event in heard.events if isinstance(event, events.StageOutput)]
+    assert sorted(printed) == ["a stray print", "a warning"]
+    last = [event for event in heard.events if isinstance(event, events.StageProgress)][-1]
+    assert last == events.StageProgress("a", 3, 3, "parts", {"loss": 0.5})
+
+
+def test_threads_are_as_the_runtime_says(apart: Runtime) -> None:
+    result = run([toys.stage("a", "threads")], dataclasses.replace(apart, threads=3))["a"]
+    assert (result.path / "observed/environment.json").read_text() == '{"omp": "3"}'
+
+
+def test_peak_memory_is_the_stages_own(apart: Runtime) -> None:
+    block = bytearray(200_000_000)  # of this process: it must not show in the stages' figures
+    block[::4096] = b"x" * len(block[::4096])
+    small, big = run([toys.stage("a"), toys.stage("b", "allocate")], apart).stages
+    assert small.record.peak_memory_bytes < 100e6
+    assert 120e6 < big.record.peak_memory_bytes < 220e6
+    assert len(block)
+
+
+def when_there(path: Path, action: object) -> threading.Thread:
+    def wait() -> None:
+        toys.wait_for(path)
+        action()  # type: ignore[operator]
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def ask(signum: int) -> object:
+    return lambda: os.kill(os.getpid(), signum)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_stage_that_listens_saves_its_work_and_goes_on_from_it(anywhere: Runtime, tmp_path: Path, signum: int) -> None:
+    stage = toys.stage("a", "listening", path=str(tmp_path / "ready"))
+    thread = when_there(tmp_path / "ready", ask(signum))
+    with pytest.raises(Interrupted) as caught:
+        run([stage], anywhere)
+    thread.join()
+    assert caught.value.exit_code == 128 + signum
+    heard = Heard()
+    result = run([stage], anywhere, heard)
+    assert (result["a"].path / "part-0.txt").read_text() == "done"
+    assert [e.resumes for e in heard.events if isinstance(e, events.StageStarted)] == [True]
+    assert not open_store(anywhere.store).scratch_of("a", result["a"].record.fingerprint).exists()
+
+
+def test_a_stage_that_does_not_listen_ends_at_once_and_so_does_what_it_started(apart: Runtime, tmp_path: Path) -> None:
+    thread = when_there(tmp_path / "ready", ask(signal.SIGINT))
+    started = time.monotonic()
+    with pytest.raises(Interrupted):
+        run([toys.stage("a", "deaf", path=str(tmp_path / "ready"))], apart)
+    thread.join()
+    assert time.monotonic() - started < 10
+    assert [start_time(int(pid)) for pid in (tmp_path / "ready").read_text().split()] == [None, None]
+
+
+def test_the_signal_handlers_of_the_caller_come_back(here: Runtime) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    run([toys.stage("a")], here)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_run_outside_the_main_thread_works(apart: Runtime) -> None:
+    results: list[object] = []
+    thread = threading.Thread(target=lambda: results.append(run([toys.stage("a")], apart)))
+    thread.start()
+    thread.join()
+    assert len(results) == 1
+
+
+def test_a_stage_ends_when_its_runner_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import toy_stages as toys; from lmpipe.base.runtime import Runtime;"
+        "from lmpipe.pipeline.runner import run; run([toys.stage('a', 'deaf', path=sys.argv[3])], Runtime(store=sys.argv[2]))"
+    )
+    ready = tmp_path / "ready"
+    runner = subprocess.Popen(
+        [sys.executable, "-c", code, str(Path(toys.__file__).parent), str(tmp_path / "store"), str(ready)]
+    )
+    toys.wait_for(ready)
+    while len(ready.read_text().split()) < 2:
+        time.sleep(0.01)
+    runner.kill()
+    runner.wait()
+    deadline = time.monotonic() + 10
+    while any(start_time(int(pid)) for pid in ready.read_text().split()):
+        assert time.monotonic() < deadline, "a process of the stage outlived its runner"
+        time.sleep(0.02)
+
+
+def test_a_config_class_that_cannot_be_imported_is_refused(apart: Runtime) -> None:
+    class Local(toys.Toy):
+        pass
+
+    with pytest.raises(StageError, match="cannot be imported"):
+        run([toys.Stage("a", 1, Local(), "toy_stages:write")], apart)
