@@ -237,6 +237,7 @@ def _refused(error: OSError) -> None:
 def _local_file(path: Path, name: str) -> SourceFile:
     with reading(name, str(path)):
         stat = path.stat()
+    name = name.encode("utf-8", "backslashreplace").decode()  # a file's name need not be UTF-8, a document's source must
     return SourceFile(name, str(path), stat.st_size, str(stat.st_mtime_ns))
 
 

@@ -1,0 +1,107 @@
+"""Comma- or tab-separated values with a header line."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from typing import IO
+
+from lmpipe.base.errors import SourceError
+from lmpipe.data.config import CsvSource
+from lmpipe.data.opening import without_compression
+from lmpipe.data.readers.lines import Tick, read_lines
+from lmpipe.data.readers.record import INVALID_TEXT, TOO_LONG, Record, Records, check_columns, decode, record_of_row
+
+BAD_ROW = "row is not valid CSV"
+COLUMN_COUNT = "row has another number of columns than the header"
+
+
+def read_csv(config: CsvSource, stream: IO[bytes], name: str, tick: Tick) -> Records:
+    """The documents of one file; empty lines are no records.
+
+    Args:
+        config: the source.
+        stream: decompressed bytes.
+        name: of the file: its suffix decides the delimiter where the source does not.
+        tick: told bytes read.
+
+    Raises:
+        SourceError: when the header is missing or lacks a column that the source names.
+    """
+    csv.field_size_limit(config.max_record_bytes)  # also ends a quoted field that never closes
+    delimiter = config.delimiter or ("\t" if without_compression(name).endswith(".tsv") else ",")
+    feed = _Feed(config, stream, tick)
+    rows = csv.reader(feed, delimiter=delimiter)
+    header = _header(rows, config, name)
+    number = 0
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error:
+            row = None
+        trouble, offset = feed.take()
+        if row == []:
+            continue
+        yield _record(config, number, header, row, trouble, offset)
+        number += 1
+
+
+class _Feed:
+    """Decoded lines for the parser, remembering what was wrong with those of the current row."""
+
+    def __init__(self, config: CsvSource, stream: IO[bytes], tick: Tick) -> None:
+        self._errors, self._tick = config.errors, tick
+        self._lines = read_lines(stream, config.max_record_bytes, bare_cr=True)
+        self._trouble: tuple[str, int] | None = None
+        self._start: int | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        if self._start is None:
+            self._start = line.offset
+        if line.data is None:
+            self._trouble = self._trouble or (TOO_LONG, line.offset)
+            return "\n"
+        self._tick(len(line.data))
+        text, invalid = decode(line.data, "utf-8", self._errors)
+        if invalid is not None:
+            self._trouble = self._trouble or (INVALID_TEXT.format(encoding="utf-8"), line.offset + invalid)
+            return line.data.decode("utf-8", "replace")  # keeps quotes and delimiters in their places
+        return text
+
+    def take(self) -> tuple[str | None, int | None]:
+        """(what was wrong with the row, where) and forget."""
+        trouble, start = self._trouble, self._start
+        self._trouble = self._start = None
+        return (trouble[0], trouble[1]) if trouble else (None, start)
+
+
+def _header(rows: Iterator[list[str]], config: CsvSource, name: str) -> list[str]:
+    try:
+        header = next(rows, [])
+    except csv.Error:
+        header = []
+    if not any(column.strip() for column in header):
+        raise SourceError(
+            f"'{name}' has no header line",
+            where=name,
+            expected="the names of the columns in its first line",
+            fix="add a header, or leave the file out with `exclude`",
+        )
+    check_columns(config, header, name)
+    return header
+
+
+def _record(
+    config: CsvSource, number: int, header: list[str], row: list[str] | None, trouble: str | None, offset: int | None
+) -> Record:
+    if trouble is not None or row is None:
+        return Record(str(number), error=trouble or BAD_ROW, offset=offset)
+    if len(row) != len(header):
+        return Record(str(number), error=COLUMN_COUNT, offset=offset)
+    return record_of_row(config, number, dict(zip(header, row, strict=True)), offset=offset)

@@ -1,0 +1,98 @@
+"""Parquet files, a batch of rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import types
+
+from lmpipe.data.config import ParquetSource
+from lmpipe.data.opening import damaged, is_url
+from lmpipe.data.readers.lines import Tick
+from lmpipe.data.readers.record import INVALID_TEXT, Record, Records, check_columns, decode, record_of_row
+
+BATCH_BYTES = 4 << 20
+BATCH_ROWS = 1024
+
+
+def read_parquet(config: ParquetSource, stream: IO[bytes], name: str, url: str, tick: Tick) -> Records:
+    """The documents of one file. Memory follows the file's pages, not its row groups.
+
+    Args:
+        config: the source.
+        stream: the file's bytes; must be able to seek.
+        name: of the file, for messages.
+        url: of the file, for messages.
+        tick: told bytes read.
+
+    Raises:
+        SourceError: when it is no Parquet file, a truncated one, or lacks a column that the source names.
+    """
+    with _arrow_errors(name, url):
+        source = stream if is_url(url) else Path(url)
+        file = pq.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False)
+        check_columns(config, file.schema_arrow.names, name)
+    columns = _columns(config)
+    rows = max(1, file.metadata.num_rows)
+    row_bytes = _stored_bytes(file.metadata, columns) / rows
+    batch_rows = int(min(BATCH_ROWS, max(1, BATCH_BYTES // (row_bytes + 1))))
+    number = 0
+    with _arrow_errors(name, url):
+        for batch in file.iter_batches(batch_size=batch_rows, columns=columns, use_threads=False):
+            for row in _rows(batch, config.text_column):
+                yield _record(config, number, row)
+                number += 1
+            tick(_file_bytes(file.metadata) * batch.num_rows / rows)
+
+
+def _columns(config: ParquetSource) -> list[str]:
+    named = [config.text_column, config.id_column, config.licence_column, config.language_column, *config.meta_columns]
+    return list(dict.fromkeys(column for column in named if column is not None))
+
+
+def _stored_bytes(metadata: Any, columns: list[str]) -> int:
+    """Uncompressed bytes of the columns that are read."""
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    chunks = (group.column(number) for group in groups for number in range(group.num_columns))
+    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
+
+
+def _file_bytes(metadata: Any) -> int:
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    return sum(group.column(number).total_compressed_size for group in groups for number in range(group.num_columns))
+
+
+def _rows(batch: Any, text_column: str) -> Iterator[dict[str, Any]]:
+    """Rows of a batch; the text stays bytes, because Parquet does not promise that strings are UTF-8."""
+    columns = {field.name: batch.column(position) for position, field in enumerate(batch.schema)}
+    text = columns[text_column]
+    if types.is_dictionary(text.type):
+        text = text.dictionary_decode()
+    if types.is_string(text.type) or types.is_large_string(text.type) or types.is_string_view(text.type):
+        columns[text_column] = text.cast(pa.large_binary())
+    names = list(columns)
+    for values in zip(*(column.to_pylist() for column in columns.values()), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _record(config: ParquetSource, number: int, row: Mapping[str, Any]) -> Record:
+    value = row[config.text_column]
+    if not isinstance(value, bytes):
+        return record_of_row(config, number, row)
+    text, invalid = decode(value, "utf-8", config.errors)
+    if invalid is not None:
+        return Record(str(number), error=INVALID_TEXT.format(encoding="utf-8"))
+    return record_of_row(config, number, {**row, config.text_column: text})
+
+
+@contextmanager
+def _arrow_errors(name: str, url: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise damaged(name, url, str(error)) from error
