@@ -64,10 +64,10 @@ class TextGenerator:
             ModelError: at once, for an id outside the vocabulary or a setting out of range.
         """
         self._check_ids(prompt_ids)
-        if temperature < 0 or not 0 < top_p <= 1 or top_k < 0:
+        if max_new_tokens < 0 or not temperature >= 0 or not 0 < top_p <= 1 or top_k < 0:
             raise ModelError(
-                f"temperature {temperature}, top_p {top_p} and top_k {top_k} cannot be drawn with",
-                expected="temperature >= 0, 0 < top_p <= 1, top_k >= 0",
+                f"{max_new_tokens} tokens at temperature {temperature}, top_p {top_p} and top_k {top_k} cannot be drawn",
+                expected="tokens, temperature and top_k of at least 0, and 0 < top_p <= 1",
             )
         choose = _Sampler(temperature, top_k, top_p, seed)
         return self._draw(list(prompt_ids) or [self.start_id], max_new_tokens, choose, frozenset(stop_ids))
