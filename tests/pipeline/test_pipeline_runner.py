@@ -15,7 +15,7 @@ from lmpipe.base.runtime import Runtime
 from lmpipe.pipeline.record import RECORD, read_record
 from lmpipe.pipeline.runner import run
 from lmpipe.pipeline.store import open_store
-from lmpipe.pipeline.verified import list_files
+from lmpipe.pipeline.verified import scan
 
 
 def chain(text: str = "x", **last: object) -> list[toys.Stage]:
@@ -196,7 +196,7 @@ def test_a_damaged_output_is_named_set_aside_and_computed_anew(here: Runtime) ->
     assert any("part-1.txt has other bytes than recorded" in note for note in heard.notes)
     assert second["b"].record.content_digest == first["b"].record.content_digest
     kept = list((Path(here.store) / ".damaged").iterdir())
-    assert [list_files(folder) for folder in kept] == [[*sorted(["observed/clock.json", "part-0.txt", "part-1.txt", RECORD])]]
+    assert [list(scan(folder)) for folder in kept] == [[*sorted(["observed/clock.json", "part-0.txt", "part-1.txt", RECORD])]]
 
 
 @pytest.mark.parametrize("harm", ["truncate", "delete", "empty", "other stage's", "list", "flip"])

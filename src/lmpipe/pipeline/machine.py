@@ -130,16 +130,13 @@ def _digest(path: Path) -> str:
 
 
 def loaded_libraries() -> dict[str, str]:
-    """Versions of the installed packages that this process has imported, by import name."""
+    """Versions of the packages that this process has imported and that name theirs, by import name."""
     roots = {name.partition(".")[0] for name in sys.modules}
     found = {}
     for root in sorted(roots - sys.stdlib_module_names - {"lmpipe"}):
-        if root.startswith("_"):
-            continue
-        try:
-            found[root] = metadata.version(root)
-        except (metadata.PackageNotFoundError, ValueError):
-            continue
+        version = getattr(sys.modules.get(root), "__version__", None) if not root.startswith("_") else None
+        if isinstance(version, str):
+            found[root] = version
     return found
 
 

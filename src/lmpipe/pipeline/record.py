@@ -2,14 +2,16 @@
 
 It keeps the whole identity (so that a miss can be explained and a file traced), the digest of every output file, and what was
 observed: code, versions, machine, time, memory, energy. Only identity and digests ever decide anything; the rest informs.
-The file carries a seal (sha256 of its own canonical JSON), so that one flipped bit anywhere in it is noticed.
+The file ends with a seal (sha256 of all bytes before it), so that one flipped bit anywhere in it is noticed.
 
 Does not know: where stores are, how stages run.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lmpipe.base.canonical import digest_of
 from lmpipe.base.errors import DamagedError, StoreError
-from lmpipe.base.files import write_json
+from lmpipe.base.files import atomic_file
 from lmpipe.pipeline.fingerprint import content_digest
 
 RECORD = "record.json"
 OBSERVED = "observed"
 FORMAT_VERSION = 1
+SEAL = re.compile(rb',\n  "seal": "([0-9a-f]{64})"\n}\n\Z')
 
 
 class Part(BaseModel):
@@ -146,15 +149,15 @@ def write_record(folder: Path, record: Record) -> None:
     Raises:
         StoreError: when the disk is full or the folder may not be written.
     """
-    value = record.model_dump(mode="json")
-    write_json(folder / RECORD, {**value, "seal": digest_of(value)})
+    body = json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
+    seal = hashlib.sha256(body.encode()).hexdigest()
+    with atomic_file(folder / RECORD, "w", encoding="utf-8", newline="\n") as file:
+        file.write(f'{body[:-2]},\n  "seal": "{seal}"\n}}\n')
 
 
-def _is_sealed(value: dict[str, Any], data: bytes) -> bool:
-    """Whether `data` is `value` as `write_record` spells it, seal included: no other spelling of the same values passes."""
-    unsealed = {key: item for key, item in value.items() if key != "seal"}
-    spelled = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    return value.get("seal") == digest_of(unsealed) and spelled.encode() == data
+def _is_sealed(data: bytes) -> bool:
+    match = SEAL.search(data)
+    return match is not None and hashlib.sha256(data[: match.start()] + b"\n}").hexdigest().encode() == match[1]
 
 
 def read_record(path: Path) -> Record:
@@ -175,9 +178,9 @@ def parse_record(data: bytes, where: str) -> Record:
     try:
         value = json.loads(data)
         newer = value.get("format") == "lmpipe-record" and int(value.get("format_version", 0)) > FORMAT_VERSION
-        sound = _is_sealed(value, data)
     except (ValueError, AttributeError, TypeError) as error:
         raise _damaged(where, "it is not a JSON object") from error
+    sound = _is_sealed(data)
     if newer and sound:
         raise StoreError(
             f"{where} was written by a newer lmpipe",

@@ -36,7 +36,7 @@ from lmpipe.pipeline.machine import changed_modules, git_state, lmpipe_version, 
 from lmpipe.pipeline.record import Git, InputEntry, Record, SourceEntry
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.pipeline.store import Store, Workspace, open_store
-from lmpipe.pipeline.verified import hash_files, is_content, list_files
+from lmpipe.pipeline.verified import hash_files, is_content, scan
 
 EARLIER = 10
 """How many earlier records of a stage a miss is compared with."""
@@ -328,7 +328,7 @@ class _Observed:
 
 def _record(known: Identified, workspace: Workspace, outcome: Outcome, observed: _Observed, runtime: Runtime) -> Record:
     energy, seconds = observed.meter.finish(outcome.cpu_seconds), observed.seconds()
-    files = hash_files(workspace.output, list_files(workspace.output))
+    files = hash_files(workspace.output, scan(workspace.output))
     content = {path: entry for path, entry in files.items() if is_content(path)}
     inputs = {
         role: InputEntry(stage=r.stage, fingerprint=r.fingerprint, content_digest=r.content_digest)

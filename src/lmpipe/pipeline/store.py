@@ -27,7 +27,7 @@ from lmpipe.pipeline.digests import DigestMemory
 from lmpipe.pipeline.fingerprint import SHORT
 from lmpipe.pipeline.lease import Holder, Lease, acquire, try_acquire
 from lmpipe.pipeline.record import OBSERVED, RECORD, Record, read_record, write_record
-from lmpipe.pipeline.verified import Damage, find_damage, is_content, is_recorded, list_files, numbers, remember
+from lmpipe.pipeline.verified import Damage, find_damage, is_content, is_recorded, remember, scan
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class Store:
             if not move_in(workspace.output, final):
                 return
             sync_folder(self.root)
-            seen = {path: numbers(final / path) for path in list_files(final) if is_content(path)}
+            seen = {path: numbers for path, numbers in scan(final).items() if is_content(path)}
             remember(self._memory(record.stage, record.fingerprint), seen)
         self.forget_scratch(record.stage, record.fingerprint)
 

@@ -15,14 +15,13 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
 from typing import Literal
 
 from lmpipe.base.canonical import digest_of_file
 from lmpipe.base.errors import StageError
-from lmpipe.base.files import atomic_file
 from lmpipe.base.runtime import usable_processors
 from lmpipe.pipeline.record import OBSERVED, RECORD, FileEntry
 
@@ -46,32 +45,31 @@ class Damage:
         return f"{self.file} {words[self.kind]}"
 
 
-def numbers(path: Path) -> Numbers:
-    """What changes when a file is written, replaced or copied."""
-    status = path.lstat()
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-
-
-def list_files(folder: Path) -> list[str]:
-    """Relative POSIX paths of all files below `folder`, sorted.
+def scan(folder: Path) -> dict[str, Numbers]:
+    """All files below `folder` by relative POSIX path, sorted, with what changes when a file is written, replaced or copied.
 
     Raises:
         StageError: for a link, socket or device: content that a digest cannot vouch for.
     """
-    found = []
-    for parent, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            path = Path(parent, name)
-            mode = path.lstat().st_mode
-            if S_ISREG(mode):
-                found.append(path.relative_to(folder).as_posix())
-            elif not S_ISDIR(mode):
+    found: dict[str, Numbers] = {}
+    _scan(str(folder), "", found)
+    return dict(sorted(found.items()))
+
+
+def _scan(folder: str, prefix: str, found: dict[str, Numbers]) -> None:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _scan(entry.path, f"{prefix}{entry.name}/", found)
+            elif entry.is_file(follow_symlinks=False):
+                status = entry.stat(follow_symlinks=False)
+                found[prefix + entry.name] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+            else:
                 raise StageError(
-                    f"{path} is neither a file nor a folder",
+                    f"{entry.path} is neither a file nor a folder",
                     expected="regular files only: a digest cannot vouch for what a link points to",
                     fix="copy the file instead of linking it",
                 )
-    return sorted(found)
 
 
 def hash_files(folder: Path, files: Iterable[str]) -> dict[str, FileEntry]:
@@ -100,7 +98,7 @@ def find_damage(
     Files whose name starts with a dot (a file browser's leftovers) are not content and not damage.
     """
     remembered = _recall(memory) if memory else {}
-    present = {path: numbers(folder / path) for path in list_files(folder) if counts(path)} if folder.is_dir() else {}
+    present = {path: seen for path, seen in scan(folder).items() if counts(path)} if folder.is_dir() else {}
     damage = [Damage(path, "missing") for path in expected if path not in present]
     damage += [Damage(p, "unexpected") for p in present if p not in expected and not Path(p).name.startswith(".")]
     sized = [path for path in expected if path in present]
@@ -114,9 +112,17 @@ def find_damage(
 
 
 def remember(memory: Path, seen: Mapping[str, Numbers]) -> None:
-    """Keep the numbers of files that were just found to be as recorded."""
-    with atomic_file(memory, "w", encoding="utf-8") as file:
-        json.dump(seen, file)
+    """Keep the numbers of files that were just found to be as recorded.
+
+    Not synced and allowed to fail: what is lost costs one more reading.
+    """
+    temporary = memory.with_name(f".{memory.name}.{os.getpid()}.tmp")
+    with suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(seen), encoding="utf-8")
+        temporary.replace(memory)
+    with suppress(OSError):
+        temporary.unlink(missing_ok=True)
 
 
 def _recall(memory: Path) -> dict[str, Numbers]:
