@@ -110,7 +110,7 @@ class PhaseConfig(Config):
     batch_tokens: int = Field(default=16_384, ge=1)
     """Tokens of one optimiser step, rounded down to whole rows of the model's context."""
     micro_batch_tokens: int = Field(default=8_192, ge=1)
-    """Tokens that go through the model at once, at most: smaller needs less memory, and gives the same step but for rounding."""
+    """Tokens that go through the model at once, at most: fewer need less memory and give the same step but for rounding."""
     optimizer: AdamWConfig = AdamWConfig()
     """How weights follow gradients."""
     schedule: ScheduleConfig = CosineConfig()
