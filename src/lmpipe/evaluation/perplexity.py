@@ -69,7 +69,9 @@ def evaluate_perplexity(
         progress.note(f"only {shards.documents} documents to score: intervals resample {units.name}, not documents")
     stride = max(1, round(config.stride_fraction * subject.context_length))
     windows = evaluation_windows(shards, subject.context_length, stride=stride)
-    scores = score_windows(subject.decoder, windows, units, device=subject.device, progress=progress)
+    scores = score_windows(
+        subject.decoder, windows, units, device=subject.device, progress=progress, tokens_at_once=subject.tokens_at_once
+    )
     ngram_nats_U = score_scorer(ngram, shards, units, progress=progress) if ngram and config.baseline("ngram") else None
     metrics = _metrics(config, units, scores, ngram_nats_U, seed)
     metrics += _compression(config, units, texts)
