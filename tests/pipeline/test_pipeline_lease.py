@@ -127,10 +127,19 @@ def test_a_holder_notices_that_it_was_taken_over_and_does_not_remove_what_is_not
 def test_a_holder_here_that_is_silent_but_alive_is_not_taken_over(tmp_path: Path) -> None:
     """Stopped, or in a long call that starves its heartbeat."""
     path, watch = tmp_path / "stage.json", Watch(ttl=0.05)
+    with other_process() as process:
+        write(path, owner_of(process.pid).model_dump())
+        for _ in range(3):
+            assert try_acquire(path, watch=watch)[0] is None
+            time.sleep(0.05)
+
+
+def test_a_lease_that_this_process_forgot_is_free(tmp_path: Path) -> None:
+    """An interrupt in a notebook came while the lease was being given back; the kernel lives on."""
+    path = tmp_path / "stage.json"
     write(path, this_process().model_dump())
-    for _ in range(3):
-        assert try_acquire(path, watch=watch)[0] is None
-        time.sleep(0.05)
+    with acquire(path, waiting=never) as lease:
+        assert lease.is_held()
 
 
 def test_a_lease_that_cannot_be_read_is_waited_out(tmp_path: Path) -> None:
@@ -202,3 +211,11 @@ def test_a_contender_that_died_while_taking_over_blocks_nobody(tmp_path: Path, m
 def test_a_process_that_was_started_here_is_known_by_its_start(tmp_path: Path) -> None:
     assert owner.start_time(os.getpid()) == this_process().started
     assert owner.start_time(2**22 + 1) is None
+
+
+def test_where_there_is_no_proc_the_same_is_known_from_psutil() -> None:
+    with other_process() as process:
+        started = owner._start_time_elsewhere(process.pid)
+        assert started == owner._start_time_elsewhere(process.pid)
+        assert abs(time.time() - (started or 0)) < 60
+    assert owner._start_time_elsewhere(process.pid) is None

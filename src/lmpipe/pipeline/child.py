@@ -17,12 +17,10 @@ import os
 import signal
 import sys
 import threading
-import time
 from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-EVENTS_PER_SECOND = 10.0
 TOLD_TO_STOP = 143
 """Exit status of a worker that was asked to stop."""
 
@@ -128,18 +126,19 @@ class Stop:
 
 
 class ChildReporter:
-    """The stage's progress as events, thinned to ten a second; the last figure before a note or the end is always sent."""
+    """The stage's progress as events."""
 
     def __init__(self, events: Events) -> None:
+        from lmpipe.pipeline.thinning import Thinned
+
         self._events = events
-        self._pending: dict[str, Any] | None = None
-        self._sent_at = 0.0
+        self._thinned = Thinned(
+            lambda done, total, unit, values: events.send("progress", done=done, total=total, unit=unit, values=values)
+        )
 
     def update(self, done: float, total: float | None, unit: str, **values: float | str) -> None:
         """Send, or keep for later."""
-        self._pending = {"done": done, "total": total, "unit": unit, "values": values}
-        if time.monotonic() - self._sent_at >= 1 / EVENTS_PER_SECOND:
-            self.flush()
+        self._thinned.update(done, total, unit, values)
 
     def note(self, text: str) -> None:
         """Send at once."""
@@ -151,10 +150,7 @@ class ChildReporter:
 
     def flush(self) -> None:
         """Send what is kept."""
-        if self._pending is not None:
-            self._events.send("progress", **self._pending)
-            self._pending = None
-            self._sent_at = time.monotonic()
+        self._thinned.flush()
 
 
 def _work(spec: dict[str, Any], events: Events) -> int:

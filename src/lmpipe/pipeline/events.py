@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from lmpipe.base.errors import LmpipeError
 from lmpipe.pipeline.record import Record
+from lmpipe.pipeline.thinning import Thinned
 
 
 @dataclass(frozen=True)
@@ -114,14 +115,20 @@ class StageReporter:
     def __init__(self, stage: str, progress: RunProgress) -> None:
         self.stage = stage
         self.progress = progress
+        self._thinned = Thinned(lambda *parts: progress.handle(StageProgress(stage, *parts)))
 
     def update(self, done: float, total: float | None, unit: str, **values: float | str) -> None:
         """Pass on as `StageProgress`."""
-        self.progress.handle(StageProgress(self.stage, done, total, unit, values))
+        self._thinned.update(done, total, unit, values)
 
     def note(self, text: str) -> None:
         """Pass on as `StageNote`."""
+        self.flush()
         self.progress.handle(StageNote(self.stage, text))
+
+    def flush(self) -> None:
+        """Pass on the last figure, if it was held back."""
+        self._thinned.flush()
 
     def output(self, text: str) -> None:
         """Pass on a printed line as `StageOutput`."""

@@ -84,6 +84,7 @@ class _Conversation:
         self.exit: dict[str, Any] = {}
         self.deadline: float | None = None
         self.told = False
+        self.worker = 0
         self._rest = {"events": b"", "printed": b""}
 
     def hold(self) -> None:
@@ -95,7 +96,7 @@ class _Conversation:
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ, "events")
             selector.register(self.process.stderr, selectors.EVENT_READ, "printed")
-            while selector.get_map() and not (self.exit and self.process.poll() is not None and self._drained(selector)):
+            while selector.get_map() and not (self.process.poll() is not None and self._drained(selector)):
                 for key, _ in selector.select(timeout=0.2):
                     data = os.read(key.fd, 1 << 16)
                     if data:
@@ -140,6 +141,8 @@ class _Conversation:
             case "done" | "error" | "crash" as kind:
                 self.answer = {"kind": kind, **event}
                 self.deadline = time.monotonic() + EXIT_SECONDS
+            case "started":
+                self.worker = int(event["pid"])
             case "exit":
                 self.exit = event
 
@@ -168,6 +171,9 @@ class _Conversation:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if self.worker and not self.exit:  # the supervisor itself was killed: end the group in its place
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.worker, signal.SIGKILL)
         for stream in (self.process.stdout, self.process.stderr):
             if stream:
                 stream.close()

@@ -36,12 +36,17 @@ TTL_SECONDS = 60.0
 POLL_SECONDS = 0.25
 
 
+_held: set[str] = set()
+"""Tokens this process holds. A notebook outlives its runs: a lease that an interrupt left behind must not block the next."""
+
+
 class Lease:
     """A held lease; use it as a context manager. `lost` is set when somebody else took it over."""
 
     def __init__(self, path: Path, token: str, heartbeat: float) -> None:
         self.path = path
         self.token = token
+        _held.add(token)
         self.lost = threading.Event()
         self.also_beat: Callable[[], None] = _nothing
         self.also_release: Callable[[], None] = _nothing
@@ -79,11 +84,14 @@ class Lease:
     def release(self) -> None:
         """Give the lease back."""
         self._closing.set()
-        if self._beat.ident is not None:
-            self._beat.join()
-        if self.is_held():
-            self.path.unlink(missing_ok=True)
-            self.also_release()
+        try:
+            if self._beat.ident is not None:
+                self._beat.join()
+            if self.is_held():
+                self.path.unlink(missing_ok=True)
+                self.also_release()
+        finally:
+            _held.discard(self.token)  # not before: another thread would take the lease for forgotten
 
     def _keep(self, heartbeat: float) -> None:
         while not self._closing.wait(heartbeat):
@@ -115,7 +123,8 @@ class Holder:
         """True when the holder and all that work for it have ended, None when that cannot be known from here."""
         if self.owner is None:
             return None
-        answers = [owner.is_dead() for owner in (self.owner, *self.children)]
+        forgotten = self.owner == this_process() and self.token not in _held
+        answers = [forgotten or self.owner.is_dead(), *(child.is_dead() for child in self.children)]
         if False in answers:
             return False
         return None if None in answers else True
@@ -168,8 +177,11 @@ def try_acquire(
                 return None, holder
             if not _take_away(path, holder):
                 return None, None
-        token = uuid.uuid4().hex
-        return (Lease(path, token, heartbeat), None) if _create(path, _spell(token, [])) else (None, None)
+        lease = Lease(path, uuid.uuid4().hex, heartbeat)
+        if _create(path, _spell(lease.token, [])):
+            return lease, None
+        _held.discard(lease.token)
+        return None, None
 
 
 def holder_of(path: Path) -> Holder | None:
@@ -185,7 +197,10 @@ def _take_away(path: Path, stale: Holder) -> bool:
     from then on nobody else can exchange it, since its holder is dead.
     """
     right = path.with_name(f"{path.name}.{hashlib.sha256(stale.token.encode()).hexdigest()[:16]}.tmp")
-    if not _create(right, _spell(uuid.uuid4().hex, [])):
+    token = uuid.uuid4().hex
+    _held.add(token)
+    if not _create(right, _spell(token, [])):
+        _held.discard(token)
         contender = _read(right)
         if contender is not None and (contender.is_dead() or time.time() - contender.beat / 1e9 > TTL_SECONDS):
             right.unlink(missing_ok=True)  # it died within these few lines
@@ -194,10 +209,11 @@ def _take_away(path: Path, stale: Holder) -> bool:
         current = _read(path)
         if current is None or current.token != stale.token:
             return False
-        path.unlink()
+        path.unlink(missing_ok=True)
         return True
     finally:
         right.unlink(missing_ok=True)
+        _held.discard(token)
 
 
 def _create(path: Path, text: str) -> bool:

@@ -39,7 +39,10 @@ class Owner(BaseModel):
         """True or False where this process can know; None for a process elsewhere."""
         if (self.host, self.boot, self.namespace) != _here():
             return None
-        return start_time(self.pid) != self.started
+        started = start_time(self.pid)
+        if started is None and _is_hidden(self.pid):
+            return None
+        return started != self.started
 
 
 def this_process() -> Owner:
@@ -81,6 +84,17 @@ def start_time(pid: int) -> float | None:
     if Path("/proc/self/stat").exists():
         return None
     return _start_time_elsewhere(pid)
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether there is such a process of another user whose entry in /proc this user may not see (mount option hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        return False
+    return False
 
 
 def _start_time_elsewhere(pid: int) -> float | None:

@@ -69,8 +69,12 @@ class RunResult:
     seconds: float
 
     def __getitem__(self, name: str) -> StageResult:
-        """The stage called `name`."""
-        return next(result for result in self.stages if result.name == name)
+        """The stage called `name`.
+
+        Raises:
+            KeyError: when the run has none.
+        """
+        return {result.name: result for result in self.stages}[name]
 
 
 def run(stages: Sequence[Stage], runtime: Runtime, progress: events.RunProgress | None = None) -> RunResult:
@@ -229,7 +233,9 @@ class Runner:
             job = self._job(known, workspace)
             observed = _Observed(self._git_state())
             supervision = Supervision(self.interruption, lease.lost.is_set, observed.meter.sample, lease.covers)
-            outcome = execute(job, events.StageReporter(stage.name, self.progress), supervision)
+            reporter = events.StageReporter(stage.name, self.progress)
+            outcome = execute(job, reporter, supervision)
+            reporter.flush()
             self._check_sources(known)
             record = _record(known, workspace, outcome, observed, self.runtime)
             if not lease.is_held():

@@ -25,7 +25,7 @@ class Source:
     name: str
     """Unique within the stage and free of machine paths: it is part of the identity, beside the digest."""
     url: str
-    """Where to open it: a local path or an fsspec URL. Not part of the identity."""
+    """Where to open it: an absolute path or an fsspec URL. Not part of the identity."""
     size: int
     """Bytes."""
     stamp: str
