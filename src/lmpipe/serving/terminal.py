@@ -1,0 +1,131 @@
+"""Talking to a bundle in a terminal, or through a pipe: one line in, one streamed answer out.
+
+A base model goes on with each line by itself; a model tuned to chat sees the whole conversation. Ctrl-C ends the answer, at the
+prompt it (or Ctrl-D, or the end of the input) ends the program. Knows no screen: it is handed what reads and what writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+
+from lmpipe.base.errors import LmpipeError
+from lmpipe.serving.answers import Sampling, answer
+from lmpipe.serving.bundle import Bundle
+from lmpipe.tokens.chat import render
+
+PROMPT = "> "
+HELP = """\
+/help    this text
+/reset   forget what was said
+/quit    leave (also Ctrl-D)
+Ctrl-C   stop the answer
+A line that shall begin with a slash is written with two."""
+
+
+def chat(
+    bundle: Bundle,
+    *,
+    read: Callable[[str], str],
+    write: Callable[[str], None],
+    temperature: float,
+    max_tokens: int,
+    seed: int | None,
+) -> None:
+    """Answer line by line until the user leaves.
+
+    Args:
+        bundle: who answers.
+        read: as `input`: takes a prompt, gives a line, raises EOFError at the end and KeyboardInterrupt at Ctrl-C.
+        write: shows a text at once, without a line end of its own.
+        temperature: 0 takes the most probable token every time.
+        max_tokens: tokens of one answer, at most.
+        seed: the first answer's; each next one has the next number, so that equal input gives an equal conversation.
+    """
+    talk = _Conversation(bundle, Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed))
+    write(_greeting(bundle))
+    while True:
+        try:
+            line = read(PROMPT)
+        except (EOFError, KeyboardInterrupt):
+            write("\n")
+            return
+        command = line.strip()
+        if command in ("/quit", "/exit"):
+            return
+        if command == "/help":
+            write(HELP + "\n")
+        elif command == "/reset":
+            talk.messages.clear()
+            write("forgotten\n")
+        elif command.startswith("/") and not command.startswith("//"):
+            write(f"unknown command {command.split()[0]}\n{HELP}\n")
+        elif command:
+            _show(talk, line.replace("//", "/", 1) if command.startswith("//") else line, write)
+
+
+def _show(talk: _Conversation, line: str, write: Callable[[str], None]) -> None:
+    try:
+        with closing(talk.answer(line)) as texts:
+            for text in texts:
+                write(visible(text))
+    except KeyboardInterrupt:
+        write(" [stopped]")
+    except LmpipeError as error:
+        write(str(error))
+    write("\n")
+
+
+def visible(text: str) -> str:
+    """`text` without the control characters that could move the cursor or change the terminal: a model may draw any byte.
+
+    >>> visible("a\\x1b[2J\\tb\\n")
+    'a␛[2J\\tb\\n'
+    """
+    return "".join(_shown(character) for character in text)
+
+
+def _shown(character: str) -> str:
+    code = ord(character)
+    if character in "\n\t" or (code >= 0x20 and not 0x7F <= code < 0xA0):
+        return character
+    return chr(0x2400 + code) if code < 0x20 else "\N{SYMBOL FOR DELETE}"
+
+
+class _Conversation:
+    """What was said so far, and the way to the next answer."""
+
+    def __init__(self, bundle: Bundle, sampling: Sampling) -> None:
+        self.bundle, self.sampling = bundle, sampling
+        self.messages: list[dict[str, str]] = []
+        self.answers = 0
+
+    def answer(self, line: str) -> Generator[str, None, None]:
+        """The pieces of the answer. What was said of it is remembered, also where it is stopped."""
+        prompt_ids = self._prompt_ids(line)
+        seed = None if self.sampling.seed is None else self.sampling.seed + self.answers
+        self.answers += 1
+        said = ""
+        try:
+            for piece in answer(self.bundle.generator, self.bundle.tokenizer, prompt_ids, self._sampling(seed)):
+                said += piece.text
+                yield piece.text
+        finally:
+            self.messages.append({"role": "assistant", "content": said})
+
+    def _prompt_ids(self, line: str) -> list[int]:
+        if not self.bundle.tuned_to_chat:
+            return self.bundle.tokenizer.encode_prompt(line)
+        messages = [*self.messages, {"role": "user", "content": line}]
+        prompt_ids = render(messages, self.bundle.tokenizer)
+        self.messages = messages  # only now: a line that cannot be rendered is not remembered
+        return prompt_ids
+
+    def _sampling(self, seed: int | None) -> Sampling:
+        return Sampling(temperature=self.sampling.temperature, max_tokens=self.sampling.max_tokens, seed=seed)
+
+
+def _greeting(bundle: Bundle) -> str:
+    verdict = f", the gate said {bundle.verdict}" if bundle.verdict else ""
+    way = "Write a message." if bundle.tuned_to_chat else "It is a base model: it goes on with the text of each line."
+    return f"{bundle.name}{verdict}. A small model: it may say wrong things.\n{way} /help shows the commands.\n"
