@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lmpipe.base.errors import RecipeError, SourceError, StoreError
 from lmpipe.base.runtime import Runtime
-from lmpipe.pipeline import gc
+from lmpipe.pipeline import events, gc
 from lmpipe.pipeline.lineage import lineage
 from lmpipe.pipeline.record import RECORD
 from lmpipe.pipeline.runner import RunResult, run
@@ -73,6 +73,17 @@ def test_a_failed_run_says_why(here: Runtime) -> None:
     assert record.failure.error["what"] == "the corpus is empty"
     assert [stage.name for stage in record.stages] == ["a"]
     assert log.close().status == "failed"
+
+
+def test_a_run_that_is_closed_before_its_last_stage_is_not_finished(here: Runtime) -> None:
+    store = open_store(here.store)
+    early = RunLog(store, "early", {})
+    assert early.close().status == "interrupted"
+    log = RunLog(store, "half", {})
+    log.handle(events.RunStarted(("a", "b"), store.url))
+    log.handle(events.StageFinished("a", run([toys.stage("a")], here)["a"].record))
+    assert log.close().status == "interrupted"
+    assert find_run(store, "half").status == "interrupted"
 
 
 def test_a_run_whose_process_is_gone_counts_as_interrupted(here: Runtime) -> None:

@@ -140,10 +140,13 @@ class RunLog:
         self.inner.handle(event)
 
     def close(self, *, verdict: Mapping[str, Any] | None = None, extra: Mapping[str, Any] | None = None) -> RunRecord:
-        """End the record; a run that failed stays failed."""
-        ended = {"status": "finished"} if self.record.status == "running" else {}
+        """End the record: finished when every planned stage is there, interrupted otherwise; a run that failed stays failed."""
+        status = self.record.status
+        if status == "running":
+            complete = self.record.planned and {stage.name for stage in self.record.stages} >= set(self.record.planned)
+            status = "finished" if complete else "interrupted"
         self._write(
-            **ended,
+            status=status,
             verdict=dict(verdict) if verdict is not None else self.record.verdict,
             extra={**self.record.extra, **(extra or {})},
             finished_at=self.record.finished_at or datetime.now(UTC),
