@@ -26,4 +26,6 @@ def gc(
     for row in rows:
         out.print(f"{bytes_text(row['bytes']):>10}  {row['path']}  ({row['reason']})", markup=False)
     total = bytes_text(sum(row["bytes"] for row in rows))
-    out.print(f"{'removed' if delete else 'could go'}: {len(rows)} entries, {total}" + ("" if delete or not rows else "; --delete"))
+    out.print(
+        f"{'removed' if delete else 'could go'}: {len(rows)} entries, {total}" + ("" if delete or not rows else "; --delete")
+    )

@@ -44,7 +44,9 @@ def plan(
     out.print(f"training         {numbers['training_tokens']:,} tokens, {numbers['training_flops']:.2e} FLOPs")
     for name, cost in numbers["stages"].items():
         memory = bytes_text(cost["peak_memory_bytes"])
-        out.print(f"{name:<17}{seconds_text(cost['seconds'])}, {memory} peak memory, {cost['watt_hours']:.1f} Wh ({cost['method']})")
+        out.print(
+            f"{name:<17}{seconds_text(cost['seconds'])}, {memory} peak memory, {cost['watt_hours']:.1f} Wh ({cost['method']})"
+        )
     if not numbers["stages"]:
         out.print("time and memory  not known on this machine yet: --calibrate trains for ten seconds to predict them")
     out.print("money            none is asked for here; at a price per hour, multiply the time")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typer
+from rich.text import Text
 
 from lmpipe.base.runtime import Runtime
 from lmpipe.cli.options import (
@@ -16,6 +17,8 @@ from lmpipe.cli.options import (
     WorkersOption,
 )
 from lmpipe.cli.terminal import EXIT_CODES, MARKS, err, out, print_json
+
+STYLES = {"good": "green", "bad": "red", "unsure": "yellow", "command": "cyan"}
 
 
 def run(
@@ -33,7 +36,7 @@ def run(
     Ends with 0 for GO (or no gate), 3 for NO-GO, 4 for INCONCLUSIVE.
     """
     from lmpipe.cli.live import LiveRun
-    from lmpipe.recipes.running import run_recipe
+    from lmpipe.recipes.running import run as run_recipe
     from lmpipe.recipes.validation import parse_overrides
 
     runtime = Runtime(store=store, device=device, threads=threads, workers=workers, compile=compile_)
@@ -42,9 +45,8 @@ def run(
     if json:
         print_json(result.to_json())
     else:
-        for label, text in result.summary():
-            out.print(f"[bold]{label:<10}[/]", end=" ")
-            out.print(MARKS[text] if text in MARKS else text, markup=text in MARKS)
-    if result.verdict_word in EXIT_CODES and EXIT_CODES[result.verdict_word]:
+        for label, text, tone in result.summary():
+            out.print(Text.assemble((f"{label:<10} ", "bold"), (text.replace("\n", "\n" + " " * 11), STYLES.get(tone, ""))))
+    if EXIT_CODES.get(result.verdict_word):
         err.print(f"the gate says {MARKS[result.verdict_word]}")
         raise typer.Exit(EXIT_CODES[result.verdict_word])

@@ -18,6 +18,7 @@ from lmpipe.audit.config import MemorizationConfig
 from lmpipe.base.config import Config
 from lmpipe.base.runtime import Runtime
 from lmpipe.data.config import CorpusConfig
+from lmpipe.data.sources import pinned, resolve_all
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
 from lmpipe.recipes.schema import Recipe
@@ -96,6 +97,33 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     return graph
 
 
+def _corpus(graph: Graph, name: str, corpus: CorpusConfig, seed: int, base_folders: list[Path]) -> Stage:
+    """The data stages of one corpus, those that its recipe asks for; gives the split."""
+    last = _read(graph, name, corpus, base_folders)
+    unicode, measure, select = corpus.unicode(), corpus.measure(), corpus.select()
+    if unicode:
+        last = graph.add("repair", f"repair-{name}", unicode, {"documents": last})
+    if select:
+        beside = {"documents": last}
+        if measure:
+            beside["measures"] = graph.add("measure", f"measure-{name}", measure, {"documents": last})
+        if corpus.dedup:
+            beside["duplicates"] = graph.add("duplicates", f"duplicates-{name}", corpus.dedup[0], {"documents": last})
+        last = graph.add("select", f"select-{name}", select, beside)
+    if corpus.pii:
+        last = graph.add("mask", f"mask-{name}", corpus.pii, {"documents": last})
+    config = configs.SplitStage(split=corpus.split, seed=seed)
+    return graph.add("split", f"split-{name}", config, {"documents": last})
+
+
+def _read(graph: Graph, name: str, corpus: CorpusConfig, base_folders: list[Path]) -> Stage:
+    """Reading: identified by the names and digests of its files, wherever they lie."""
+    resolved = resolve_all(corpus.read, base_folders)
+    found = [Source(f.name, f.url, f.size, f.stamp, f.digest) for files in resolved for f in files]
+    config = pinned(corpus.read, resolved, corpus.max_failed_fraction)
+    return graph.add("read", f"read-{name}", config, sources=lambda: found)
+
+
 def _canaries(graph: Graph, recipe: Recipe) -> Stage | None:
     audit = next((part for part in recipe.audit if isinstance(part, MemorizationConfig)), None)
     if audit is None or audit.canaries is None:
@@ -124,9 +152,7 @@ def _evaluations(
         ngram = part.baseline("ngram")
         if ngram:
             name = f"ngram-{recipe.train[0].on}"
-            inputs["ngram"] = graph.stages.get(name) or graph.add(
-                "ngram", name, ngram, {"tokens": tokens[recipe.train[0].on]}
-            )
+            inputs["ngram"] = graph.stages.get(name) or graph.add("ngram", name, ngram, {"tokens": tokens[recipe.train[0].on]})
         config = configs.EvaluateStage(evaluation=part, weights=weights, seed=recipe.seed)
         stage = graph.add("evaluate", f"evaluate-{part.on}-{part.split}", config, inputs)
         measured[stage.name] = stage

@@ -66,7 +66,7 @@ def training_costs(recipe: Recipe, calibration: Calibration | None) -> dict[str,
     if calibration is None:
         return {}
     phase = recipe.train[0]
-    costs = predict(calibration, phase)
+    costs = predict(calibration)
     watt_hours = costs["cpu_seconds"] * WATTS_PER_CORE / 3600
     method = f"calibration of {calibration.steps} steps on this machine"
     return {f"train-{phase.name}": {**costs, "watt_hours": watt_hours, "method": method}}
@@ -120,5 +120,3 @@ def _path(recipe: Recipe, runtime: Runtime, store: Store) -> Path:
     machine = this_machine()
     key = digest_of({**_request(recipe, runtime), "processor": machine.processor, "cores": machine.cores})
     return store.root / ".calibrations" / f"{key[:16]}.json"
-
-

@@ -81,7 +81,9 @@ class Run:
     @property
     def metrics(self) -> list[Metric]:
         """Every number of every evaluation."""
-        return [Metric.model_validate(m) for stage in self.stages_of("evaluate") for m in self.read(stage, "metrics.json") or ()]
+        return [
+            Metric.model_validate(m) for stage in self.stages_of("evaluate") for m in self.read(stage, "metrics.json") or ()
+        ]
 
     @property
     def findings(self) -> list[Finding]:

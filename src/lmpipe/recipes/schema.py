@@ -62,7 +62,9 @@ class Recipe(Config):
                 raise ValueError(f"{path} names the corpus '{corpus}'; data has: {', '.join(self.data)}")
         for corpus in self.data:
             if corpus not in used.values():
-                raise ValueError(f"data.{corpus} is dead: no tokenizer, training phase or evaluation uses it; remove it or use it")
+                raise ValueError(
+                    f"data.{corpus} is dead: no tokenizer, training phase or evaluation uses it; remove it or use it"
+                )
         seen: set[tuple[str, str]] = set()
         for i, part in enumerate(self.evaluate):
             if (part.on, part.split) in seen:

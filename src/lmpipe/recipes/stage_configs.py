@@ -10,10 +10,18 @@ from typing import Any
 from lmpipe.audit.config import CanaryConfig, EnergyConfig, MemorizationConfig
 from lmpipe.audit.gate import GateConfig, GoalConfig
 from lmpipe.base.config import Config
+from lmpipe.data.config import SplitConfig
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.llama.config import LlamaConfig
 from lmpipe.training.config import PhaseConfig
+
+
+class SplitStage(Config):
+    """The division into training, validation and test text."""
+
+    split: SplitConfig
+    seed: int
 
 
 class CanariesStage(Config):

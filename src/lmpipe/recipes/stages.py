@@ -9,11 +9,81 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmpipe.base.files import read_json, write_json
+from lmpipe.base.ledger import Ledger
 from lmpipe.base.measures import Finding, Metric, Verdict
 from lmpipe.pipeline.stage import Work
 
 if TYPE_CHECKING:
     from lmpipe.evaluation.subject import Subject
+    from lmpipe.models.llama.model import Llama
+
+
+def read(work: Work) -> None:
+    """Raw files to documents."""
+    from lmpipe.data.reading import read
+
+    _book(work, read(work.config, work.sources, work.output, **_data_options(work)))
+
+
+def repair(work: Work) -> None:
+    """Unicode repair."""
+    from lmpipe.data.cleaning import repair
+
+    _book(work, repair(work.inputs["documents"], work.output, config=work.config, **_data_options(work)))
+
+
+def measure(work: Work) -> None:
+    """Scores for the filters, beside the documents."""
+    from lmpipe.data.measuring import measure
+
+    _book(work, measure(work.inputs["documents"], work.output, config=work.config, **_data_options(work)))
+
+
+def duplicates(work: Work) -> None:
+    """Which documents repeat an earlier one."""
+    from lmpipe.data.deduplication import mark_duplicates
+
+    _book(work, mark_duplicates(work.inputs["documents"], work.output, config=work.config, **_data_options(work)))
+
+
+def select(work: Work) -> None:
+    """Keep the documents that are no duplicates and break no bound."""
+    from lmpipe.data.selection import select
+
+    beside = work.inputs.get("measures"), work.inputs.get("duplicates")
+    _book(work, select(work.inputs["documents"], *beside, work.output, config=work.config, **_data_options(work)))
+
+
+def mask(work: Work) -> None:
+    """Personal data and secrets."""
+    from lmpipe.data.pii.masking import mask
+
+    _book(work, mask(work.inputs["documents"], work.output, config=work.config, **_data_options(work)))
+
+
+def split(work: Work) -> None:
+    """Training, validation and test text."""
+    from lmpipe.data.splitting import split
+
+    config, seed = work.config.split, work.config.seed
+    _book(work, split(work.inputs["documents"], work.output, config=config, seed=seed, **_data_options(work)))
+
+
+def canaries(work: Work) -> None:
+    """Synthetic secrets, to be planted in training text."""
+    from lmpipe.data.canaries import make_canaries
+
+    config = work.config.canaries
+    make_canaries(work.output, count=config.count, repeats=config.repeats, seed=work.config.seed)
+
+
+def _data_options(work: Work) -> dict[str, Any]:
+    workers = work.runtime.resolved_workers()
+    return {"scratch": work.scratch, "progress": work.progress, "workers": workers}
+
+
+def _book(work: Work, ledger: Ledger) -> None:
+    work.facts["ledger"] = ledger.to_json()
 
 
 def tokenizer(work: Work) -> None:
@@ -43,6 +113,26 @@ def tokenize(work: Work) -> None:
         threads=work.runtime.resolved_threads(),
     )
     work.facts["tokens"] = summary["tokens"]
+
+
+def train(work: Work) -> None:
+    """One training phase."""
+    from lmpipe.training.loop import Device, train
+
+    runtime = work.runtime
+    facts = train(
+        work.inputs["tokens"],
+        work.output,
+        model=work.config.model,
+        phase=work.config.phase,
+        seed=work.config.seed,
+        device=Device(runtime.resolved_device(), runtime.resolved_threads(), runtime.compile),
+        scratch=work.scratch,
+        observed=work.observed,
+        progress=work.progress,
+        stopping=work.stopping,
+    )
+    work.facts.update(facts)
 
 
 def ngram(work: Work) -> None:
@@ -91,10 +181,9 @@ def samples(work: Work) -> None:
     from lmpipe.tokens.tokenizer import load_tokenizer
 
     config = work.config
-    subject = _subject(work)
     tokenizer = load_tokenizer(work.inputs["tokenizer"])
     shards = open_shards(work.inputs["tokens"] / "test")
-    generator = TextGenerator(subject.decoder)
+    generator = TextGenerator(_model(work))
     settings = {"temperature": config.temperature, "top_p": config.top_p, "seed": config.seed}
     written = []
     for number in range(min(config.count, shards.documents)):
@@ -181,17 +270,23 @@ def bundle(work: Work) -> None:
     )
 
 
-def _subject(work: Work) -> Subject:
+def _model(work: Work) -> Llama:
     """The trained model in fp32, so that its numbers are those of the bundle."""
     import torch
 
-    from lmpipe.evaluation.subject import Subject
     from lmpipe.models.loading import load_model
 
-    device = work.runtime.resolved_device()
     torch.set_num_threads(work.runtime.resolved_threads())
-    model = load_model(work.inputs["train"] / work.config.weights, device=device, dtype="float32")
-    return Subject(model, model.config.context, model.vocab_size, torch.device(device))
+    return load_model(work.inputs["train"] / work.config.weights, device=work.runtime.resolved_device(), dtype="float32")
+
+
+def _subject(work: Work) -> Subject:
+    import torch
+
+    from lmpipe.evaluation.subject import Subject
+
+    model = _model(work)
+    return Subject(model, model.context_length, model.vocab_size, torch.device(work.runtime.resolved_device()))
 
 
 def _metrics(work: Work) -> list[Metric]:

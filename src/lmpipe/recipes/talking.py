@@ -34,9 +34,7 @@ def chat_in_terminal(
     chat(bundle, read=input, write=write, temperature=temperature, max_tokens=max_tokens, seed=seed)
 
 
-def serve_over_http(
-    reference: str, *, store: str, host: str, port: int, threads: int, announce: Callable[[str], None]
-) -> None:
+def serve_over_http(reference: str, *, store: str, host: str, port: int, threads: int, announce: Callable[[str], None]) -> None:
     """Serve until stopped.
 
     Raises:
