@@ -172,6 +172,30 @@ def test_a_stage_ends_when_its_runner_is_killed(tmp_path: Path) -> None:
         time.sleep(0.02)
 
 
+def test_a_supervisor_that_is_killed_itself_is_told_and_leaves_no_process(apart: Runtime) -> None:
+    with pytest.raises(StageError, match="killed"):
+        run([toys.stage("a", "orphaned")], apart)
+
+
+def test_a_holder_that_lost_its_lease_publishes_nothing_and_looks_again(here: Runtime, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    heard = Heard()
+    run([toys.stage("a", "usurped", path=str(log), text=f"{here.store}/.leases")], here, heard)
+    assert len(log.read_text().split()) == 2
+    assert heard.computed == ["a"]
+    assert any("took this stage over" in note for note in heard.notes)
+
+
+def test_many_figures_are_thinned_and_the_last_one_is_told() -> None:
+    heard = Heard()
+    reporter = events.StageReporter("a", heard)
+    for step in range(10_000):
+        reporter.update(step, 10_000, "steps", loss=1.0)
+    reporter.flush()
+    assert len(heard.events) < 100
+    assert heard.events[-1] == events.StageProgress("a", 9999, 10_000, "steps", {"loss": 1.0})
+
+
 def test_a_config_class_that_cannot_be_imported_is_refused(apart: Runtime) -> None:
     class Local(toys.Toy):
         pass

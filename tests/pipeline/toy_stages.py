@@ -123,6 +123,22 @@ def gated(work: Work) -> None:
     wait_for(Path(work.config.path).with_suffix(".go"))
 
 
+def usurped(work: Work) -> None:
+    """The first time, lose the lease to a process that has died since: as if this one had been paused for long."""
+    again = Path(work.config.path).exists()
+    count(work)
+    if not again:
+        for lease in Path(work.config.text).glob("*.json"):
+            held = json.loads(lease.read_text())
+            lease.write_text(json.dumps({**held, "token": "another", "owner": {**held["owner"], "started": 1.0}}))
+
+
+def orphaned(work: Work) -> None:
+    """Kill the process that supervises this one."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(600)
+
+
 def wait_for(path: Path) -> None:
     """Wait until a file is there."""
     while not path.exists():
