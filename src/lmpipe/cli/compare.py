@@ -17,7 +17,7 @@ def compare(
     store: StoreOption = "store",
     json: JsonOption = False,
 ) -> None:
-    """Compare two runs: every metric with its interval, the paired difference where the test text is the same, and what differs."""
+    """Compare two runs: every metric with its interval, the paired difference on the same test text, and what differs."""
     from lmpipe.recipes.comparing import compare_runs
 
     result = compare_runs(first, second, store=store)

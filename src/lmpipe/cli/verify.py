@@ -20,7 +20,7 @@ def verify(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Recompute and compare digests: every output file, the chain of inputs, the bundle; with --recompute the stages themselves."""
+    """Recompute and compare digests: every file, the chain of inputs, the bundle; with --recompute the stages themselves."""
     from lmpipe.recipes.proving import prove
 
     result = prove(run, store=store, recompute=recompute or [], note=lambda text: err.print(text, markup=False))

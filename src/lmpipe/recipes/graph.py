@@ -169,7 +169,7 @@ def _audits(
     train: Stage,
     canaries: Stage | None,
 ) -> dict[str, Stage]:
-    """Every audit whose findings are the same when the run is repeated, by stage name; the energy audit is added beside them."""
+    """Audits whose findings are the same when the run is repeated, by stage name; the energy audit is added beside them."""
     measured = {}
     for audit in recipe.audit:
         if isinstance(audit, MemorizationConfig):

@@ -1,7 +1,7 @@
 """What a run will cost, before it is spent: parameters exactly; time and memory of training after a ten-second calibration.
 
-A calibration runs real training steps on random ids in a process of its own, so its peak memory is that of the stage, and is kept in
-the store by (model, phase, runtime, machine). Runs whose training is too small to be worth it are not calibrated.
+A calibration runs real training steps on random ids in a process of its own, so its peak memory is that of the stage, and is
+kept in the store by (model, phase, runtime, machine). Runs whose training is too small to be worth it are not calibrated.
 """
 
 from __future__ import annotations

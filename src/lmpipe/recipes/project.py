@@ -1,4 +1,4 @@
-"""A recipe, opened: read, overridden, validated, and turned into stages. Knows where it lies, so that its paths can be found."""
+"""A recipe, opened: read, overridden, validated, turned into stages. Knows where it lies, so that its paths are found."""
 
 from __future__ import annotations
 

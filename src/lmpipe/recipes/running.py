@@ -44,7 +44,7 @@ def run(
     extra = {
         "recipe_path": str(recipe) if not isinstance(recipe, Mapping) else "",
         "recipe_text": project.source.text,
-        "overrides": {key: value for key, value in project.overrides.items()},
+        "overrides": dict(project.overrides),
         "device": runtime.resolved_device(),
     }
     log = RunLog(store, project.recipe.name, project.resolved(runtime), inner=progress, extra=extra)
