@@ -27,9 +27,9 @@ import pyarrow.compute as pc
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
 from lmpipe.data.config import ExactConfig
-from lmpipe.data.documents import TableWriter, opened, part_name, parts_of, tables_of
-from lmpipe.data.parts import PartTask, finish, run_over_parts
-from lmpipe.data.tasks import Tick, run_tasks, save_ledger
+from lmpipe.data.documents import TableWriter, part_name, parts_of, tables_of
+from lmpipe.data.parts import PartTask, finish, run_over_parts, run_part_tasks
+from lmpipe.data.tasks import Tick, save_ledger
 
 REASON = "exact duplicate"
 SCHEMA = pa.schema([("id", pa.string()), ("duplicate_of", pa.string())])
@@ -55,11 +55,10 @@ def mark_duplicates(
         workers: at most so many processes; changes no byte.
     """
     hashed = run_over_parts(_hash_part, documents, config, scratch / "hashes", workers=workers, progress=progress)
-    names = _names_of_survivors(parts_of(documents), hashed, scratch / "pairs")
     parts = parts_of(documents)
+    names = _names_of_survivors(parts, hashed, scratch / "pairs")
     tasks = [PartTask(part, None, (name,)) for part, name in zip(parts, names, strict=True)]
-    rows = [opened(part).metadata.num_rows for part in parts]
-    marked = run_tasks(_mark_part, tasks, rows, scratch / "marks", workers=workers, progress=progress, unit="documents")
+    marked = run_part_tasks(_mark_part, tasks, scratch / "marks", workers=workers, progress=progress)
     return finish(marked, output, "duplicates")
 
 

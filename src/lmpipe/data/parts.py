@@ -49,9 +49,15 @@ def run_over_parts(
         progress: told documents done.
         beside: folders whose parts are aligned with those of `documents`.
     """
-    parts = parts_of(documents)
-    tasks = [PartTask(part, config, tuple(folder and folder / part.name for folder in beside)) for part in parts]
-    rows = [opened(part).metadata.num_rows for part in parts]
+    tasks = [PartTask(part, config, tuple(folder and folder / part.name for folder in beside)) for part in parts_of(documents)]
+    return run_part_tasks(function, tasks, scratch, workers=workers, progress=progress)
+
+
+def run_part_tasks(
+    function: Task[PartTask], tasks: Sequence[PartTask], scratch: Path, *, workers: int, progress: Progress
+) -> list[Path]:
+    """The same for tasks that differ in more than their part."""
+    rows = [opened(task.part).metadata.num_rows for task in tasks]
     return run_tasks(function, tasks, rows, scratch, workers=workers, progress=progress, unit="documents")
 
 

@@ -2,7 +2,7 @@
 
     files --> records --> part-*.parquet     documents with stable ids
                      `--> failures.jsonl     {file, record, error, offset}: what could not be read, never its text
-                     `--> sources.jsonl      {name, bytes, documents, characters, dropped, failed}: one line per file
+                     `--> sources.jsonl      {name, licence, bytes, documents, characters, dropped, failed}: one line per file
                      `--> ledger.json        records in = kept + dropped{empty} + failed{error}
 
 Promises: memory does not follow the size of the input; the order is that of the sources and, within one, of the names; ids
@@ -224,6 +224,7 @@ class _Account:
         """What the file gave."""
         return {
             "name": self.file.name,
+            "licence": self.file.config.licence,
             "bytes": self.file.size,
             "documents": self.ledger.rows_kept,
             "characters": self.ledger.characters_kept,

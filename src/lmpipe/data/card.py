@@ -1,0 +1,92 @@
+"""What became of a corpus, as plain data: for the data card of the bundle and for the report.
+
+Reads what the data stages left beside their documents; computes no text again. What a recipe left out is absent here, because
+"not searched" must not read like "nothing found". Holds no text of any document: dropped ones are named by id, rule, value
+and threshold.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lmpipe.base.files import read_json
+from lmpipe.data.documents import tables_of
+from lmpipe.data.reading import FAILURES, SOURCES
+from lmpipe.data.selection import DROPPED
+from lmpipe.data.tasks import LEDGER
+
+STEPS = ("read", "repair", "select", "mask", "split")
+SHOWN_SOURCES = 1000
+SHOWN_DROPPED = 5
+SHOWN_FAILURES = 20
+SHOWN_CHARACTERS = 80
+
+
+def corpus_card(name: str, folders: Mapping[str, Path]) -> dict[str, Any]:
+    """The account of one corpus.
+
+    Args:
+        name: of the corpus.
+        folders: outputs by stage: `read`, and those of `repair`, `select`, `mask`, `split`, `canaries` that were run.
+
+    Returns:
+        `name`; `steps`: [{step, and what its ledger says}]; `sources`: [{name, licence, bytes, documents, characters,
+        dropped, failed}], the largest first, at most 1,000, and `source_count`; `failures`: the first records that could not
+        be read; `dropped`: {rule: [{id, value, threshold, duplicate_of}]}, a few of each; `pii`: {action, counts, documents};
+        `splits`; `licences`, `languages`: {name: documents}; `canaries`: {count, repeats}. A part is absent where its stage
+        is.
+    """
+    card: dict[str, Any] = {"name": name}
+    card["steps"] = [{"step": step, **read_json(folders[step] / LEDGER)} for step in STEPS if step in folders]
+    if "read" in folders:
+        card |= _read_facts(folders["read"])
+    if "select" in folders:
+        card["dropped"] = _dropped(folders["select"] / DROPPED)
+    if "mask" in folders:
+        card["pii"] = read_json(folders["mask"] / "pii.json")
+    if "split" in folders:
+        card["splits"] = read_json(folders["split"] / "splits.json")
+        card |= read_json(folders["split"] / "composition.json")
+    if "canaries" in folders:
+        facts = read_json(folders["canaries"] / "canaries.json")
+        card["canaries"] = {"count": facts["count"], "repeats": facts["repeats"]}
+    return card
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    """Sources and failures. A corpus may have a million files, so the list is pruned while it is read."""
+    sources: list[dict[str, Any]] = []
+    count = 0
+    with (folder / SOURCES).open(encoding="utf-8") as lines:
+        for line in lines:
+            sources.append(json.loads(line))
+            count += 1
+            if len(sources) > 2 * SHOWN_SOURCES:
+                sources = _largest(sources)
+    with (folder / FAILURES).open(encoding="utf-8") as lines:
+        failures = [json.loads(line) for line, _ in zip(lines, range(SHOWN_FAILURES), strict=False)]
+    return {"sources": _largest(sources), "source_count": count, "failures": failures}
+
+
+def _largest(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(sources, key=lambda source: (-source["characters"], source["name"]))[:SHOWN_SOURCES]
+
+
+def _dropped(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The first few documents that each rule dropped."""
+    shown: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for table in tables_of(path):
+        for row in table.to_pylist():
+            examples = shown[row["rule"]]
+            if len(examples) < SHOWN_DROPPED:
+                examples.append({key: _short(row[key]) for key in ("id", "value", "threshold", "duplicate_of")})
+    return dict(sorted(shown.items()))
+
+
+def _short(value: Any) -> Any:
+    """Ids may hold what a file gave as an id; no more of it is shown than fits a line."""
+    return value[:SHOWN_CHARACTERS] if isinstance(value, str) else value

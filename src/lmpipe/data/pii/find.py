@@ -1,0 +1,77 @@
+"""Personal data and secrets in a text, as spans that do not overlap.
+
+Finds what follows a pattern, and proves it where a check digit, a known prefix or a country's length allows. Names, addresses
+and anything spelled unusually are not found.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple
+
+from lmpipe.data.config import Entity
+from lmpipe.data.pii.api_key import find_api_keys
+from lmpipe.data.pii.credit_card import find_credit_cards
+from lmpipe.data.pii.email import find_emails
+from lmpipe.data.pii.iban import find_ibans
+from lmpipe.data.pii.ip import find_ips
+from lmpipe.data.pii.phone import find_phones
+
+
+class Span(NamedTuple):
+    """Something found: `text[start:end]` is a `kind`."""
+
+    start: int
+    end: int
+    kind: Entity
+
+
+FINDERS: dict[Entity, Callable[[str], Iterator[tuple[int, int]]]] = {
+    "api_key": find_api_keys,
+    "iban": find_ibans,
+    "credit_card": find_credit_cards,
+    "email": find_emails,
+    "ip": lambda text: find_ips(text, public_only=False),
+    "phone": find_phones,
+}
+"""In order of certainty: of two that overlap, the earlier kind stays."""
+
+
+def find(text: str, entities: Collection[Entity], *, public_ips_only: bool = True) -> list[Span]:
+    """What of `entities` stands in `text`, in order, without overlaps.
+
+    Args:
+        text: to be searched.
+        entities: kinds that are looked for.
+        public_ips_only: leave out IP addresses that name no machine on the internet.
+
+    >>> find("mail me@example.org", ["email"])
+    [Span(start=5, end=19, kind='email')]
+    """
+    taken: list[Span] = []
+    for kind, finder in FINDERS.items():
+        if kind not in entities:
+            continue
+        spans = find_ips(text, public_only=public_ips_only) if kind == "ip" else finder(text)
+        found = _longest_first(Span(start, end, kind) for start, end in spans)
+        taken = sorted([*taken, *(span for span in found if not _overlaps(span, taken))])
+    return taken
+
+
+def _longest_first(spans: Iterator[Span]) -> list[Span]:
+    """Spans of one kind, overlaps resolved in favour of the longer one."""
+    kept: list[Span] = []
+    for span in sorted(spans):
+        if kept and span.start < kept[-1].end:
+            if span.end - span.start > kept[-1].end - kept[-1].start:
+                kept[-1] = span
+        else:
+            kept.append(span)
+    return kept
+
+
+def _overlaps(span: Span, others: Sequence[Span]) -> bool:
+    """Whether a span overlaps one of `others`, which are in order and do not overlap each other."""
+    after = bisect_left(others, (span.start,))
+    return (after > 0 and others[after - 1].end > span.start) or (after < len(others) and others[after].start < span.end)

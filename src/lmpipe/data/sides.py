@@ -1,0 +1,85 @@
+"""On which side of a split a group falls: by a hash of its name, so that order, number and other groups do not matter.
+
+    0 |-- test --|-- validation --|------------------ train ------------------| 1     unit_interval(seed, "split", group)
+
+A side that would stay empty borrows: test and validation the group with the smallest hash of what lies above them, training
+the one with the largest. For that, only the few smallest and largest groups of each side need to be known, never all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from lmpipe.base.errors import SourceError
+from lmpipe.base.randomness import unit_interval
+from lmpipe.data.config import SplitConfig
+
+SPLITS = ("train", "validation", "test")
+KNOWN = 3
+"""Groups kept at each end of a side: more than can be borrowed from it."""
+Group = tuple[float, str]
+"""(hash in [0, 1), name)"""
+
+
+def hash_of(seed: int, group: str) -> float:
+    """Where a group falls in [0, 1)."""
+    return unit_interval(seed, "split", group)
+
+
+def side_of(position: float, config: SplitConfig) -> str:
+    """The side on which a hash falls."""
+    if position < config.test:
+        return "test"
+    return "validation" if position < config.test + config.validation else "train"
+
+
+@dataclass
+class Survey:
+    """The smallest and the largest groups of each side. Two surveys can be merged, in any order."""
+
+    groups: dict[str, list[Group]] = field(default_factory=lambda: {side: [] for side in SPLITS})
+
+    def add(self, found: Iterable[Group], config: SplitConfig) -> None:
+        """Take groups in; seeing one twice changes nothing."""
+        for group in found:
+            self.groups[side_of(group[0], config)].append(group)
+        self._forget()
+
+    def merge(self, other: Survey) -> None:
+        """Take in what another survey saw."""
+        for side in SPLITS:
+            self.groups[side] += other.groups[side]
+        self._forget()
+
+    def _forget(self) -> None:
+        for side, groups in self.groups.items():
+            distinct = sorted(set(groups))
+            self.groups[side] = distinct if len(distinct) <= 2 * KNOWN else distinct[:KNOWN] + distinct[-KNOWN:]
+
+    def exceptions(self, config: SplitConfig) -> dict[str, str]:
+        """Groups that do not stay where their hash falls, because a side would be empty without them.
+
+        Raises:
+            SourceError: when there are fewer groups than sides.
+        """
+        known = {side: list(groups) for side, groups in self.groups.items()}
+        if sum(map(len, known.values())) < len(SPLITS):
+            raise _too_few(sum(map(len, known.values())), config)
+        if not known["test"]:
+            known["test"].append(known["validation" if known["validation"] else "train"].pop(0))
+        if not known["validation"]:
+            known["validation"].append(known["train"].pop(0) if known["train"] else known["test"].pop())
+        if not known["train"]:
+            known["train"].append(known["validation" if len(known["validation"]) > 1 else "test"].pop())
+        return {name: side for side in SPLITS for hashed, name in known[side] if side_of(hashed, config) != side}
+
+
+def _too_few(groups: int, config: SplitConfig) -> SourceError:
+    finer = "`by: document` or, for one long text, `by: position`" if config.by == "source" else "`by: position`"
+    return SourceError(
+        f"a split by {config.by} needs at least {len(SPLITS)} {config.by}s, and the corpus has {groups}",
+        where="split",
+        expected="training, validation and test text that share no " + config.by,
+        fix=f"read more files, or say {finer} in `split`",
+    )
