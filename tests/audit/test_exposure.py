@@ -9,6 +9,7 @@ from lmpipe.audit.config import CanaryConfig
 from lmpipe.audit.exposure import Canary, TextScorer, _log2_skew_normal_cdf, exposure_finding, measure_exposures
 from lmpipe.base.errors import ModelError
 from lmpipe.base.progress import Silent
+from lmpipe.data.canaries import make_canaries
 
 TEMPLATE = "the code is {secret} today"
 END = 0
@@ -79,6 +80,16 @@ def test_ties_count_against_exposure():
 def test_canary_longer_than_the_context_is_refused():
     with pytest.raises(ModelError, match="context is 10"):
         measure_exposures([canary("12345678")], scorer(context=10), candidates=100, seed=1, progress=Silent())
+
+
+def test_planted_documents_are_the_canaries_that_are_looked_for():
+    documents, secrets = make_canaries(seed=1, count=5, repeats=2)
+    canaries = [Canary(**secret) for secret in secrets]
+    texts = {canary.template.replace("{secret}", canary.secret) for canary in canaries}
+    assert {document.text for document in documents} == texts
+    assert all(len(canary.secret) == canary.length for canary in canaries)
+    measured = measure_exposures(canaries, scorer(texts), candidates=100, seed=1, progress=Silent())
+    assert all(exposure.bits == math.log2(101) for exposure in measured)
 
 
 def test_skew_normal_tail_against_samples_and_the_normal_limit():

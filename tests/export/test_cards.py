@@ -143,7 +143,7 @@ def test_data_card_tells_the_waterfall():
     assert "Of 1,000 documents read, 800 (80.0%) are left after 2 steps" in text
     assert "failed: invalid UTF-8 10" in text
     assert "too short 100, exact duplicate 50, repetition 20, a 15, other reasons 5" in text
-    assert "15 passages that look like personal data or keys were masked in 9 documents" in text
+    assert "15 passages look like personal data or keys, in 9 documents. Each was replaced" in text
     assert "iban" not in text
     assert "not stated" in text
     assert "4 synthetic secrets" in text
@@ -153,4 +153,15 @@ def test_what_was_not_done_is_not_told():
     bare = data_card([{"name": "tiny"}])
     assert "Personal data\n" not in bare
     assert "Canaries" not in bare
-    assert "found nothing to mask" in data_card([{"name": "tiny", "pii": {"email": 0}}])
+    assert "nothing was found" in data_card([{"name": "tiny", "pii": {"email": 0}}])
+
+
+def test_personal_data_that_stayed_is_said_to_have_stayed():
+    pii = {"counts": {"email": 2}, "documents": 1, "action": "tag"}
+    assert "**left in the text**" in data_card([{"name": "tiny", "pii": pii}])
+
+
+def test_long_lists_of_sources_are_cut_and_counted():
+    card = {"name": "tiny", "sources": [{"name": f"{i}.txt", "bytes": i} for i in range(30)], "source_count": 4000}
+    text = data_card([card])
+    assert "- `19.txt` (19 bytes)\n- and 3,980 more" in text

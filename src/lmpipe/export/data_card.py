@@ -4,10 +4,10 @@ Takes the data room's account as plain data and is tolerant: a missing part leav
 mask personal data must not read as if it had found none. Accepted keys, all optional but `name`:
 
     name        the corpus
-    sources     [name, ...] or [{name, documents?, bytes?, licence?}, ...]
+    sources     [name, ...] or [{name, documents?, bytes?, licence?}, ...]; source_count where not all are listed
     steps       [{step, rows_in, rows_kept, dropped: {reason: n}, failed: {error: n}, characters_in, characters_kept}, ...]
     licences    {licence: documents}            languages   {language: documents}
-    pii         {kind: n} or {counts: {kind: n}, documents: n}
+    pii         {kind: n} or {counts: {kind: n}, documents: n, action: mask | drop | tag}
     splits      {split: {documents, characters, bytes}}
     canaries    {count, repeats}
 """
@@ -30,6 +30,11 @@ def data_card(cards: Sequence[Card]) -> str:
     return "\n\n".join(["# Data card", INTRODUCTION, *chapters, LIMITS]) + "\n"
 
 
+FATES = {
+    "mask": "Each was replaced by a placeholder that names its kind.",
+    "drop": "The documents that hold them were taken out.",
+    "tag": "They were counted and **left in the text**.",
+}
 INTRODUCTION = (
     "What the model in this folder was trained and measured on. Every count comes from the accounts that the data steps "
     "closed: at each step, documents in = kept + dropped + failed."
@@ -46,7 +51,7 @@ def _chapter(card: Card) -> str:
     parts = [
         f"## Corpus `{card['name']}`",
         _summary(card),
-        _sources(card.get("sources") or []),
+        _sources(card.get("sources") or [], card.get("source_count")),
         _waterfall(card.get("steps") or []),
         _counts("Licences", "Licence", card.get("licences")),
         _counts("Languages", "Language", card.get("languages")),
@@ -69,12 +74,13 @@ def _summary(card: Card) -> str:
     )
 
 
-def _sources(sources: Sequence[Any]) -> str:
+def _sources(sources: Sequence[Any], count: int | None) -> str:
     if not sources:
         return ""
-    lines = [f"- {_source(source)}" for source in sources[:SHOWN_SOURCES]]
-    if len(sources) > SHOWN_SOURCES:
-        lines.append(f"- and {len(sources) - SHOWN_SOURCES:,} more")
+    shown = sources[:SHOWN_SOURCES]
+    lines = [f"- {_source(source)}" for source in shown]
+    more = (count or len(sources)) - len(shown)
+    lines += [f"- and {more:,} more"] if more > 0 else []
     return "### Sources\n\n" + "\n".join(lines)
 
 
@@ -126,11 +132,12 @@ def _personal_data(pii: Card | None) -> str:
     counts = pii.get("counts", pii)
     found = {kind: n for kind, n in counts.items() if isinstance(n, int) and n and kind != "documents"}
     if not found:
-        return "### Personal data\n\nThe patterns for personal data were searched for and found nothing to mask."
-    touched = f" in {quantity(pii['documents'])} documents" if isinstance(pii.get("documents"), int) else ""
+        return "### Personal data\n\nPatterns of personal data and keys were searched for, and nothing was found."
+    where = f", in {quantity(pii['documents'])} documents" if isinstance(pii.get("documents"), int) else ""
     rows = [[kind.replace("_", " "), f"{count:,}"] for kind, count in sorted(found.items(), key=lambda i: (-i[1], i[0]))]
-    words = f"{quantity(sum(found.values()))} passages that look like personal data or keys were masked{touched}."
-    return f"### Personal data\n\n{words}\n\n" + table(["Kind", "Masked"], rows, right=[1])
+    fate = FATES[str(pii.get("action", "mask"))]
+    words = f"{quantity(sum(found.values()))} passages look like personal data or keys{where}. {fate}"
+    return f"### Personal data\n\n{words}\n\n" + table(["Kind", "Found"], rows, right=[1])
 
 
 def _splits(splits: Mapping[str, Card]) -> str:
