@@ -14,14 +14,13 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lmpipe.base.errors import RecipeError
 from lmpipe.base.files import atomic_file
 from lmpipe.base.progress import Progress
-from lmpipe.base.runtime import usable_processors
 from lmpipe.pipeline.stage import Source
+from lmpipe.pipeline.verified import in_threads
 
 Entry = tuple[int, str, str]
 FRESH_SECONDS = 2.0
@@ -65,15 +64,14 @@ class DigestMemory:
         found: dict[str, str] = {}
         total, done, saved_at = float(sum(s.size for s in sources)), 0.0, time.monotonic()
         try:
-            with ThreadPoolExecutor(max_workers=min(8, usable_processors())) as pool:
-                for source, digest in zip(sources, pool.map(lambda s: s.digest(), sources), strict=True):
-                    found[source.name] = digest
-                    self._note(source, digest)
-                    done += source.size
-                    progress.update(done, total, "bytes of raw text identified")
-                    if time.monotonic() - saved_at > SAVE_SECONDS:
-                        self._save()
-                        saved_at = time.monotonic()
+            for source, digest in zip(sources, in_threads(lambda s: s.digest(), sources, int(total)), strict=True):
+                found[source.name] = digest
+                self._note(source, digest)
+                done += source.size
+                progress.update(done, total, "bytes of raw text identified")
+                if time.monotonic() - saved_at > SAVE_SECONDS:
+                    self._save()
+                    saved_at = time.monotonic()
         finally:
             self._save()
         return found
