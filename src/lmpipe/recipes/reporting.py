@@ -185,7 +185,7 @@ def _corpus(run: Run, name: str) -> model.Corpus | None:
     tokens = (run.read(f"tokenize-{name}", "tokens.json") or {}).get("splits", {})
     return model.Corpus(
         name=name,
-        sources=len(card.get("sources") or ()),
+        sources=card.get("source_count", 0),
         steps=[model.DataStep(name=step["step"], **_without(step, "step")) for step in card.get("steps", ())],
         licences=card.get("licences") or {},
         personal_data=_personal_data(card.get("pii")),

@@ -71,10 +71,13 @@ def split(work: Work) -> None:
 
 def canaries(work: Work) -> None:
     """Synthetic secrets, to be planted in training text."""
-    from lmpipe.data.canaries import make_canaries
+    from lmpipe.data.canaries import plant
 
     config = work.config.canaries
-    make_canaries(work.output, count=config.count, repeats=config.repeats, seed=work.config.seed)
+    ledger = plant(
+        work.output, count=config.count, repeats=config.repeats, seed=work.config.seed, progress=work.progress
+    )
+    _book(work, ledger)
 
 
 def _data_options(work: Work) -> dict[str, Any]:
