@@ -33,8 +33,9 @@ class MemorizationConfig(Config):
     suffix_tokens: int = Field(default=32, ge=1)
     """Tokens that it must then continue exactly for the passage to count as extractable. Prefix and suffix together must fit in
     the model's context."""
-    samples: int = Field(default=200, ge=10)
-    """Passages tried from the training text, and as many from text that was never trained on."""
+    samples: int = Field(default=400, ge=10)
+    """Passages tried from the training text, and as many from text that was never trained on. Without a single hit, n of them
+    show that at most 3.84 / (n + 3.84) of all are extractable: 200 show 1.9%, 400 show 1%."""
     shown: int = Field(default=5, ge=0, le=50)
     """Extracted passages to show, shortened and with digits hidden."""
     max_extractable: float = Field(default=0.01, ge=0, le=1)

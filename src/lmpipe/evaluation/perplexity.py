@@ -107,7 +107,8 @@ def _check_fit(
 
 
 def _metrics(config: PerplexityConfig, units: Units, scores: Scores, ngram_nats_U: Floats | None, seed: int) -> list[Metric]:
-    resampling = Resampling(config.resamples, config.level, derive_seed(seed, "bootstrap", config.on, config.split), units.name)
+    own_seed = derive_seed(seed, "bootstrap", config.on, config.split) % 10**6  # short, because it stands in every interval
+    resampling = Resampling(config.resamples, config.level, own_seed, units.name)
     sizes = {"bytes": units.bytes_U.astype(float), "tokens": units.tokens_U.astype(float)}
     own = {**sizes, "nats": scores.nats_U, "correct": scores.correct_U.astype(float)}
     metrics = metrics_of(own, resampling, corpus=config.on, split=config.split)

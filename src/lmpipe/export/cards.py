@@ -150,23 +150,27 @@ def _training_data(facts: ModelFacts) -> str:
 
 
 def _training(facts: ModelFacts) -> str:
-    rows = [[name.replace("_", " "), _plain(value)] for name, value in facts.training.items() if _is_plain(value)]
     phases = facts.recipe.get("train") or []
-    chosen = _phase_rows(phases[0]) if isinstance(phases, Sequence) and phases and isinstance(phases[0], Mapping) else []
-    if not rows and not chosen:
-        return ""
-    return "## Training\n\n" + table(["What", "Value"], [*chosen, *rows])
+    asked = [row for phase in phases for row in _phase_rows(phase)] if isinstance(phases, Sequence) else []
+    done = [[_words(name), _plain(value)] for name, value in facts.training.items() if _is_plain(value)]
+    tables = [table(header, rows) for header, rows in ((["Asked for", "Value"], asked), (["Came out", "Value"], done)) if rows]
+    return "\n\n".join(["## Training", *tables]) if tables else ""
 
 
 def _phase_rows(phase: Mapping[str, Any]) -> list[list[str]]:
     rows = []
     for name, value in phase.items():
         if isinstance(value, Mapping):
-            inner = ", ".join(f"{key} {_plain(item)}" for key, item in value.items() if key != "kind" and _is_plain(item))
-            rows.append([name, f"{value.get('kind', '')} ({inner})" if inner else str(value.get("kind", ""))])
+            words = [str(value["kind"])] if value.get("kind") else []
+            words += [f"{_words(key)} {_plain(item)}" for key, item in value.items() if key != "kind" and _is_plain(item)]
+            rows.append([_words(name), ", ".join(words) or "defaults"])
         elif _is_plain(value):
-            rows.append(["phase" if name == "name" else name.replace("_", " "), _plain(value)])
+            rows.append(["phase" if name == "name" else _words(name), _plain(value)])
     return rows
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _is_plain(value: Any) -> bool:
