@@ -27,7 +27,7 @@ class Basket(Config):
     name: str
     size: int = 3
     fruit: tuple[Annotated[Apple | Pear, Field(discriminator="kind")], ...] = ()
-    boxes: dict[str, Apple] = {}
+    boxes: dict[str, Apple] = Field(default_factory=dict)
 
 
 def problem(text: str) -> str:

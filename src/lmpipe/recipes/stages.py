@@ -74,9 +74,7 @@ def canaries(work: Work) -> None:
     from lmpipe.data.canaries import plant
 
     config = work.config.canaries
-    ledger = plant(
-        work.output, count=config.count, repeats=config.repeats, seed=work.config.seed, progress=work.progress
-    )
+    ledger = plant(work.output, count=config.count, repeats=config.repeats, seed=work.config.seed, progress=work.progress)
     _book(work, ledger)
 
 
