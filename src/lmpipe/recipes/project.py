@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmpipe.audit.config import known_finding_names
+from lmpipe.audit.config import MemorizationConfig, known_finding_names
 from lmpipe.audit.gate import check_names
 from lmpipe.audit.gate import resolve as resolve_gate
 from lmpipe.base.errors import RecipeError
@@ -80,11 +80,12 @@ def check(recipe: str | Path | Mapping[str, Any], set: Mapping[str, Any] | None 
 
 
 def check_gate(recipe: Recipe) -> None:
-    """A gate may ask only for numbers that the recipe measures.
+    """A gate may ask only for numbers that the recipe measures, and an audit only for passages that fit the model.
 
     Raises:
         RecipeError: naming the requirement and the nearest known name.
     """
+    _check_passages(recipe)
     if recipe.goal and recipe.gate is None:
         raise RecipeError(
             "the goal is dead: no gate requires it",
@@ -95,6 +96,18 @@ def check_gate(recipe: Recipe) -> None:
     if recipe.gate:
         bounds = resolve_gate(recipe.gate, recipe.goal, goal_corpus(recipe))
         check_names(bounds, metrics=known_metric_names(recipe.evaluate), findings=known_finding_names(recipe.audit))
+
+
+def _check_passages(recipe: Recipe) -> None:
+    for number, audit in enumerate(recipe.audit):
+        if isinstance(audit, MemorizationConfig) and audit.prefix_tokens + audit.suffix_tokens > recipe.model.context:
+            raise RecipeError(
+                f"the memorization audit needs passages of {audit.prefix_tokens + audit.suffix_tokens} tokens, and the model's "
+                f"context is {recipe.model.context}",
+                where=f"audit.{number}.prefix_tokens and suffix_tokens",
+                expected=f"together at most {recipe.model.context}",
+                fix=f"set both to {recipe.model.context // 2} or less, or give the model a longer context",
+            )
 
 
 def check_extras() -> None:

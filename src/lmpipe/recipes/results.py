@@ -101,7 +101,8 @@ class Run:
     @property
     def bundle(self) -> Path | None:
         """The bundle's folder: what `lmpipe.load`, Transformers and `lmpipe serve` take."""
-        return self.folder("bundle")
+        folder = self.folder("bundle")
+        return folder / self.name if folder else None
 
     @property
     def report(self) -> Path:
@@ -169,7 +170,7 @@ def _run_of_bundle(folder: Path, store: Store) -> Run:
     target = folder.resolve()
     for entry in list_run_records(store):
         stage = entry.stage("bundle")
-        if stage and store.folder("bundle", stage.fingerprint).resolve() == target:
+        if stage and (store.folder("bundle", stage.fingerprint) / entry.name).resolve() == target:
             return Run(entry, store)
     raise RecipeError(
         f"no run of this store made the folder {folder}",

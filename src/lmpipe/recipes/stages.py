@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lmpipe.base.canonical import digest_of
 from lmpipe.base.files import read_json, write_json
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.measures import Finding, Metric, Verdict
@@ -251,7 +252,8 @@ def gate(work: Work) -> None:
 
 
 def bundle(work: Work) -> None:
-    """Package weights, tokenizer, results, cards and provenance."""
+    """Package weights, tokenizer, results, cards and provenance, in a folder named after the recipe: a bundle has a `record.json`
+    of its own, beside which the stage's would not fit."""
     from lmpipe.export.bundle import make_bundle
 
     gate = work.inputs.get("gate")
@@ -260,7 +262,7 @@ def bundle(work: Work) -> None:
         name=work.config.name,
         train_folder=work.inputs["train"],
         tokenizer_folder=work.inputs["tokenizer"],
-        output=work.output,
+        output=work.output / work.config.name,
         metrics=_metrics(work),
         findings=_findings(work),
         verdict=Verdict.model_validate(read_json(gate / "verdict.json")) if gate else None,
@@ -301,9 +303,10 @@ def _findings(work: Work) -> list[Finding]:
 
 
 def _provenance(work: Work) -> dict[str, Any]:
-    """Fingerprints of the stages behind the bundle, from their records."""
+    """The recipe's digest, and the fingerprints of the stages behind the bundle, from their records."""
     records = {name: read_json(folder / "record.json") for name, folder in sorted(work.inputs.items())}
-    return {"stages": {record["stage"]: record["fingerprint"] for record in records.values()}}
+    stages = {record["stage"]: record["fingerprint"] for record in records.values()}
+    return {"recipe": digest_of(work.config.recipe), "stages": stages}
 
 
 def _data_cards(work: Work) -> list[dict[str, Any]]:
