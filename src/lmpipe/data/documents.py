@@ -74,7 +74,13 @@ def part_name(number: int) -> str:
 
 def count_rows(folder: Path) -> int:
     """Documents in a folder, from the parts' footers alone."""
-    return sum(opened(part).metadata.num_rows for part in parts_of(folder))
+    return sum(map(rows_in, parts_of(folder)))
+
+
+def rows_in(part: Path) -> int:
+    """Documents in a part, from its footer."""
+    with opened(part) as file:
+        return int(file.metadata.num_rows)
 
 
 def opened(part: Path) -> Any:
@@ -95,13 +101,14 @@ def tables_of(part: Path, columns: Sequence[str] | None = None) -> Iterator[Any]
     Raises:
         DamagedError: when the part cannot be read to its end.
     """
-    file = opened(part)
     names = list(columns) if columns is not None else None
-    for number in range(file.metadata.num_row_groups):
-        try:
-            yield file.read_row_group(number, columns=names, use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            raise _damaged(part, error) from error
+    with opened(part) as file:
+        for number in range(file.metadata.num_row_groups):
+            try:
+                table = file.read_row_group(number, columns=names, use_threads=False)
+            except (pa.ArrowException, OSError) as error:
+                raise _damaged(part, error) from error
+            yield table
 
 
 def read_tables(folder: Path, columns: Sequence[str] | None = None) -> Iterator[Any]:

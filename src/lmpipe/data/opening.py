@@ -12,7 +12,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from lmpipe.base.errors import MissingExtraError, SourceError
@@ -83,22 +83,26 @@ def open_raw(url: str) -> IO[bytes]:
         raise missing_protocol(url, error) from None
 
 
-def open_decompressed(url: str) -> IO[bytes]:
+@contextmanager
+def open_decompressed(url: str) -> Iterator[IO[bytes]]:
     """The bytes of a local file or URL, decompressed as its suffix says. Reads of n bytes take memory for n bytes."""
-    raw = open_raw(url)
-    suffix = Path(url.partition("?")[0]).suffix if is_url(url) else Path(url).suffix
+    suffix = PurePosixPath(url.partition("?")[0] if is_url(url) else url).suffix
+    with open_raw(url) as raw:
+        if suffix not in COMPRESSIONS:
+            yield raw
+        else:
+            with _decompressor(raw, suffix) as stream:
+                yield stream
+
+
+def _decompressor(raw: IO[bytes], suffix: str) -> IO[bytes]:
     if suffix == ".gz":
         return cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
     if suffix == ".bz2":
         return bz2.BZ2File(raw)
     if suffix == ".xz":
         return lzma.LZMAFile(raw)
-    return _open_zstd(raw) if suffix == ".zst" else raw
-
-
-def _open_zstd(raw: IO[bytes]) -> IO[bytes]:
-    """Arrow's decompressor: unlike python-zstandard's reader, it does not take a truncated stream for the end."""
-    import pyarrow as pa
+    import pyarrow as pa  # its reader, unlike python-zstandard's, does not take a truncated stream for the end
 
     return cast("IO[bytes]", pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
 

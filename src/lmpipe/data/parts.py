@@ -13,7 +13,7 @@ from typing import Any
 from lmpipe.base.errors import SourceError
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
-from lmpipe.data.documents import opened, parts_of
+from lmpipe.data.documents import parts_of, rows_in
 from lmpipe.data.tasks import Task, add_ledgers, gather_parts, run_tasks, save_ledger
 
 
@@ -57,7 +57,7 @@ def run_part_tasks(
     function: Task[PartTask], tasks: Sequence[PartTask], scratch: Path, *, workers: int, progress: Progress
 ) -> list[Path]:
     """The same for tasks that differ in more than their part."""
-    rows = [opened(task.part).metadata.num_rows for task in tasks]
+    rows = [rows_in(task.part) for task in tasks]
     return run_tasks(function, tasks, rows, scratch, workers=workers, progress=progress, unit="documents")
 
 

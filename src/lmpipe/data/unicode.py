@@ -29,12 +29,15 @@ INVISIBLE = "\u00ad\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffb"
 SOUTH_EAST_ASIAN = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer: written without spaces
 REMOVED = re.compile(f"[{CONTROLS}{INVISIBLE}]|(?<![{SOUTH_EAST_ASIAN}\u200b])\u200b+|(?<=\u200b)\u200b+")
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+SUSPICIOUS = re.compile(f"[{CONTROLS}{INVISIBLE}\r\x0b\x0c\x85\u200b\u2028\u2029]")
 SUSPICIOUS_ASCII = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+"""One character class is searched many times faster than the patterns that act on it, and most text has nothing to act on."""
 
 # What Windows-1252 makes of each byte; the five bytes that it leaves undefined are C1 controls, as browsers read them.
 _AS_READ = {byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0x100)}
 _BYTE_OF = {character: byte for byte, character in _AS_READ.items()} | {chr(byte): byte for byte in range(0x80, 0x100)}
 _NON_ASCII_RUN = re.compile("[^\x00-\x7f]+")
+_LEADS = "ÂÃâð"
 _TELLTALE = re.compile("[ÂÃ][\u00a0-\u00bf]|â(?:€|\x80)[" + "".join(map(re.escape, _BYTE_OF)) + "]|ð(?:Ÿ|\x9f)")
 
 
@@ -46,16 +49,17 @@ def repair_text(text: str, normal_form: NormalForm = "NFC", mojibake: bool = Tru
     """
     if text.isascii():
         return _clean(text) if SUSPICIOUS_ASCII.search(text) else text
+    text = LONE_SURROGATE.sub("\ufffd", text)
     while (repaired := _repair_once(text, normal_form, mojibake)) != text:  # a repair may uncover another: mojibake twice over
         text = repaired
     return text
 
 
 def _repair_once(text: str, normal_form: NormalForm, mojibake: bool) -> str:
-    text = LONE_SURROGATE.sub("\ufffd", text)
-    if mojibake and _TELLTALE.search(text):
+    if mojibake and any(letter in text for letter in _LEADS) and _TELLTALE.search(text):
         text = "\n".join(map(_undo_mojibake, text.split("\n")))
-    return _clean(unicodedata.normalize(normal_form, text))
+    text = unicodedata.normalize(normal_form, text)
+    return _clean(text) if SUSPICIOUS.search(text) else text
 
 
 def _clean(text: str) -> str:

@@ -43,7 +43,8 @@ def find_phones(text: str) -> Iterator[tuple[int, int]]:
             yield match.span()
     for match in matches_in_runs(RUN, text, MARGIN):
         if _is_named(text, match) and _is_number(text, match):
-            yield match.span()
+            unclosed = match[0].startswith("(") and ")" not in match[0]
+            yield match.start() + unclosed, match.end()
 
 
 def _is_number(text: str, match: re.Match[str]) -> bool:

@@ -33,16 +33,15 @@ def read_parquet(config: ParquetSource, stream: IO[bytes], name: str, url: str, 
     Raises:
         SourceError: when it is no Parquet file, a truncated one, or lacks a column that the source names.
     """
-    with _arrow_errors(name, url):
-        source = stream if is_url(url) else Path(url)
-        file = pq.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False)
+    with (
+        _arrow_errors(name, url),
+        pq.ParquetFile(stream if is_url(url) else Path(url), buffer_size=1 << 20, pre_buffer=False) as file,
+    ):
         check_columns(config, file.schema_arrow.names, name)
-    columns = _columns(config)
-    rows = max(1, file.metadata.num_rows)
-    row_bytes = _stored_bytes(file.metadata, columns) / rows
-    batch_rows = int(min(BATCH_ROWS, max(1, BATCH_BYTES // (row_bytes + 1))))
-    number = 0
-    with _arrow_errors(name, url):
+        columns = _columns(config)
+        rows = max(1, file.metadata.num_rows)
+        batch_rows = int(min(BATCH_ROWS, max(1, BATCH_BYTES * rows // (_stored_bytes(file.metadata, columns) + 1))))
+        number = 0
         for batch in file.iter_batches(batch_size=batch_rows, columns=columns, use_threads=False):
             for row in _rows(batch, config.text_column):
                 yield _record(config, number, row)
