@@ -54,12 +54,15 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> None:
             sync_folder(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    for _, old in _numbered(folder)[KEPT:]:
+    leftovers = [path for path in folder.iterdir() if path.name.endswith(".tmp")]  # of writes that were killed
+    for old in (*leftovers, *(path for _, path in _numbered(folder)[KEPT:])):
         shutil.rmtree(old, ignore_errors=True)
 
 
 def newest_checkpoint(folder: Path, progress: Progress) -> Checkpoint | None:
-    """The newest checkpoint whose bytes are those that were saved; None where there is none."""
+    """The newest checkpoint whose bytes are those that were saved; None where there is none. Clears what a kill left half-written."""
+    for left in folder.glob(".step-*.tmp"):
+        shutil.rmtree(left, ignore_errors=True)
     for _, path in _numbered(folder):
         problem = _problem(path)
         if not problem:
@@ -82,6 +85,6 @@ def _problem(path: Path) -> str:
     try:
         manifest = read_json(path / MANIFEST)
         wrong = [name for name in (TENSORS, STATE) if digest_of_file(path / name) != manifest[name]]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{type(error).__name__} in its manifest"
     return f"{wrong[0]} has other bytes" if wrong else ""

@@ -11,9 +11,9 @@ import platform
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from lmpipe.base.config import Config
 from lmpipe.base.errors import TrainingError
@@ -37,7 +37,7 @@ class AdamWConfig(Config):
     kind: Literal["adamw"] = "adamw"
     lr: float = Field(default=3e-3, gt=0)
     """Peak learning rate. Small models take high ones: 3e-3 at 5 million parameters, 6e-4 at 100 million."""
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
     """Decay of the two running means (gradient, its square)."""
     eps: float = Field(default=1e-8, gt=0)
     """Added to the root of the second mean."""
@@ -65,6 +65,12 @@ class WsdConfig(Config):
     """Share of the steps, the last ones, in which the rate falls in a line."""
     final_fraction: float = Field(default=0.0, ge=0, le=1)
     """Last rate as a share of the peak."""
+
+    @model_validator(mode="after")
+    def _fits_the_run(self) -> Self:
+        if self.warmup_fraction + self.decay_fraction > 1:
+            raise ValueError("warmup_fraction and decay_fraction together are more than the whole phase")
+        return self
 
 
 class ConstantConfig(Config):
@@ -118,7 +124,7 @@ class PhaseConfig(Config):
     clip_norm: float | None = Field(default=1.0, gt=0)
     """Gradients longer than this are scaled down to it; null: never."""
     precision: Precision = "auto"
-    """Type of weights and activations in the products; sums, optimiser and saved weights stay fp32. auto: bf16 where the
+    """Type of weights, activations and gradients in the products; optimiser and saved weights stay fp32. auto: bf16 where the
     processor has it."""
     validation: ValidationConfig = ValidationConfig()
     """How held-out loss is watched."""

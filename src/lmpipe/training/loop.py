@@ -30,7 +30,7 @@ from lmpipe.models.llama.model import Llama
 from lmpipe.tokens.loader import Batch, Loader
 from lmpipe.tokens.shards import open_shards
 from lmpipe.training.checkpoint import newest_checkpoint, save_checkpoint
-from lmpipe.training.config import Batching, PhaseConfig, batching
+from lmpipe.training.config import Batching, PhaseConfig, batching, resolve_precision
 from lmpipe.training.memory import keep_freed_memory
 from lmpipe.training.optimizers import MasterAdamW, all_finite
 from lmpipe.training.schedules import rate_fraction
@@ -102,6 +102,8 @@ class TrainingRun:
     def __init__(
         self, tokens: Path, model: LlamaConfig, phase: PhaseConfig, seed: int, device: Device, progress: Progress
     ) -> None:
+        if phase.precision == "auto":
+            phase = phase.model_copy(update={"precision": resolve_precision("auto", device.kind)})
         keep_freed_memory()
         torch.set_flush_denormal(True)
         torch.set_num_threads(device.threads)
@@ -218,6 +220,12 @@ def validation_loss(model: Llama, nats: Nats, batches: list[Batch], device: str)
 def _validation_batches(folder: Path, context_length: int, rows: int, budget: int) -> list[Batch]:
     """The same windows each time: the first batches of a fixed order, of the training step's shape."""
     shards = open_shards(folder)
+    if shards.tokens <= context_length:
+        raise TrainingError(
+            f"the validation split has {shards.tokens:,} tokens, and the model's context is {context_length:,}",
+            expected=f"at least {context_length + 1:,} tokens",
+            fix="give split.validation a larger share, read more text, or shorten model.context",
+        )
     rows = max(1, min(rows, shards.tokens // context_length - 1))
     loader = Loader(shards, context_length=context_length, batch_size=rows, seed=0)
     wanted = max(1, budget // loader.tokens_per_batch)

@@ -65,11 +65,11 @@ class MasterAdamW:
         return saved
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of `tensors`."""
+        """The inverse of `tensors`; before its first step AdamW has no means yet."""
         for name, master in self.masters.items():
             master.copy_(tensors[f"master.{name}"])
-            keys = ("step", "exp_avg", "exp_avg_sq")
-            self.adamw.state[master] = {key: tensors[f"adamw.{key}.{name}"].clone() for key in keys}
+            saved = {key: tensors.get(f"adamw.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
+            self.adamw.state[master] = {key: tensor.clone() for key, tensor in saved.items() if tensor is not None}
         self._publish()
 
     def weights(self) -> dict[str, Tensor]:

@@ -24,5 +24,5 @@ def rate_fraction(schedule: CosineConfig | WsdConfig | ConstantConfig, step: int
         done = (step - warmup + 1) / max(1, steps - warmup)
         return schedule.final_fraction + (1.0 - schedule.final_fraction) * (1.0 + math.cos(math.pi * done)) / 2.0
     decay = round(schedule.decay_fraction * steps)
-    left = (steps - 1 - step) / max(1, decay)
+    left = (steps - 1 - step) / decay if decay else 1.0
     return 1.0 if left >= 1 else schedule.final_fraction + (1 - schedule.final_fraction) * left

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch._dynamo.exc import BackendCompilerFailed
+from torch._inductor.exc import InductorError
 
 from lmpipe.base.errors import TrainingError
 from lmpipe.base.progress import Progress
@@ -42,8 +44,28 @@ def make_nats(model: Llama, *, compile: bool, progress: Progress) -> Nats:
     if not has_compiler(next(model.parameters()).device.type):
         progress.note("no C++ compiler here (CXX, c++, g++ or clang++): training runs uncompiled, somewhat slower")
         return nats
+    return _compiled(nats, progress)
+
+
+def _compiled(nats: Nats, progress: Progress) -> Nats:
+    """`nats` compiled; plain, with a note, where the compiler turns out not to work."""
     compiled: Nats = torch.compile(nats, dynamic=False)
-    return compiled
+    working = True
+
+    def compiled_or_plain(ids_BT: Tensor, targets_BT: Tensor, segments_BT: Tensor) -> Tensor:
+        nonlocal working
+        if working:
+            try:
+                return compiled(ids_BT, targets_BT, segments_BT)
+            except (BackendCompilerFailed, InductorError) as error:
+                working = False
+                reason = str(error).strip().splitlines()[0][:200]
+                progress.note(
+                    f"the training step cannot be compiled here ({reason}); training runs uncompiled, somewhat slower"
+                )
+        return nats(ids_BT, targets_BT, segments_BT)
+
+    return compiled_or_plain
 
 
 def has_compiler(device: str) -> bool:
@@ -86,6 +108,6 @@ def optimizer_step(
             else f"the gradient of step {step + 1} is not finite",
             where=f"learning rate {optimizer.peak_rate * rate_fraction:g}",
             expected="finite numbers; the update was not made",
-            fix="lower optimizer.lr, lengthen the warm-up, or set clip_norm; a run goes on from its last checkpoint",
+            fix="lower optimizer.lr, lengthen the warm-up, or set clip_norm: the same settings would meet the same numbers again",
         )
     return StepResult(total, norm)

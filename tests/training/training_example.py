@@ -1,0 +1,92 @@
+"""A tiny corpus that can be learned, and a run on it in one call; as a script, the run in a process of its own.
+
+python training_example.py CORPUS FOLDER '{"model": {...}, "phase": {...}, "device": {...}}'
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmpipe.base.progress import Progress, Silent
+from lmpipe.models.llama.config import LlamaConfig
+from lmpipe.tokens.shards import ShardWriter
+from lmpipe.training.config import PhaseConfig
+from lmpipe.training.loop import Device, train
+
+VOCABULARY, CONTEXT = 100, 32
+
+
+def write_corpus(folder: Path, documents: int = 200, vocab_size: int = VOCABULARY) -> Path:
+    """Documents of 10 to 40 tokens that count upwards from a random start: what comes next can be learned."""
+    generator = np.random.default_rng(1)
+    for split in ("train", "validation"):
+        with ShardWriter(folder / split, vocab_size=vocab_size, end_of_text_id=0) as writer:
+            for _ in range(documents):
+                start, length = generator.integers(0, vocab_size - 1), generator.integers(10, 40)
+                writer.append([*(1 + (start + np.arange(length)) % (vocab_size - 1)).tolist(), 0], int(length))
+    return folder
+
+
+def tiny_model(**options: Any) -> LlamaConfig:
+    """Two layers of width 32."""
+    return LlamaConfig.model_validate({"layers": 2, "width": 32, "heads": 4, "context": CONTEXT, "dropout": 0.1, **options})
+
+
+def tiny_phase(**options: Any) -> PhaseConfig:
+    """12 steps of 128 tokens."""
+    values = {"name": "main", "on": "web", "tokens": 12 * 128, "batch_tokens": 128, "precision": "fp32"}
+    watching = {"validation": {"every_tokens": 384, "tokens": 256}}
+    return PhaseConfig.model_validate({**values, **watching, **options})
+
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
+
+def run_training(
+    corpus: Path,
+    folder: Path,
+    *,
+    model: LlamaConfig | None = None,
+    phase: PhaseConfig | None = None,
+    stopping: Callable[[], bool] = never,
+    device: Device | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train in `folder`: scratch/, output/ and output/observed/, which are made where absent."""
+    for part in ("scratch", "output/observed"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    output = folder / "output"
+    return train(
+        corpus,
+        output,
+        model=model or tiny_model(),
+        phase=phase or tiny_phase(),
+        seed=7,
+        device=device or Device("cpu", 1, False),
+        scratch=folder / "scratch",
+        observed=output / "observed",
+        progress=progress or Silent(),
+        stopping=stopping,
+    )
+
+
+def result(folder: Path) -> dict[str, bytes]:
+    """Every byte of the output that belongs to its identity."""
+    output = folder / "output"
+    files = (path for path in sorted(output.rglob("*")) if path.is_file())
+    return {str(path.relative_to(output)): path.read_bytes() for path in files if "observed" not in path.parts}
+
+
+if __name__ == "__main__":
+    corpus, folder, options = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+    device = Device(**options.get("device", {}))
+    model, phase = tiny_model(**options.get("model", {})), tiny_phase(**options.get("phase", {}))
+    run_training(corpus, folder, model=model, phase=phase, device=device)
