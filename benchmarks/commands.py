@@ -2,8 +2,8 @@
 
     python benchmarks/commands.py RECIPE --store STORE      (the recipe must have been run into that store)
 
-Bars: `--help` under 0.3 s, `plan` under 1 s, a second `run` (all hits) under 1 s. Alternates with `python -c pass`, whose time says
-how fast the machine is at that moment; prints medians, the spread, and a JSON line.
+Bars: `--help` under 0.3 s, `plan` under 1 s, a second `run` (all hits) under 1 s. Alternates with `python -c pass`: its time
+says how fast the machine is at that moment; prints medians, the spread, and a JSON line.
 """
 
 from __future__ import annotations

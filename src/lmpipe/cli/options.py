@@ -18,5 +18,7 @@ StoreOption = Annotated[
 DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where models are trained and run.")]
 ThreadsOption = Annotated[int, typer.Option(min=0, help="Compute threads; 0: as many as there are processors, at most 8.")]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Processes of the data stages; 0: as many as there are processors.")]
-CompileOption = Annotated[bool, typer.Option(help="Compile the training step where a C++ compiler is installed.")]
+CompileOption = Annotated[
+    bool, typer.Option("--compile/--no-compile", help="Compile the training step where a C++ compiler is installed.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -252,8 +252,10 @@ def gate(work: Work) -> None:
 
 
 def bundle(work: Work) -> None:
-    """Package weights, tokenizer, results, cards and provenance, in a folder named after the recipe: a bundle has a `record.json`
-    of its own, beside which the stage's would not fit."""
+    """Package weights, tokenizer, results, cards and provenance, in a folder named after the recipe.
+
+    A bundle has a `record.json` of its own, beside which the stage's would not fit.
+    """
     from lmpipe.export.bundle import make_bundle
 
     gate = work.inputs.get("gate")

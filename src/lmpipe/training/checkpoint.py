@@ -60,9 +60,7 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> None:
 
 
 def newest_checkpoint(folder: Path, progress: Progress) -> Checkpoint | None:
-    """The newest checkpoint whose bytes are those that were saved; None where there is none. Clears what a kill left half-written."""
-    for left in folder.glob(".step-*.tmp"):
-        shutil.rmtree(left, ignore_errors=True)
+    """The newest checkpoint whose bytes are those that were saved; None where there is none."""
     for _, path in _numbered(folder):
         problem = _problem(path)
         if not problem:
