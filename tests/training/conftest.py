@@ -10,7 +10,8 @@ NAME = "training_example"
 
 if NAME not in sys.modules:
     spec = importlib.util.spec_from_file_location(NAME, Path(__file__).parent / f"{NAME}.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     sys.modules[NAME] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules[NAME])
 

@@ -80,7 +80,8 @@ def test_early_stopping_counts_on_over_a_stop(corpus: Path, tmp_path: Path) -> N
     example.run_training(corpus, tmp_path / "whole", phase=phase)
     example.run_training(corpus, tmp_path / "stopped", phase=phase, stopping=after(9))
     facts = example.run_training(corpus, tmp_path / "stopped", phase=phase)
-    assert facts["stopped_early"] and facts["steps"] == 16
+    assert facts["stopped_early"]
+    assert facts["steps"] == 16
     assert example.result(tmp_path / "stopped") == example.result(tmp_path / "whole")
 
 
@@ -156,8 +157,10 @@ def test_a_damaged_checkpoint_is_passed_over(damage: Callable[[Path], None], cor
     damage(newest)
     notes = Notes()
     found = newest_checkpoint(tmp_path / "stopped" / "scratch", notes)
-    assert found is not None and found.state["step"] == int(before.name[5:])
-    assert len(notes.notes) == 1 and newest.name in notes.notes[0]
+    assert found is not None
+    assert found.state["step"] == int(before.name[5:])
+    assert len(notes.notes) == 1
+    assert newest.name in notes.notes[0]
     example.run_training(corpus, tmp_path / "stopped")
     assert example.result(tmp_path / "stopped") == example.result(tmp_path / "whole")
 
@@ -179,7 +182,7 @@ def test_two_checkpoints_are_kept_and_none_is_a_pickle(corpus: Path, tmp_path: P
     assert {path.suffix for path in files} == {".safetensors", ".json", ".jsonl"}
     for path in files:
         opening = path.read_bytes()[:2]
-        assert opening != b"PK" and not opening.startswith(b"\x80"), f"{path} is a pickle or a zip of them"
+        assert not opening.startswith((b"PK", b"\x80")), f"{path} is a pickle or a zip of them"
 
 
 @pytest.mark.slow

@@ -108,6 +108,6 @@ def optimizer_step(
             else f"the gradient of step {step + 1} is not finite",
             where=f"learning rate {optimizer.peak_rate * rate_fraction:g}",
             expected="finite numbers; the update was not made",
-            fix="lower optimizer.lr, lengthen the warm-up, or set clip_norm: the same settings would meet the same numbers again",
+            fix="lower optimizer.lr, lengthen the warm-up, or set clip_norm: the same settings would meet the same numbers",
         )
     return StepResult(total, norm)
