@@ -188,9 +188,11 @@ def test_two_checkpoints_are_kept_and_none_is_a_pickle(corpus: Path, tmp_path: P
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_compiled_a_resume_in_another_process_gives_the_same_bytes(precision: str, corpus: Path, tmp_path: Path) -> None:
-    options: dict[str, object] = {"phase": {"precision": precision}, "device": {"threads": 2, "compile": True}}
+    size = {"tokens": 8 * 4096, "batch_tokens": 4096, "validation": {"every_tokens": 3 * 4096, "tokens": 4096}}
+    values = {"precision": precision, **size}  # large enough for two threads to add to the same row of a gradient
+    options: dict[str, object] = {"phase": values, "device": {"threads": 2, "compile": True}}
     assert start(corpus, tmp_path / "whole", options).wait() == 0
-    phase, device = example.tiny_phase(precision=precision), example.Device("cpu", 2, True)
+    phase, device = example.tiny_phase(**values), example.Device("cpu", 2, True)
     assert example.run_training(corpus, tmp_path / "stopped", phase=phase, device=device, stopping=after(5)) == {}
     assert start(corpus, tmp_path / "stopped", options).wait() == 0
     assert example.result(tmp_path / "stopped") == example.result(tmp_path / "whole")

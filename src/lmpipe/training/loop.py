@@ -106,6 +106,8 @@ class TrainingRun:
             phase = phase.model_copy(update={"precision": resolve_precision("auto", device.kind)})
         keep_freed_memory()
         torch.set_flush_denormal(True)
+        if device.kind == "cpu":
+            _add_in_a_fixed_order()
         torch.set_num_threads(device.threads)
         self.phase, self.device, self.progress = phase, device, progress
         self.shards = open_shards(tokens / "train")
@@ -200,6 +202,12 @@ class TrainingRun:
         _write_lines(output / "curve.jsonl", state.curve)
         _write_lines(observed / "meters.jsonl", state.meters)
         return {**totals, "step_seconds": state.seconds, "tokens_per_second": state.tokens / max(state.seconds, 1e-9)}
+
+
+def _add_in_a_fixed_order() -> None:
+    """Compiled by torch 2.13, the embedding's gradient is otherwise added up by racing threads: other bytes each time."""
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over memory each
 
 
 @torch.no_grad()
