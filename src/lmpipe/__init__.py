@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from lmpipe.recipes.project import check as check
     from lmpipe.recipes.results import open_run as open_run
     from lmpipe.recipes.running import run as run
-    from lmpipe.serving.bundle import load_bundle as load
+    from lmpipe.serving.bundle import load_bundle
+
+    load = load_bundle
 
 PUBLIC = {
     "LmpipeError": "lmpipe.base.errors:LmpipeError",
@@ -31,8 +33,6 @@ PUBLIC = {
     "plan": "lmpipe.recipes.planning:plan",
     "run": "lmpipe.recipes.running:run",
 }
-
-__all__ = sorted(PUBLIC)  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:

@@ -134,7 +134,8 @@ def loaded_libraries() -> dict[str, str]:
     roots = {name.partition(".")[0] for name in sys.modules}
     found = {}
     for root in sorted(roots - sys.stdlib_module_names - {"lmpipe"}):
-        version = getattr(sys.modules.get(root), "__version__", None) if not root.startswith("_") else None
+        # From the module's own dictionary: `getattr` may run code of the module, which may warn or import.
+        version = vars(sys.modules[root]).get("__version__") if root in sys.modules and not root.startswith("_") else None
         if isinstance(version, str):
             found[root] = version
     return found
