@@ -12,9 +12,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -96,12 +98,10 @@ def _perform_elsewhere(function: Task[T], task: T, folder: Path) -> dict[str, st
 
 
 def _in_processes(function: Task[T], tasks: Sequence[T], folders: list[Path], left: list[int], workers: int) -> Iterator[int]:
-    """Numbers of the tasks as they are done, in order, with a bounded look-ahead. New processes are spawned, not forked: a
-    forked copy of a process with threads may hang."""
-    context = multiprocessing.get_context("spawn")
+    """Numbers of the tasks as they are done, in order, with a bounded look-ahead."""
     waiting: dict[int, Future[Any]] = {}
     queue = iter(left)
-    with ProcessPoolExecutor(min(workers, len(left)), mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(min(workers, len(left)), mp_context=_context(), initializer=_prepare_worker) as pool:
         try:
             for expected in left:
                 while len(waiting) < 2 * workers and (number := next(queue, None)) is not None:
@@ -121,13 +121,32 @@ def _in_processes(function: Task[T], tasks: Sequence[T], folders: list[Path], le
             pool.shutdown(cancel_futures=True)
 
 
-def _one_thread() -> None:
-    """A worker is one of many: libraries in it must not take all processors."""
+def _context() -> Any:
+    """How processes are started: from a server that has the libraries and no threads, or anew where there is no such server.
+    Never as a fork of this process: the copy of a process with threads may hang."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["numpy", "pyarrow.compute", "lmpipe.data.documents", "lmpipe.data.parts"])
+    return context
+
+
+def _prepare_worker() -> None:
+    """A worker is one of many, so libraries in it must not take all processors. And it ends with the process that started it: a
+    run that goes on after a kill must find nobody else writing."""
     os.environ["OMP_NUM_THREADS"] = "1"
     import pyarrow as pa
 
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 class _Meter:

@@ -59,7 +59,7 @@ def _is_version_4(address: str, public_only: bool) -> bool:
 def _looks_like_version(address: str) -> bool:
     """`1.2.3.4`, `8.2.4.44`: at least three numbers have one digit. Such addresses exist (public name servers), but in text
     most of what looks like this are versions and sections."""
-    return sum(len(number) == 1 for number in address.split(".")) >= 3
+    return sum(len(number) == 1 for number in address.split(".")) >= 3 and ipaddress.IPv4Address(address).is_global
 
 
 def _version_6(text: str, public_only: bool) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,156 @@
+"""One worker or many, killed or not: the same bytes."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lmpipe.base.canonical import digests_of_folder
+from lmpipe.base.errors import SourceError, StageError
+from lmpipe.base.progress import Silent
+from lmpipe.data.cleaning import repair
+from lmpipe.data.config import (
+    ExactConfig,
+    LengthConfig,
+    MeasureConfig,
+    PiiConfig,
+    RepetitionConfig,
+    SelectConfig,
+    SplitConfig,
+    UnicodeConfig,
+)
+from lmpipe.data.deduplication import mark_duplicates
+from lmpipe.data.measuring import measure
+from lmpipe.data.pii.masking import mask
+from lmpipe.data.selection import select
+from lmpipe.data.splitting import split
+from lmpipe.data.tasks import run_tasks
+
+SELECT = SelectConfig(filters=(LengthConfig(min_characters=20), RepetitionConfig()))
+
+
+def whole_pipeline(base, read_corpus, folders, workers):
+    """Digests of every file that every stage wrote."""
+    reading = read_corpus(
+        {"kind": "text", "paths": ["texts/*.txt"], "max_document_chars": 300}, workers=workers, part_bytes=9000
+    )
+    done = {"read": reading.output}
+
+    def step(name, function, *inputs, **arguments):
+        output, options = folders(workers)
+        function(*(done[i] for i in inputs), output, **arguments, **options)
+        done[name] = output
+
+    step("repair", repair, "read", config=UnicodeConfig())
+    step("measure", measure, "repair", config=MeasureConfig(scores=("length", "repetition")))
+    step("duplicates", mark_duplicates, "repair", config=ExactConfig())
+    step("select", select, "repair", "measure", "duplicates", config=SELECT)
+    step("mask", mask, "select", config=PiiConfig())
+    step("source", split, "mask", config=SplitConfig(train=0.6, validation=0.2, test=0.2, by="source"), seed=1)
+    step("position", split, "mask", config=SplitConfig(by="position"), seed=1)
+    return {name: digests_of_folder(folder) for name, folder in done.items()}
+
+
+def test_the_number_of_workers_shows_in_no_byte(tmp_path, read_corpus, folders):
+    (tmp_path / "texts").mkdir()
+    for number in range(30):
+        words = random.Random(number % 25).choices([f"wörd{word}" for word in range(500)], k=number % 7 * 40 + 4)
+        body = f"naÃ¯ve, mail p{number % 25}@example.org\n" + "\n".join(map(" ".join, zip(*[iter(words)] * 4, strict=True)))
+        (tmp_path / "texts" / f"{number:02}.txt").write_bytes(b"\xff" if number == 13 else body.encode())
+    one, two, three = (whole_pipeline(tmp_path, read_corpus, folders, workers) for workers in (1, 2, 3))
+    assert one == two == three
+    assert len([name for name in one["read"] if name.startswith("part-")]) > 3
+
+
+def fails_on_two(task, folder, tick):
+    if task == 2:
+        raise SourceError("task two cannot be done", where="here", fix="leave it out")
+    (folder / "done").write_text(str(task))
+
+
+def dies_on_two(task, folder, tick):
+    if task == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    (folder / "done").write_text(str(task))
+
+
+def counts(task, folder, tick):
+    with (Path(task) / "log").open("a") as log:
+        log.write("x")
+    (folder / "done").write_text("done")
+
+
+def run(function, tasks, scratch, workers):
+    return run_tasks(function, tasks, [1] * len(tasks), scratch, workers=workers, progress=Silent(), unit="tasks")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_in_a_task_keeps_its_message_and_what_was_done(tmp_path, workers):
+    with pytest.raises(SourceError, match="task two cannot be done") as error:
+        run(fails_on_two, [0, 1, 2], tmp_path / "s", workers)
+    assert (error.value.where, error.value.fix) == ("here", "leave it out")
+    assert {path.name for path in (tmp_path / "s").iterdir() if not path.name.startswith(".")} == {"00000", "00001"}
+
+
+def test_a_worker_that_dies_is_named_and_loses_no_finished_task(tmp_path):
+    with pytest.raises(StageError, match="a worker process died"):
+        run(dies_on_two, [0, 1, 2], tmp_path / "step", 2)
+    assert (tmp_path / "step" / "00000" / "done").read_text() == "0"
+
+
+def test_a_finished_task_is_not_done_again(tmp_path):
+    for expected in ("xxx", "xxx", "xxxx"):
+        folders = run(counts, [str(tmp_path)] * 3, tmp_path / "s", 1)
+        assert (tmp_path / "log").read_text() == expected
+        assert all((folder / "done").is_file() for folder in folders)
+        if expected == "xxx" and not (tmp_path / "again").exists():
+            (tmp_path / "again").touch()
+        else:
+            (folders[1] / "done").unlink()
+            folders[1].rmdir()
+            (folders[1].with_name(".00001.tmp")).mkdir()
+            (folders[1].with_name(".00001.tmp") / "half").write_text("written when it was killed")
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from lmpipe.base.progress import Silent
+from lmpipe.data.config import ReadConfig, TextSource
+from lmpipe.data.reading import read
+from lmpipe.data.sources import SourceFile
+base = Path(sys.argv[1])
+files = [SourceFile(p.name, str(p), p.stat().st_size, "") for p in sorted((base / "texts").iterdir())]
+config = ReadConfig(sources=(TextSource(paths=tuple(f.name for f in files), document="line"),))
+output = base / sys.argv[2]
+output.mkdir()
+read(config, files, output, scratch=base / sys.argv[3], progress=Silent(), workers=1, part_bytes=20_000)
+"""
+
+
+def test_killed_at_any_moment_the_same_call_finishes_with_the_same_bytes(tmp_path):
+    (tmp_path / "texts").mkdir()
+    for number in range(12):
+        (tmp_path / "texts" / f"{number:02}.txt").write_text("".join(f"{number} {n} text\n" for n in range(1500)))
+
+    def start(output, scratch):
+        return subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path), output, scratch])
+
+    assert start("straight", "s0").wait() == 0
+    kills = 0
+    for wanted in (1, 5, 9):  # killed once that many tasks are done
+        process = start(f"killed-{wanted}", "s1")
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if len(list((tmp_path / "s1").glob("read/0*"))) >= wanted:
+                process.kill()
+            time.sleep(0.002)
+        kills += process.wait() != 0
+    assert kills >= 2
+    assert start("resumed", "s1").wait() == 0
+    assert digests_of_folder(tmp_path / "resumed") == digests_of_folder(tmp_path / "straight")
