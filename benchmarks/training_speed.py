@@ -7,8 +7,8 @@ Every contender lives in a process of its own, compiled and warmed up before any
 trains: the rounds alternate, each round gives one ratio per peer, and what is told is their median, lowest and highest. Only
 optimiser steps are timed (forward, backward, clip, AdamW), on random tokens that are made before. The peers differ from ours
 where they are other programs: nanoGPT is a GPT-2 (LayerNorm, GELU, learned positions) of about as many parameters,
-and attends over the whole row; ours keeps to the borders between documents. The Trainer's steps include its own loop: fetching a
-Only batch and its callbacks. nanoGPT's `model.py` is loaded from the given path.
+and attends over the whole row; ours keeps to the borders between documents. The Trainer's
+steps include its own loop: fetching a batch and its callbacks. nanoGPT's `model.py` is loaded from the given path.
 """
 
 from __future__ import annotations
