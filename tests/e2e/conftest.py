@@ -1,0 +1,93 @@
+"""A tiny recipe on text that the tests make, run once for the whole session through the real command."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+LMPIPE = Path(sys.executable).with_name("lmpipe")
+RECIPE = """\
+name: tiny
+seed: 1
+goal: {task: generate, metric: bits_per_byte, on: test, at_most: 7.9}
+data:
+  corpus:
+    read: [{kind: text, paths: [texts/*.txt], licence: CC0-1.0}]
+    clean: [{kind: unicode}, {kind: length, min_characters: 20}]
+    dedup: [{kind: exact}]
+    pii: {entities: [email, phone, credit_card, ip, iban, api_key]}
+    split: {train: 0.8, validation: 0.1, test: 0.1}
+tokenizer: {kind: bpe, vocab_size: 300, train_on: corpus}
+model: {kind: llama, layers: 1, width: 16, heads: 2, context: 64}
+train:
+  - name: pretrain
+    on: corpus
+    tokens: 20_000
+    batch_tokens: 512
+    optimizer: {kind: adamw, lr: 1e-2}
+    validation: {every_tokens: 4_000, tokens: 512}
+evaluate: [{kind: perplexity, on: corpus, resamples: 100, baselines: [{kind: ngram, order: 3}, {kind: xz}]}]
+audit:
+  - {kind: memorization, prefix_tokens: 8, suffix_tokens: 8, samples: 10, canaries: {count: 2, repeats: 2, candidates: 100}}
+  - {kind: energy}
+gate: {require: [{metric: goal}]}
+"""
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder with a recipe, its texts and (once run) its store."""
+
+    folder: Path
+
+    def lmpipe(self, *arguments: str, text: str = "", timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        """Run one command there."""
+        return subprocess.run(
+            [str(LMPIPE), *arguments],
+            cwd=self.folder,
+            env=quiet_environment(),
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`lmpipe run recipe.yaml`, on one thread."""
+        return self.lmpipe("run", "recipe.yaml", "--threads", "1", "--workers", "1", "--no-compile", *arguments)
+
+
+def quiet_environment() -> dict[str, str]:
+    """The environment without colours or a store of the user's."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("LMPIPE_STORE", "FORCE_COLOR")}
+    return {**kept, "NO_COLOR": "1", "COLUMNS": "200"}
+
+
+def make_workplace(folder: Path, recipe: str = RECIPE) -> Workplace:
+    """A fresh folder with the recipe and forty small texts."""
+    texts = folder / "texts"
+    texts.mkdir(parents=True)
+    generator = random.Random(5)
+    words = ("the a cat dog bird sees hears follows finds loses red blue small old in on under house river tree night").split()
+    for number in range(40):
+        lines = [" ".join(generator.choices(words, k=12)) + "." for _ in range(25)]
+        lines += [f"Write to user{number}@example.org."] if number % 5 == 0 else []
+        (texts / f"{number:02d}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    return Workplace(folder)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The tiny recipe, run to its end. Tests leave its results as they are."""
+    workplace = make_workplace(tmp_path_factory.mktemp("finished") / "work")
+    done = workplace.run()
+    assert done.returncode == 0, done.stderr
+    return workplace
