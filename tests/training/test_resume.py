@@ -192,7 +192,7 @@ def test_compiled_a_resume_in_another_process_gives_the_same_bytes(precision: st
     values = {"precision": precision, **size}  # large enough for two threads to add to the same row of a gradient
     options: dict[str, object] = {"phase": values, "device": {"threads": 2, "compile": True}}
     assert start(corpus, tmp_path / "whole", options).wait() == 0
-    phase, device = example.tiny_phase(**values), example.Device("cpu", 2, True)
-    assert example.run_training(corpus, tmp_path / "stopped", phase=phase, device=device, stopping=after(5)) == {}
+    assert start(corpus, tmp_path / "stopped", {**options, "stop_after": 5}).wait() == 0
+    assert example.result(tmp_path / "stopped") == {}
     assert start(corpus, tmp_path / "stopped", options).wait() == 0
     assert example.result(tmp_path / "stopped") == example.result(tmp_path / "whole")

@@ -1,6 +1,6 @@
 """A tiny corpus that can be learned, and a run on it in one call; as a script, the run in a process of its own.
 
-python training_example.py CORPUS FOLDER '{"model": {...}, "phase": {...}, "device": {...}}'
+python training_example.py CORPUS FOLDER '{"model": {...}, "phase": {...}, "device": {...}, "stop_after": 5}'
 """
 
 from __future__ import annotations
@@ -89,4 +89,5 @@ if __name__ == "__main__":
     corpus, folder, options = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
     device = Device(**options.get("device", {}))
     model, phase = tiny_model(**options.get("model", {})), tiny_phase(**options.get("phase", {}))
-    run_training(corpus, folder, model=model, phase=phase, device=device)
+    asked = iter(range(options.get("stop_after", 10**9)))
+    run_training(corpus, folder, model=model, phase=phase, device=device, stopping=lambda: next(asked, None) is None)
