@@ -114,7 +114,7 @@ def _in_processes(function: Task[T], tasks: Sequence[T], folders: list[Path], le
             raise StageError(
                 "a worker process died",
                 where=folders[expected].parent.name,
-                expected="enough memory for every worker",
+                expected="enough memory for every worker; a script of your own guards its start by `if __name__ == '__main__'`",
                 fix="run again with fewer workers; what is done stays done",
             ) from error
         finally:
@@ -127,7 +127,7 @@ def _context() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["numpy", "pyarrow.compute", "lmpipe.data.documents", "lmpipe.data.parts"])
+    context.set_forkserver_preload(["numpy", "pyarrow.compute", "lmpipe.data.config", "lmpipe.data.parts"])
     return context
 
 
