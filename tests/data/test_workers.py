@@ -35,14 +35,12 @@ SELECT = SelectConfig(filters=(LengthConfig(min_characters=20), RepetitionConfig
 
 
 def whole_pipeline(base, read_corpus, folders, workers):
-    """Digests of every file that every stage wrote."""
-    reading = read_corpus(
-        {"kind": "text", "paths": ["texts/*.txt"], "max_document_chars": 300}, workers=workers, part_bytes=9000
-    )
-    done = {"read": reading.output}
+    """Digests of every file that every stage wrote. `workers` by stage; one where it says nothing."""
+    source = {"kind": "text", "paths": ["texts/*.txt"], "max_document_chars": 300}
+    done = {"read": read_corpus(source, workers=workers.get("read", 1), part_bytes=9000).output}
 
     def step(name, function, *inputs, **arguments):
-        output, options = folders(workers)
+        output, options = folders(workers.get(name, 1))
         function(*(done[i] for i in inputs), output, **arguments, **options)
         done[name] = output
 
@@ -56,14 +54,18 @@ def whole_pipeline(base, read_corpus, folders, workers):
     return {name: digests_of_folder(folder) for name, folder in done.items()}
 
 
-@pytest.mark.parametrize("workers", [pytest.param(2, marks=pytest.mark.slow), 3])
+STEPS = ("read", "repair", "measure", "duplicates", "select", "mask", "source", "position")
+SLOW = [pytest.param(dict.fromkeys(STEPS, workers), marks=pytest.mark.slow, id=f"all-{workers}") for workers in (2, 3)]
+
+
+@pytest.mark.parametrize("workers", [{"read": 3, "duplicates": 2, "source": 3}, *SLOW])  # starting processes takes the time
 def test_the_number_of_workers_shows_in_no_byte(tmp_path, read_corpus, folders, workers):
     (tmp_path / "texts").mkdir()
     for number in range(30):
         words = random.Random(number % 25).choices([f"wörd{word}" for word in range(500)], k=number % 7 * 40 + 4)
         body = f"naÃ¯ve, mail p{number % 25}@example.org\n" + "\n".join(map(" ".join, zip(*[iter(words)] * 4, strict=True)))
         (tmp_path / "texts" / f"{number:02}.txt").write_bytes(b"\xff" if number == 13 else body.encode())
-    one, many = (whole_pipeline(tmp_path, read_corpus, folders, n) for n in (1, workers))
+    one, many = (whole_pipeline(tmp_path, read_corpus, folders, n) for n in ({}, workers))
     assert one == many
     assert len([name for name in one["read"] if name.startswith("part-")]) > 3
 

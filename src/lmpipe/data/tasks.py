@@ -98,10 +98,15 @@ def _perform_elsewhere(function: Task[T], task: T, folder: Path) -> dict[str, st
 
 
 def _in_processes(function: Task[T], tasks: Sequence[T], folders: list[Path], left: list[int], workers: int) -> Iterator[int]:
-    """Numbers of the tasks as they are done, in order, with a bounded look-ahead."""
+    """Numbers of the tasks as they are done, in order, with a bounded look-ahead.
+
+    Workers are spawned: a forked copy of a process with threads may hang, and what the children of a fork server spend is not
+    counted as spent by this process.
+    """
+    context = multiprocessing.get_context("spawn")
     waiting: dict[int, Future[Any]] = {}
     queue = iter(left)
-    with ProcessPoolExecutor(min(workers, len(left)), mp_context=_context(), initializer=_prepare_worker) as pool:
+    with ProcessPoolExecutor(min(workers, len(left)), mp_context=context, initializer=_prepare_worker) as pool:
         try:
             for expected in left:
                 while len(waiting) < 2 * workers and (number := next(queue, None)) is not None:
@@ -119,16 +124,6 @@ def _in_processes(function: Task[T], tasks: Sequence[T], folders: list[Path], le
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _context() -> Any:
-    """How processes are started: from a server that has the libraries and no threads, or anew where there is no such server.
-    Never as a fork of this process: the copy of a process with threads may hang."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["numpy", "pyarrow.compute", "lmpipe.data.config", "lmpipe.data.parts"])
-    return context
 
 
 def _prepare_worker() -> None:
