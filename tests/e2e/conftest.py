@@ -75,7 +75,8 @@ def make_workplace(folder: Path, recipe: str = RECIPE) -> Workplace:
     texts = folder / "texts"
     texts.mkdir(parents=True)
     generator = random.Random(5)
-    words = ("the a cat dog bird sees hears follows finds loses red blue small old in on under house river tree night").split()
+    nouns, verbs = ["cat", "dog", "bird", "house", "river", "tree"], ["sees", "hears", "follows", "finds", "loses"]
+    words = ["the", "a", "red", "blue", "small", "old", "in", "on", "under", *nouns, *verbs]
     for number in range(40):
         lines = [" ".join(generator.choices(words, k=12)) + "." for _ in range(25)]
         lines += [f"Write to user{number}@example.org."] if number % 5 == 0 else []
