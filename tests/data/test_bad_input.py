@@ -202,6 +202,18 @@ def test_csv_that_does_not_keep_its_columns(tmp_path, read_corpus):
     assert errors[3:] == ["record longer than max_record_bytes"]
 
 
+@pytest.mark.parametrize("long", [b"x" * 5000, b'"' + b"x" * 5000 + b'"', b"\xc3\xa9" * 600])
+def test_a_long_record_fails_in_every_format(tmp_path, read_corpus, long):
+    (tmp_path / "a.csv").write_bytes(b"text\nfine\n" + long + b"\nalso fine\n")
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "fine"}\n{"text": "' + long.strip(b'"') + b'"}\n{"text": "also fine"}\n')
+    texts = ["fine", long.decode(), "also fine"]
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
+    for source in (CSV, JSONL, PARQUET):
+        found = read_corpus({**source, "max_record_bytes": 1000})
+        assert found.texts == ["fine", "also fine"]
+        assert [(f["record"], f["error"]) for f in found.failures] == [("1", "record longer than max_record_bytes")]
+
+
 def test_csv_quote_that_never_closes_takes_no_memory(tmp_path, read_corpus):
     (tmp_path / "a.csv").write_bytes(b'text\nfine\n"open' + b"line of text\n" * 20_000)
     found = read_corpus({**CSV, "max_record_bytes": 10_000})

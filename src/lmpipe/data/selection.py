@@ -5,7 +5,8 @@
     duplicates part-*.parquet --'  `-> dropped.parquet    id, source, rule, value, threshold, duplicate_of; never text
                                    `-> ledger.json
 
-A document is dropped by the first rule that it breaks: duplicates first, then the bounds in the order of the recipe.
+A document is dropped by the first rule that it breaks: duplicates first, then the bounds in the order of the recipe. A survivor
+that breaks a bound takes its duplicates along: they are equal but for white space, and so would break it, too.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def read_csv(config: CsvSource, stream: IO[bytes], name: str, tick: Tick) -> Rec
         except csv.Error:
             row = None
         trouble, offset = feed.take()
-        if row == []:
+        if row == [] and trouble is None:
             continue
         yield _record(config, number, header, row, trouble, offset)
         number += 1

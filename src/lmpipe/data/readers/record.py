@@ -68,7 +68,7 @@ def record_of_row(config: RecordSource, number: int, row: Mapping[str, Any], off
         return Record(name, error=NO_TEXT, offset=offset)
     if not isinstance(text, str):
         return Record(name, error=NOT_A_STRING, offset=offset)
-    if len(text) > config.max_record_bytes:
+    if 4 * len(text) > config.max_record_bytes and len(text.encode("utf-8", "surrogatepass")) > config.max_record_bytes:
         return Record(name, error=TOO_LONG, offset=offset)
     return Record(
         name,
