@@ -128,7 +128,7 @@ def test_completes_what_the_bundle_completes(tab: Tab, folder: Path) -> None:
 
 def test_says_which_model_its_verdict_and_that_it_may_be_wrong(tab: Tab) -> None:
     assert tab.page.get_by_text("Gate: NO-GO").is_visible()
-    assert tab.page.get_by_text("A small base model. It may say wrong").is_visible()
+    assert tab.page.get_by_text("A small base model trained by lmpipe. It may say wrong").is_visible()
     assert tab.page.get_by_role("radio", name="Complete").is_checked()
 
 

@@ -137,7 +137,7 @@ def test_what_must_be_quick_imports_no_torch(finished: Workplace, command: list[
         "import sys, runpy; sys.argv = ['lmpipe', *sys.argv[1:]]\n"
         "from lmpipe.cli.main import app\n"
         "try:\n    app()\nexcept SystemExit:\n    pass\n"
-        "sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'pyarrow')))"
     )
     arguments = [sys.executable, "-c", code, *command]
     done = subprocess.run(arguments, cwd=finished.folder, env=quiet_environment(), capture_output=True, text=True, check=False)

@@ -38,7 +38,7 @@ def write_report(reference: str, *, store: str, output: Path | None) -> Path:
         RecipeError: when there is no such run.
     """
     run = open_run(reference, store)
-    page = write_page(run)
+    page = run.report if run.report.is_file() else write_page(run)
     if output is None:
         return page
     with atomic_file(output, "w", encoding="utf-8") as file:
@@ -56,11 +56,14 @@ def summary_lines(run: Run) -> list[Line]:
         model.Command(command=f"lmpipe serve {target}{flag}", purpose="an OpenAI-compatible server with a web page"),
         model.Command(command=f"lmpipe verify {target}{flag}", purpose="prove that these are the bytes of this run"),
     ]
-    return summary(build_report(run), page=_shown(run.report), next_commands=following)
+    return summary(build_report(run, summary_only=True), page=_shown(run.report), next_commands=following)
 
 
-def build_report(run: Run) -> model.Report:
-    """Everything that a page says about a run; what the run lacks is left out."""
+def build_report(run: Run, *, summary_only: bool = False) -> model.Report:
+    """Everything that a page says about a run; what the run lacks is left out.
+
+    `summary_only` leaves out curves and corpora, which a summary does not show and which take longest to read.
+    """
     recipe = Recipe.model_validate_json(json.dumps(run.entry.recipe))
     metrics = run.metrics
     corpus, split = goal_corpus(recipe), recipe.goal.on if recipe.goal else "test"
@@ -78,8 +81,8 @@ def build_report(run: Run) -> model.Report:
         headline=[subject, f"{corpus}.{split}.next_token_accuracy", EXTRACTABLE],
         comparison=_comparison(recipe, metrics, corpus, split),
         metrics=metrics,
-        phases=[phase for phase in (_phase(run, p.name) for p in recipe.train) if phase],
-        corpora=[corpus for corpus in (_corpus(run, name) for name in recipe.data) if corpus],
+        phases=[] if summary_only else [phase for phase in (_phase(run, p.name) for p in recipe.train) if phase],
+        corpora=[] if summary_only else [corpus for corpus in (_corpus(run, name) for name in recipe.data) if corpus],
         tokenizer=_tokenizer(run, recipe, corpus, split),
         architecture=_architecture(run, recipe),
         samples=[model.Sample.model_validate(value) for value in run.read("samples", "samples.json") or ()],

@@ -106,8 +106,20 @@ class Run:
 
     @property
     def report(self) -> Path:
-        """The run's page."""
-        return self.store.root / "runs" / self.name / f"{self.id}.html"
+        """The run's page; of a run that computed nothing, the page of the earlier run with the same results."""
+        return self.store.root / "runs" / self.name / f"{self.entry.extra.get('page_of', self.id)}.html"
+
+    def same_before(self) -> str | None:
+        """The id of an earlier run with exactly these results and a page, where this run computed nothing itself."""
+        own = [(stage.name, stage.content_digest) for stage in self.entry.stages]
+        if any(stage.status == "computed" for stage in self.entry.stages):
+            return None
+        for entry in list_run_records(self.store, self.name):
+            same = [(stage.name, stage.content_digest) for stage in entry.stages] == own
+            page = entry.extra.get("page_of", entry.id)
+            if same and entry.id != self.id and (self.store.root / "runs" / self.name / f"{page}.html").is_file():
+                return str(page)
+        return None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, for `--json`."""

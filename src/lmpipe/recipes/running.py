@@ -56,7 +56,10 @@ def run(
         raise
     result = Run(log.record, store)
     verdict = result.verdict
-    log.close(verdict=verdict.model_dump(mode="json") if verdict else None, extra={"predictions": predictions})
+    same = result.same_before()
+    facts = {"predictions": predictions, **({"page_of": same} if same else {})}
+    log.close(verdict=verdict.model_dump(mode="json") if verdict else None, extra=facts)
     result.entry = log.record
-    write_page(result)
+    if same is None:
+        write_page(result)
     return result
