@@ -58,6 +58,16 @@ def test_the_last_piece_says_why(bundle):
     assert last(max_tokens=200, stop=(" ", "e", "a")).finish_reason == "stop"
 
 
+def test_a_control_token_ends_the_answer_and_is_not_shown(bundle):
+    class Ends:
+        def generate(self, prompt_ids, **_):
+            yield from [*bundle.tokenizer.encode("abc"), bundle.tokenizer.end_of_text_id]
+
+    pieces = list(answer(Ends(), bundle.tokenizer, [0], Sampling(max_tokens=50, stop=("cd",))))
+    assert "".join(piece.text for piece in pieces) == "abc"  # the c that a stop string held back, too
+    assert pieces[-1].finish_reason == "stop"
+
+
 def test_control_tokens_in_a_prompt_are_text(bundle):
     assert bundle.tokenizer.end_of_text_id not in bundle.tokenizer.encode_prompt("<|endoftext|>")[1:]
     assert isinstance(bundle.generate("<|endoftext|>", max_tokens=3), str)

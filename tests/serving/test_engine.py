@@ -140,3 +140,16 @@ def test_closing_tells_everybody(bundle):
     assert not engine.alive
     with pytest.raises(ServingError, match="closed"):
         engine.submit([1], Sampling(), Caller())
+
+
+def test_a_burst_finds_every_place(bundle):
+    gate = Gate()
+    engine = Engine(gate, bundle.tokenizer, queue_limit=2, slots=3)
+    engine.start()
+    engine.submit([1], Sampling(max_tokens=1), Caller())
+    for _ in range(4):  # the thread is busy drawing, so none of these has moved to its place yet
+        engine.submit([2], Sampling(max_tokens=1), Caller())
+    with pytest.raises(QueueFullError):
+        engine.submit([3], Sampling(), Caller())
+    gate.permits.release(100)
+    engine.close()

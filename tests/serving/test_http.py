@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import openai
@@ -19,10 +20,10 @@ KEY = "ключ-🔑-secret".encode().hex()
 
 
 class Server:
-    def __init__(self, folder, key=""):
+    def __init__(self, folder, *limits, key=""):
         environment = {**os.environ, "LMPIPE_API_KEY": key, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, str(DRIVER), str(folder), "0"],
+            [sys.executable, str(DRIVER), str(folder), "0", *limits],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -85,10 +86,15 @@ def client(server):
 
 @pytest.fixture
 def own_server(bundle_folder):
-    """For a test that stops it."""
-    server = Server(bundle_folder)
-    yield server
-    server.stop()
+    """Makes a server for a test that stops it."""
+    with ExitStack() as servers:
+
+        def make(*limits):
+            server = Server(bundle_folder, *limits)
+            servers.callback(server.stop)
+            return server
+
+        yield make
 
 
 ENDLESS = {"model": "tiny", "prompt": "def", "max_tokens": 16384, "seed": 1}
@@ -277,19 +283,17 @@ def test_a_client_that_leaves_frees_its_place(server, stream):
 
 
 def test_a_full_queue_answers_429_at_once(server):
-    connections = []
-    for _ in range(4 + 32):
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-        connection.request("POST", "/v1/completions", json.dumps(ENDLESS), {"content-type": "application/json"})
-        connections.append(connection)
-    server.until("lmpipe_requests_waiting", 32)
-    status, headers, data = server.request("POST", "/v1/completions", json.dumps(ENDLESS))
-    assert (status, headers["retry-after"], json.loads(data)["error"]["code"]) == (429, "1", "queue_full")
-    assert server.request("GET", "/health")[0] == 200
-    with server.client() as client, pytest.raises(openai.RateLimitError):
-        client.completions.create(model="tiny", prompt="a")
-    for connection in connections:
-        connection.close()
+    with ExitStack() as connections:
+        for _ in range(4 + 32):
+            connection = connections.enter_context(closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)))
+            connection.request("POST", "/v1/completions", json.dumps(ENDLESS), {"content-type": "application/json"})
+        server.until("lmpipe_requests_running", 4)
+        server.until("lmpipe_requests_waiting", 32)
+        status, headers, data = server.request("POST", "/v1/completions", json.dumps(ENDLESS))
+        assert (status, headers["retry-after"], json.loads(data)["error"]["code"]) == (429, "1", "queue_full")
+        assert server.request("GET", "/health")[0] == 200
+        with server.client() as client, pytest.raises(openai.RateLimitError):
+            client.completions.create(model="tiny", prompt="a")
     server.until("lmpipe_requests_waiting", 0)
     assert server.post("/v1/completions", model="tiny", prompt="a", max_tokens=1)[0] == 200
 
@@ -352,20 +356,56 @@ def test_health_says_what_runs(server):
     assert (facts["status"], facts["model"], facts["verdict"], facts["mode"]) == ("ok", "tiny", "NO-GO", "complete")
 
 
+def ask(connection, **body):
+    connection.request("POST", "/v1/completions", json.dumps({**ENDLESS, **body}), {"content-type": "application/json"})
+
+
 def test_sigterm_lets_the_answer_finish(own_server):
-    connection = http.client.HTTPConnection("127.0.0.1", own_server.port, timeout=60)
-    body = {"model": "tiny", "prompt": "def", "max_tokens": 400, "seed": 1, "stream": True}
-    connection.request("POST", "/v1/completions", json.dumps(body), {"content-type": "application/json"})
-    response = connection.getresponse()
-    first = response.readline()
-    own_server.process.send_signal(signal.SIGTERM)
-    rest = response.read()
-    connection.close()
+    own_server = own_server()
+    with closing(http.client.HTTPConnection("127.0.0.1", own_server.port, timeout=60)) as connection:
+        ask(connection, max_tokens=400, stream=True)
+        response = connection.getresponse()
+        first = response.readline()
+        own_server.process.send_signal(signal.SIGTERM)
+        rest = response.read()
     assert first.startswith(b"data: ")
     assert rest.rstrip().endswith(b"data: [DONE]")
     assert b'"finish_reason":"length"' in rest
     code, _, err = own_server.stop()
     assert (code, err) == (0, "")
+
+
+def test_at_the_end_of_the_drain_who_still_waits_is_told(own_server):
+    own_server = own_server("drain_seconds=0.5")
+    with ExitStack() as stack:
+        streaming, whole = (
+            stack.enter_context(closing(http.client.HTTPConnection("127.0.0.1", own_server.port, timeout=60))) for _ in range(2)
+        )
+        ask(streaming, stream=True)
+        ask(whole)
+        own_server.until("lmpipe_requests_running", 2)
+        own_server.process.send_signal(signal.SIGTERM)
+        events = streaming.getresponse().read()
+        response = whole.getresponse()
+        body = json.loads(response.read())
+    assert b"stopped before" in events.rstrip().rpartition(b"data: ")[2]
+    assert (response.status, "stopped before" in body["error"]["message"]) == (503, True)
+    code, _, err = own_server.stop()
+    assert (code, err) == (0, "")
+
+
+def test_an_answer_that_takes_too_long_is_given_up(own_server):
+    own_server = own_server("answer_seconds=0.5")
+    status, body = own_server.post("/v1/completions", **ENDLESS)
+    assert (status, body["error"]["code"]) == (504, "timeout")
+    _, _, events = own_server.request("POST", "/v1/completions", json.dumps({**ENDLESS, "stream": True}))
+    assert b'"code":"timeout"' in events.rstrip().rpartition(b"data: ")[2]
+    own_server.until("lmpipe_requests_running", 0)
+    assert own_server.metric("lmpipe_requests_aborted_total") == 2
+    with own_server.client() as client:
+        assert client.completions.create(model="tiny", prompt="a", max_tokens=1).choices
+        with pytest.raises(openai.APIError, match=r"0\.5 seconds"):
+            list(client.completions.create(**ENDLESS, stream=True))
 
 
 def run_driver(folder, port):

@@ -63,6 +63,28 @@ def test_commands_are_no_prompts(bundle):
     assert "unknown command /what" in shown
 
 
+def test_settings_are_changed_and_shown(bundle):
+    shown = talk(bundle, "/temperature 0", "/max-tokens 7", "/top-p", "def", "/seed 9", "/temperature 0.8", "def").shown
+    assert "temperature: 0.0" in shown
+    assert "top-p: 1.0" in shown
+    assert visible(bundle.generate("def", temperature=0, max_tokens=7)) in shown
+    assert visible(bundle.generate("def", temperature=0.8, max_tokens=7, seed=9)) in shown
+
+
+@pytest.mark.parametrize(
+    "command", ["/temperature 3", "/temperature nan", "/top-p 0", "/top-k 1.5", "/max-tokens many", "/seed -1"]
+)
+def test_a_setting_out_of_range_says_its_range_and_changes_nothing(bundle, command):
+    shown = talk(bundle, command, "def").shown
+    assert f"{command.split()[0]} takes" in shown
+    assert visible(bundle.generate("def", max_tokens=20, seed=3)) in shown
+
+
+def test_a_random_seed_is_another_each_time(bundle):
+    assert "seed: random" in talk(bundle, "/seed random").shown
+    assert talk(bundle, "/seed random", "def").shown != talk(bundle, "/seed random", "def").shown
+
+
 def test_ctrl_c_stops_the_answer_and_not_the_program(bundle):
     screen = talk(bundle, "def", "/help", max_tokens=10**9, patience=5)
     assert "[stopped]" in screen.shown

@@ -33,8 +33,8 @@ def make_tiny_bundle(
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
-        model.head.weight.mul_(10)  # far from uniform,
-        model.head.weight[: len(SPECIAL_TOKENS)] = 0  # and control tokens far behind, so that answers go on
+        model.head.weight.mul_(10)  # far from uniform
+        _never_end(model)
     save(model, folder, end_of_text_id=tokenizer.end_of_text_id)
     (folder / "tokenizer_training.json").unlink()
     if chat_template:
@@ -43,3 +43,15 @@ def make_tiny_bundle(
     write_json(folder / "verdict.json", {"verdict": verdict, "requirements": []})
     write_manifest(folder)
     return folder
+
+
+def _never_end(model: Llama) -> None:
+    """Make control tokens impossible, so that an answer ends where a test says: every token carries a first component that no
+    layer writes to and that counts against control tokens only."""
+    model.embedding.weight[:, 0] = 1
+    for block in model.blocks:
+        block.attention.out.weight[0] = 0
+        block.feed_forward.down.weight[0] = 0
+    model.head.weight[:, 0] = 0
+    model.head.weight[: len(SPECIAL_TOKENS)] = 0
+    model.head.weight[: len(SPECIAL_TOKENS), 0] = -1000

@@ -4,9 +4,9 @@
     GET  /health               is the engine alive   POST /v1/chat/completions
     GET  /metrics              Prometheus            GET  /v1/models, /v1/models/{name}
 
-Promises: a client that leaves frees its place, streaming or not; a full queue answers 429 at once; a body over 1 MiB is refused
-before it is read; errors have OpenAI's shape; prompts and answers are written nowhere. Limits: a client may take as long as it
-likes to send its headers: put a proxy in front where the network is not yours.
+Promises: a client that leaves frees its place, streaming or not; a full queue answers 429 at once; no answer takes longer than
+`ANSWER_SECONDS`; a body over 1 MiB is refused before it is read; errors have OpenAI's shape; prompts and answers are written
+nowhere. Limits: a client may take as long as it likes to send its headers: put a proxy in front where the network is not yours.
 """
 
 from __future__ import annotations
@@ -38,19 +38,29 @@ BODY_BYTES = 1 << 20
 BODY_SECONDS = 20.0
 """A body that takes longer to arrive is given up."""
 RETRY_SECONDS = 1
+ANSWER_SECONDS = 600.0
+"""After this long an answer is given up, also while it waits: OpenAI's clients wait as long."""
 
 
-def create_app(bundle: Bundle, *, key: str = "", hosts: frozenset[str] = frozenset(), engine: Engine | None = None) -> FastAPI:
+def create_app(
+    bundle: Bundle,
+    *,
+    key: str = "",
+    hosts: frozenset[str] = frozenset(),
+    answer_seconds: float = ANSWER_SECONDS,
+    engine: Engine | None = None,
+) -> FastAPI:
     """The application for one bundle.
 
     Args:
         bundle: what to serve.
         key: the API key; none: everybody may ask.
         hosts: names under which it may be called; none: any.
+        answer_seconds: what one answer may take, waiting included.
         engine: not yet started; by default one over the bundle's model.
     """
     engine = engine or Engine(bundle.generator, bundle.tokenizer)
-    service = _Service(bundle, engine, Metrics(engine), key_required=bool(key))
+    service = _Service(bundle, engine, Metrics(engine), key_required=bool(key), answer_seconds=answer_seconds)
 
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
@@ -86,6 +96,7 @@ class _Service:
     engine: Engine
     metrics: Metrics
     key_required: bool
+    answer_seconds: float
 
     def __post_init__(self) -> None:
         self.started_at = int(time.time())
@@ -130,7 +141,7 @@ class _Service:
             fingerprint=self.fingerprint,
             chat=chat,
         )
-        answer = _Answer(self.engine, self.metrics, prompt_ids, asked)
+        answer = _Answer(self.engine, self.metrics, prompt_ids, asked, self.answer_seconds)
         if asked.stream:
             return _AnswerStream(answer, _events(answer, envelope, asked.include_usage))
         try:
@@ -157,13 +168,19 @@ class _Service:
         return ids
 
 
+class TooSlowError(ServingError):
+    """An answer took longer than it may."""
+
+
 class _Answer:
     """One answer between the engine's thread and the event loop; counts what it delivers."""
 
-    def __init__(self, engine: Engine, metrics: Metrics, prompt_ids: list[int], asked: openai.Request) -> None:
+    def __init__(
+        self, engine: Engine, metrics: Metrics, prompt_ids: list[int], asked: openai.Request, answer_seconds: float
+    ) -> None:
         self._engine, self._metrics = engine, metrics
         self._pieces: asyncio.Queue[Piece | LmpipeError] = asyncio.Queue()
-        self._asked_at = time.perf_counter()
+        self._asked_at, self._answer_seconds = time.perf_counter(), answer_seconds
         self._over = False
         self.prompt_tokens, self.tokens = len(prompt_ids), 0
         loop = asyncio.get_running_loop()
@@ -177,13 +194,25 @@ class _Answer:
     async def pieces(self) -> AsyncIterator[Piece]:
         """The pieces as they are drawn; raises the error that ended the answer."""
         while not self._over:
-            piece = await self._pieces.get()
+            piece = await self._next()
             if isinstance(piece, LmpipeError):
                 self._over = True
                 raise piece
             self._over = piece.finish_reason is not None
             self._count(piece)
             yield piece
+
+    async def _next(self) -> Piece | LmpipeError:
+        left = self._answer_seconds - (time.perf_counter() - self._asked_at)
+        try:
+            async with asyncio.timeout(left):
+                return await self._pieces.get()
+        except TimeoutError:
+            self.leave()
+            return TooSlowError(
+                f"the answer took longer than {self._answer_seconds:g} seconds",
+                fix="ask for fewer tokens, or when it is calmer",
+            )
 
     def leave(self) -> None:
         """Free the place, when the answer is over or the client is gone."""
@@ -234,7 +263,7 @@ async def _events(answer: _Answer, envelope: openai.Envelope, include_usage: boo
             if piece.finish_reason:
                 yield openai.event(envelope.last_chunk(piece.finish_reason))
     except LmpipeError as error:
-        yield openai.event(openai.error_body(str(error), 500))
+        yield openai.event(openai.error_body(str(error), 500, code=_code(error)))
         return
     if include_usage:
         yield openai.event(envelope.usage_chunk(answer.usage))
@@ -300,17 +329,19 @@ def _handle_errors(app: FastAPI) -> None:
         return JSONResponse(body, 429, headers={"retry-after": str(RETRY_SECONDS)})
 
     def failed(_: Request, error: Exception) -> Response:
-        return JSONResponse(openai.error_body(str(error), 503), 503)
+        assert isinstance(error, LmpipeError)
+        status = 504 if isinstance(error, TooSlowError) else 503
+        return JSONResponse(openai.error_body(str(error), status, code=_code(error)), status)
 
     def unrouted(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         return JSONResponse(openai.error_body(error.detail, error.status_code), error.status_code, headers=error.headers)
 
-    def broken(_: Request, error: Exception) -> Response:
-        return JSONResponse(openai.error_body("the server failed; see its log", 500), 500)
-
     app.add_exception_handler(openai.RequestError, refused)
     app.add_exception_handler(QueueFullError, full)
     app.add_exception_handler(LmpipeError, failed)
     app.add_exception_handler(HTTPException, unrouted)
-    app.add_exception_handler(Exception, broken)
+
+
+def _code(error: LmpipeError) -> str | None:
+    return "timeout" if isinstance(error, TooSlowError) else None

@@ -1,6 +1,6 @@
 """Draws answers for many callers: one thread, a bounded queue, no HTTP.
 
-    submit --> waiting (at most `queue_limit`) --> running (at most `slots`, one token each in turn) --> deliver
+    submit --> waiting (`queue_limit`) --> running (`slots`, one token each in turn) --> deliver
 
 Promises: a caller that cancels frees its place before the next token of anyone is drawn; what one answer says does not depend
 on its neighbours; one answer that fails does not stop the others; a full queue refuses at once. Turns share the time fairly,
@@ -90,7 +90,9 @@ class Engine:
         with self._changed:
             if self._closing or not self._thread.is_alive():
                 raise ServingError("the engine is closed", expected="a running engine", fix="start the server again")
-            if len(self._waiting) >= self.queue_limit:
+            # All of both, since the thread may not have come round yet to give free places to those who wait.
+            at_work = sum(not job.cancelled for job in self._running)
+            if len(self._waiting) + at_work >= self.queue_limit + self.slots:
                 raise QueueFullError(f"{len(self._waiting)} requests are waiting already", fix="try again a little later")
             self._waiting.append(job)
             self._changed.notify()

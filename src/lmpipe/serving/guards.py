@@ -1,4 +1,5 @@
-"""What every request passes before it reaches a route: the key, the host it was meant for, the headers of every answer.
+"""What every request passes on its way to a route and back: the key, the host it was meant for, the headers of every answer,
+and the answer where a route fails by a defect of ours.
 
 Plain ASGI, outside of all routes, so that no route can be forgotten. A web page on another site can neither read answers (no
 CORS header is ever sent) nor send requests under a name of its own that resolves to this machine (the host is checked where the
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import re
 from base64 import b64encode
 from collections.abc import Callable
@@ -23,6 +25,8 @@ from lmpipe.serving.openai import error_body
 PUBLIC_PATHS = ("/", "/health")
 """Open without a key: the page holds no secret, and who watches over the server has none."""
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+_log = logging.getLogger(__name__)
 
 
 def page() -> str:
@@ -74,8 +78,12 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
+        begun = False
+
         async def send_guarded(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 headers = MutableHeaders(scope=message)
                 for name, value in self.headers.items():
                     headers[name] = value
@@ -83,7 +91,13 @@ class Guard:
             await send(message)
 
         refusal = self._refusal(scope["path"], Headers(scope=scope))
-        await (refusal or self.app)(scope, receive, send_guarded)
+        try:
+            await (refusal or self.app)(scope, receive, send_guarded)
+        except Exception:
+            _log.exception("a request failed")  # the traceback holds no text of a user's
+            if begun:
+                raise  # too late to say so: the server cuts the connection
+            await JSONResponse(error_body("the server failed; see its log", 500), 500)(scope, receive, send_guarded)
 
     def _refusal(self, path: str, headers: Headers) -> JSONResponse | None:
         host = re.sub(r":\d*$", "", headers.get("host", "").lower())

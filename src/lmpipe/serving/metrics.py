@@ -16,7 +16,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.requests = Counter("lmpipe_requests", "Requests by route and status", ("route", "status"), registry=self.registry)
         self.rejected = Counter("lmpipe_requests_rejected", "Refused because the queue was full", registry=self.registry)
-        self.aborted = Counter("lmpipe_requests_aborted", "Given up because the client left", registry=self.registry)
+        self.aborted = Counter(
+            "lmpipe_requests_aborted", "Given up: the client left, or it took too long", registry=self.registry
+        )
         self.prompt_tokens = Counter("lmpipe_prompt_tokens", "Tokens of prompts", registry=self.registry)
         self.generation_tokens = Counter("lmpipe_generation_tokens", "Tokens drawn and delivered", registry=self.registry)
         self.first_token = Histogram(

@@ -1,34 +1,47 @@
 """The server as a process: takes the port, opens the bundle, answers until told to stop.
 
 Promises: a port in use is one error before the model is loaded; SIGTERM or Ctrl-C closes the door, lets the answers under way
-finish (up to `DRAIN_SECONDS`) and returns, so that the process ends with 0; a second Ctrl-C ends at once. Nothing that a user
-sent is logged.
+finish (up to `DRAIN_SECONDS`, then their clients are told) and returns, so that the process ends with 0; a second Ctrl-C ends
+at once. Nothing that a user sent is logged.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import signal
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
 from lmpipe.base.errors import ServingError
-from lmpipe.serving.app import create_app
+from lmpipe.serving.app import ANSWER_SECONDS, create_app
 from lmpipe.serving.bundle import load_bundle
+from lmpipe.serving.engine import Engine
 from lmpipe.serving.guards import LOCAL_HOSTS
 
-DRAIN_SECONDS = 30
+DRAIN_SECONDS = 30.0
+FAREWELL_SECONDS = 5.0
 KEY_VARIABLE = "LMPIPE_API_KEY"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def serve(bundle_folder: Path, *, host: str, port: int, threads: int, announce: Callable[[str], None]) -> None:
+def serve(
+    bundle_folder: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    threads: int = 0,
+    announce: Callable[[str], None],
+    drain_seconds: float = DRAIN_SECONDS,
+    answer_seconds: float = ANSWER_SECONDS,
+) -> None:
     """Serve a bundle until SIGTERM or Ctrl-C.
 
     Args:
@@ -37,6 +50,8 @@ def serve(bundle_folder: Path, *, host: str, port: int, threads: int, announce: 
         port: 0 takes any free one.
         threads: for the model; 0: as torch decides.
         announce: told one line at a time: where the server listens, and what a user should know.
+        drain_seconds: how long answers under way may go on after the signal; those left are then told so.
+        answer_seconds: what one answer may take, waiting included.
 
     Raises:
         ServingError: when host or port cannot be listened on.
@@ -46,14 +61,14 @@ def serve(bundle_folder: Path, *, host: str, port: int, threads: int, announce: 
         bundle = load_bundle(bundle_folder, threads=threads)
         key = os.environ.get(KEY_VARIABLE, "")
         hosts = LOCAL_HOSTS | {host} if host in LOOPBACK else frozenset()
-        app = create_app(bundle, key=key, hosts=hosts)
+        engine = Engine(bundle.generator, bundle.tokenizer)
+        app = create_app(bundle, key=key, hosts=hosts, answer_seconds=answer_seconds, engine=engine)
         config = uvicorn.Config(
             app,
             log_level="warning",
             access_log=False,
             server_header=False,
             lifespan="on",
-            timeout_graceful_shutdown=DRAIN_SECONDS,
         )
         url = _url(host, door.getsockname()[1])
 
@@ -63,20 +78,31 @@ def serve(bundle_folder: Path, *, host: str, port: int, threads: int, announce: 
             if host not in LOOPBACK and not key:
                 announce(f"anyone who reaches this machine may use the model: set {KEY_VARIABLE} to require a key")
 
-        _Server(config, ready).run(sockets=[door])
+        _Server(config, ready, engine, drain_seconds).run(sockets=[door])
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, and returns after a signal instead of dying of it a second time."""
+    """Says when it is ready, tells those it cannot wait for, and returns after a signal where uvicorn would die of it."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], engine: Engine, drain_seconds: float) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._engine, self._drain_seconds = ready, engine, drain_seconds
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Closing the engine ends every answer with an error its client can read, where uvicorn's own deadline would cut it off.
+        # That one stays for clients who do not read what they asked for.
+        self.config.timeout_graceful_shutdown = ceil(self._drain_seconds + FAREWELL_SECONDS)
+        loop = asyncio.get_running_loop()
+        deadline = loop.call_later(self._drain_seconds, lambda: loop.run_in_executor(None, self._engine.close))
+        try:
+            await super().shutdown(sockets)
+        finally:
+            deadline.cancel()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import replace
+from typing import Any
 
 from lmpipe.base.errors import LmpipeError
 from lmpipe.serving.answers import Sampling, answer
@@ -16,11 +18,27 @@ from lmpipe.tokens.chat import render
 
 PROMPT = "> "
 HELP = """\
-/help    this text
-/reset   forget what was said
-/quit    leave (also Ctrl-D)
-Ctrl-C   stop the answer
+/help              this text
+/reset             forget what was said
+/quit              leave (also Ctrl-D)
+Ctrl-C             stop the answer
+
+/temperature 0.8   0 to 2; 0 always takes the most probable token
+/top-p 1           draw among the most probable that reach this probability
+/top-k 0           draw among this many most probable; 0: among all
+/max-tokens 200    length of an answer, at most
+/seed 7            equal seeds give equal answers; /seed random
+
 A line that shall begin with a slash is written with two."""
+
+SETTINGS: dict[str, tuple[str, type[int] | type[float], float, float]] = {
+    "/temperature": ("temperature", float, 0, 2),
+    "/top-p": ("top_p", float, 0.001, 1),
+    "/top-k": ("top_k", int, 0, 1_000_000),
+    "/max-tokens": ("max_tokens", int, 1, 1_000_000),
+    "/seed": ("seed", int, 0, (1 << 63) - 1),
+}
+"""Command to the field of `Sampling` that it sets, the kind of number, and its lowest and highest value."""
 
 
 def chat(
@@ -59,9 +77,29 @@ def chat(
             talk.messages.clear()
             write("forgotten\n")
         elif command.startswith("/") and not command.startswith("//"):
-            write(f"unknown command {command.split()[0]}\n{HELP}\n")
+            write(_set(talk, command) + "\n")
         elif command:
             _show(talk, line.replace("//", "/", 1) if command.startswith("//") else line, write)
+
+
+def _set(talk: _Conversation, command: str) -> str:
+    """Do what a command with a setting says; what to tell the user."""
+    name, _, value = (part.strip() for part in command.partition(" "))
+    if name not in SETTINGS:
+        return f"unknown command {name}\n{HELP}"
+    field, number, lowest, highest = SETTINGS[name]
+    if name == "/seed" and value == "random":
+        talk.change(seed=None)
+    elif value:
+        try:
+            given = number(value)
+        except ValueError:
+            given = number(-1)
+        if not lowest <= given <= highest:
+            return f"{name} takes {'a whole number' if number is int else 'a number'} from {lowest:g} to {highest:g}"
+        talk.change(**{field: given})
+    now = getattr(talk.sampling, field)
+    return f"{name[1:]}: {'random' if now is None else now}"
 
 
 def _show(talk: _Conversation, line: str, write: Callable[[str], None]) -> None:
@@ -107,7 +145,7 @@ class _Conversation:
         self.answers += 1
         said = ""
         try:
-            for piece in answer(self.bundle.generator, self.bundle.tokenizer, prompt_ids, self._sampling(seed)):
+            for piece in answer(self.bundle.generator, self.bundle.tokenizer, prompt_ids, replace(self.sampling, seed=seed)):
                 said += piece.text
                 yield piece.text
         finally:
@@ -121,8 +159,11 @@ class _Conversation:
         self.messages = messages  # only now: a line that cannot be rendered is not remembered
         return prompt_ids
 
-    def _sampling(self, seed: int | None) -> Sampling:
-        return Sampling(temperature=self.sampling.temperature, max_tokens=self.sampling.max_tokens, seed=seed)
+    def change(self, **settings: Any) -> None:
+        """Set fields of `sampling`. A seed counts from the next answer on."""
+        self.sampling = replace(self.sampling, **settings)
+        if "seed" in settings:
+            self.answers = 0
 
 
 def _greeting(bundle: Bundle) -> str:
