@@ -15,6 +15,9 @@ from pathlib import Path
 import openai
 import pytest
 
+from lmpipe.base.errors import DamagedError, ServingError
+from lmpipe.serving.server import serve
+
 DRIVER = Path(__file__).with_name("serve_driver.py")
 KEY = "ключ-🔑-secret".encode().hex()
 
@@ -408,20 +411,12 @@ def test_an_answer_that_takes_too_long_is_given_up(own_server):
             list(client.completions.create(**ENDLESS, stream=True))
 
 
-def run_driver(folder, port):
-    return subprocess.run([sys.executable, str(DRIVER), str(folder), str(port)], capture_output=True, text=True, timeout=100)
-
-
 def test_a_port_in_use_is_one_error_before_the_model_loads(tmp_path):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = run_driver(tmp_path / "no bundle here", port)  # it would complain of that, had it come so far
-    assert done.returncode == 1
-    assert f"port {port}" in done.stderr
-    assert "--port" in done.stderr
-    assert "Traceback" not in done.stderr
+        with pytest.raises(ServingError, match=f"port {port}.*in use") as error:
+            serve(tmp_path / "no bundle here", port=port, announce=print)  # it would complain of that, had it come so far
+    assert "--port" in error.value.fix
 
 
 def test_one_flipped_bit_is_refused(make_tiny_bundle, tmp_path):
@@ -429,7 +424,12 @@ def test_one_flipped_bit_is_refused(make_tiny_bundle, tmp_path):
     data = bytearray((folder / "tokenizer.json").read_bytes())
     data[100] ^= 4
     (folder / "tokenizer.json").write_bytes(data)
-    done = run_driver(folder, 0)
-    assert done.returncode == 1
-    assert "tokenizer.json" in done.stderr
-    assert "Traceback" not in done.stderr
+    with pytest.raises(DamagedError, match=r"tokenizer\.json"):
+        serve(folder, port=0, announce=print)
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
+def test_an_address_that_is_not_ours_is_one_error(tmp_path, host):
+    with pytest.raises(ServingError, match=host) as error:
+        serve(tmp_path, host=host, port=0, announce=print)
+    assert "--host" in error.value.fix
