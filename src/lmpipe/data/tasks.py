@@ -4,7 +4,7 @@
                   /00001/
 
 Which task writes what depends on the input alone, so the number of workers shows in no byte. After a kill, the same call finds
-the finished folders and goes on with the rest. One task never pays for a pool.
+the finished folders and goes on with the rest. Few tasks never pay for a pool.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from lmpipe.base.progress import Progress
 T_contra = TypeVar("T_contra", contravariant=True)
 T = TypeVar("T")
 LEDGER = "ledger.json"
+WORTH_A_POOL = 3
+"""Starting a worker costs about a second, as much as a fast step takes for a part."""
 Tick = Callable[[float], None]
 """Takes how much of the task was done since the last call, in the units of its size."""
 
@@ -56,7 +58,7 @@ def run_tasks(
         tasks: what is to be done; picklable.
         sizes: how much work each task is, in `unit`s; for progress.
         scratch: folder for this step alone; survives a kill.
-        workers: at most so many processes; with one, or with one task left, the work is done here.
+        workers: at most so many processes; with one, or with few tasks left, the work is done here.
         progress: told how much is done.
         unit: what `sizes` count.
 
@@ -68,7 +70,7 @@ def run_tasks(
     folders = [scratch / f"{number:05d}" for number in range(len(tasks))]
     left = [number for number, folder in enumerate(folders) if not folder.is_dir()]
     meter = _Meter(progress, sum(sizes), unit, done=sum(sizes) - sum(sizes[number] for number in left))
-    if workers <= 1 or len(left) <= 1:
+    if workers <= 1 or len(left) < WORTH_A_POOL:
         for number in left:
             _perform(function, tasks[number], folders[number], meter.add)
     else:

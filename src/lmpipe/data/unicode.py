@@ -29,7 +29,7 @@ INVISIBLE = "\u00ad\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffb"
 SOUTH_EAST_ASIAN = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer: written without spaces
 REMOVED = re.compile(f"[{CONTROLS}{INVISIBLE}]|(?<![{SOUTH_EAST_ASIAN}\u200b])\u200b+|(?<=\u200b)\u200b+")
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-SUSPICIOUS = re.compile(f"[{CONTROLS}{INVISIBLE}\r\x0b\x0c\x85\u200b\u2028\u2029]")
+SUSPICIOUS = re.compile(f"[{CONTROLS}{INVISIBLE}\r\x0b\x0c\x85\u200b\u2028\u2029\ud800-\udfff]")
 SUSPICIOUS_ASCII = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 """One character class is searched many times faster than the patterns that act on it, and most text has nothing to act on."""
 
@@ -49,7 +49,6 @@ def repair_text(text: str, normal_form: NormalForm = "NFC", mojibake: bool = Tru
     """
     if text.isascii():
         return _clean(text) if SUSPICIOUS_ASCII.search(text) else text
-    text = LONE_SURROGATE.sub("\ufffd", text)
     while (repaired := _repair_once(text, normal_form, mojibake)) != text:  # a repair may uncover another: mojibake twice over
         text = repaired
     return text
@@ -63,6 +62,7 @@ def _repair_once(text: str, normal_form: NormalForm, mojibake: bool) -> str:
 
 
 def _clean(text: str) -> str:
+    text = LONE_SURROGATE.sub("\ufffd", text)
     text = LINE_ENDS.sub("\n", text).replace("\u2029", "\n\n")
     return REMOVED.sub("", text)
 
