@@ -90,7 +90,7 @@ class Tab:
         self.page.get_by_role("heading", name="tiny").wait_for()
 
     def send(self, text: str) -> None:
-        self.page.get_by_role("textbox", name=re.compile("Beginning|Message")).fill(text)
+        self.page.get_by_role("textbox", name=re.compile("Beginning|Next words|Message")).fill(text)
         self.page.keyboard.press("Control+Enter")
 
     def idle(self) -> None:
@@ -124,6 +124,43 @@ def test_completes_what_the_bundle_completes(tab: Tab, folder: Path) -> None:
     assert tab.answered() == "def main(" + expected
     assert "40 tokens" in tab.page.locator(".foot").text_content()
     assert tab.console == []
+
+
+def test_goes_on_with_the_whole_text_and_the_words_in_between(tab: Tab, folder: Path) -> None:
+    bundle = load_bundle(folder)
+    tab.page.get_by_label("Seed").fill("3")
+    tab.page.get_by_label("Max tokens").fill("9")
+    text = ""
+    for words in ("def main(", "", " and "):
+        tab.send(words)
+        text += words
+        text += bundle.generate(text, max_tokens=9, seed=3, temperature=0.8)
+        assert tab.answered() == text
+    assert tab.page.locator("#prompt").input_value() == ""
+    tab.page.get_by_role("button", name="Edit").click()
+    assert tab.page.locator("#prompt").input_value() == text
+    assert tab.page.locator(".empty").is_visible()
+
+
+def test_what_is_typed_meanwhile_is_kept(tab: Tab) -> None:
+    tab.page.get_by_label("Max tokens").fill("16384")
+    tab.send("def")
+    tab.page.locator(".fresh:not(:empty)").wait_for()
+    tab.page.locator("#prompt").fill("next")
+    tab.page.keyboard.press("Escape")
+    tab.idle()
+    assert tab.page.locator("#prompt").input_value() == "next"
+
+
+def test_the_end_of_a_long_answer_is_in_view(tab: Tab) -> None:
+    tab.answer_with("line\n" * 300)
+    for mode in ("Complete", "Chat"):
+        tab.page.get_by_role("radio", name=mode).check()
+        tab.send("def")
+        tab.page.locator(".turn").first.wait_for()
+        tab.idle()
+        below = tab.page.locator("#log").evaluate("e => e.scrollHeight - e.scrollTop - e.clientHeight")
+        assert below < 2
 
 
 def test_says_which_model_its_verdict_and_that_it_may_be_wrong(tab: Tab) -> None:
@@ -183,7 +220,7 @@ def test_works_by_keyboard_alone(tab: Tab) -> None:
     tab.page.get_by_text("Stopped", exact=True).first.wait_for()
     tab.idle()
     assert focus.get_attribute("id") == "prompt"
-    assert len(focus.input_value()) > len("def ")
+    assert len(tab.page.locator(".text").text_content()) > len("def ")
     keyboard.press("Control+Enter")
     tab.page.locator("#stop").wait_for()
     keyboard.press("Escape")
