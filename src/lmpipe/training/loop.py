@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lmpipe.base.errors import TrainingError
 from lmpipe.base.files import atomic_file, write_json
@@ -32,6 +33,7 @@ from lmpipe.tokens.shards import open_shards
 from lmpipe.training.checkpoint import newest_checkpoint, save_checkpoint
 from lmpipe.training.config import Batching, PhaseConfig, batching, resolve_precision
 from lmpipe.training.memory import keep_freed_memory
+from lmpipe.training.objectives import causal_nats
 from lmpipe.training.optimizers import MasterAdamW, all_finite
 from lmpipe.training.schedules import rate_fraction
 from lmpipe.training.startup import check_startup
@@ -210,19 +212,26 @@ def _add_in_a_fixed_order() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over memory each
 
 
-@torch.no_grad()
 def validation_loss(model: Llama, nats: Nats, batches: list[Batch], device: str) -> float:
-    """Nats per token over the batches, dropout off."""
-    was_training = model.training
-    if model.config.dropout:
-        model.eval()  # without dropout both modes compute the same, and the compiled step can be used as it is
+    """Nats per token over the batches, dropout off.
+
+    Without dropout training and predicting compute the same, so the compiled step is used as it is, gradients on: turned off,
+    torch compiles it a second time (22 processor seconds at the quickstart's shape, half of what the step itself took).
+    """
     total, count = 0.0, 0
     for batch in batches:
         (part,) = parts_of(batch, len(batch.inputs_BT), device)
-        total += float(nats(*part))
+        total += _without_dropout(model, part) if model.config.dropout else float(nats(*part).detach())
         count += batch.targets_BT.size
-    model.train(was_training)
     return total / count
+
+
+@torch.no_grad()
+def _without_dropout(model: Llama, part: tuple[Tensor, Tensor, Tensor]) -> float:
+    was_training = model.training
+    loss = float(causal_nats(model.eval(), *part))
+    model.train(was_training)
+    return loss
 
 
 def _validation_batches(folder: Path, context_length: int, rows: int, budget: int) -> list[Batch]:
