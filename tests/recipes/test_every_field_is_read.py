@@ -1,0 +1,164 @@
+"""No dead field: every field of every config that a recipe reaches is read by the code that runs it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import BaseModel
+
+from lmpipe.base.config import Config
+from lmpipe.base.errors import SourceError
+from lmpipe.base.runtime import Runtime
+from lmpipe.recipes import stage_configs
+from lmpipe.recipes.project import check
+from lmpipe.recipes.running import run
+from lmpipe.recipes.schema import Recipe
+from lmpipe.recipes.validation import classes_of, walk_classes
+
+PACKAGE = str(Path(sys.modules["lmpipe"].__file__ or "").parent)
+EXEMPT = {"kind": "the tag of a union: it chooses the class, so its value says nothing more"}
+
+
+def texts(number: int, seed: int) -> list[str]:
+    generator = random.Random(seed)
+    words = ["the", "a", "red", "old", "cat", "dog", "bird", "river", "sees", "hears", "finds", "under"]
+    return ["\n".join(" ".join(generator.choices(words, k=12)) + "." for _ in range(10)) for _ in range(number)]
+
+
+def write_sources(folder: Path) -> list[dict[str, Any]]:
+    """One source of every kind, the data set of the Hub as the folder that it may also be."""
+    rows = [
+        {"body": text, "id": f"r{i}", "by": "CC0-1.0" * (i % 2), "tongue": "en" * (i % 2), "year": str(i)}
+        for i, text in enumerate(texts(6, 2))
+    ]
+    columns = {
+        "text_column": "body",
+        "id_column": "id",
+        "licence_column": "by",
+        "language_column": "tongue",
+        "meta_columns": ["year"],
+    }
+    (folder / "hub").mkdir()
+    for number, text in enumerate(texts(30, 1)):
+        (folder / f"{number:02d}.txt").write_text(text, encoding="utf-8")
+    (folder / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with (folder / "a.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({**row, "id": "c" + row["id"]} for row in rows)
+    pq.write_table(pa.Table.from_pylist([{**row, "id": "p" + row["id"]} for row in rows]), folder / "a.parquet")
+    pq.write_table(pa.Table.from_pylist([{**row, "id": "h" + row["id"]} for row in rows]), folder / "hub" / "train.parquet")
+    return [
+        {"kind": "text", "paths": [str(folder / "*.txt")], "licence": "CC0-1.0"},
+        {"kind": "jsonl", "paths": [str(folder / "*.jsonl")], **columns},
+        {"kind": "csv", "paths": [str(folder / "*.csv")], **columns},
+        {"kind": "parquet", "paths": [str(folder / "*.parquet")], **columns},
+        {"kind": "hub", "name": str(folder / "hub"), **columns},
+    ]
+
+
+def recipe(sources: list[dict[str, Any]]) -> dict[str, Any]:
+    """Everything that a recipe can ask for at once, as small as it can be."""
+    return {
+        "name": "whole",
+        "description": "Every part once.",
+        "goal": {"at_most": 7.9},
+        "data": {
+            "corpus": {
+                "read": sources,
+                "clean": [{"kind": "unicode"}, {"kind": "length", "max_words": 10_000}, {"kind": "repetition"}],
+                "dedup": [{"kind": "exact"}],
+                "pii": {"action": "mask"},
+                "split": {"train": 0.8, "validation": 0.1, "test": 0.1},
+            }
+        },
+        "tokenizer": {"vocab_size": 300, "train_on": "corpus"},
+        "model": {"layers": 1, "width": 16, "heads": 2, "context": 64},
+        "train": [
+            {
+                "name": "pretrain",
+                "on": "corpus",
+                "tokens": 4096,
+                "batch_tokens": 512,
+                "schedule": {"kind": "cosine"},
+                "validation": {"every_tokens": 1024, "tokens": 256},
+                "early_stopping": {"patience": 50},
+            }
+        ],
+        "evaluate": [
+            {"on": "corpus", "resamples": 100, "baselines": [{"kind": "ngram", "order": 2}, {"kind": "xz", "preset": 1}]}
+        ],
+        "audit": [
+            {
+                "kind": "memorization",
+                "prefix_tokens": 4,
+                "suffix_tokens": 4,
+                "samples": 10,
+                "canaries": {"count": 1, "repeats": 1, "candidates": 100},
+            },
+            {"kind": "energy", "max_wh": 100.0},
+        ],
+        "gate": {"require": [{"metric": "goal"}, {"finding": "memorization.extractable", "at_most": 1.0}]},
+    }
+
+
+class Reads:
+    """Which fields of which class were read by our code, its validators left out: they look at a value without using it."""
+
+    def __init__(self) -> None:
+        self.of: dict[type, set[str]] = defaultdict(set)
+
+    def watch(self, patch: pytest.MonkeyPatch) -> None:
+        def get(config: Config, name: str) -> Any:
+            if not name.startswith(("_", "model_")):
+                caller = sys._getframe(1).f_code
+                if caller.co_filename.startswith(PACKAGE) and caller.co_name not in validators(type(config)):
+                    self.of[type(config)].add(name)
+            return BaseModel.__getattribute__(config, name)
+
+        patch.setattr(Config, "__getattribute__", get, raising=False)
+
+
+def validators(cls: type[BaseModel]) -> set[str]:
+    decorators = cls.__pydantic_decorators__
+    return {*decorators.model_validators, *decorators.field_validators}
+
+
+def every_class() -> set[type[BaseModel]]:
+    stages = [c for c in vars(stage_configs).values() if isinstance(c, type) and issubclass(c, Config)]
+    return {c for root in (Recipe, *stages) for c in walk_classes(root)} - {Config}
+
+
+def is_choice_of_one(annotation: Any) -> bool:
+    """A section whose only class has nothing but its tag: there is nothing in it to read."""
+    return [set(c.model_fields) for c in classes_of(annotation)] == [{"kind"}]
+
+
+def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    whole = recipe(write_sources(tmp_path / "data"))
+    runtime = Runtime(store=str(tmp_path / "store"), device="cpu", threads=1, workers=1, compile=False, isolate=False)
+    reads = Reads()
+    reads.watch(monkeypatch)
+    assert run(whole, runtime=runtime).status == "finished"
+    run(whole, {"train.0.schedule": {"kind": "constant"}}, runtime=runtime)
+    run(whole, {"train.0.schedule": {"kind": "wsd"}, "data.corpus.split.by": "position"}, runtime=runtime)
+    with pytest.raises(SourceError):  # a data set that is no folder is asked for at its revision, and there is no network
+        check(whole, {"data.corpus.read.4.name": "someone/something"})
+    monkeypatch.undo()
+    unread = [
+        f"{cls.__name__}.{name}"
+        for cls in every_class()
+        for name, field in cls.model_fields.items()
+        if name not in reads.of[cls] and name not in EXEMPT and not is_choice_of_one(field.annotation)
+    ]
+    assert not unread, f"nobody reads {', '.join(sorted(unread))}"
