@@ -28,11 +28,12 @@ def calibrate(request: dict[str, Any], started_at: float) -> dict[str, Any]:
     from lmpipe.training.config import PhaseConfig
     from lmpipe.training.loop import CHECKPOINTS, Device, TrainingRun, validations
     from lmpipe.training.prediction import Calibration
+    from lmpipe.training.process import settings_of_a_run
 
     model = LlamaConfig.model_validate_json(json.dumps(request["model"]))
     phase = PhaseConfig.model_validate_json(json.dumps(request["phase"]))
     device = Device(request["device"], request["threads"], request["compile"])
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, settings_of_a_run(device.kind, device.threads):
         _write_random_tokens(Path(folder), request["vocab_size"], model.context, phase)
         run = TrainingRun(Path(folder), model, phase, 0, device, Silent())
         run.check()

@@ -32,9 +32,9 @@ from lmpipe.tokens.loader import Batch, Loader
 from lmpipe.tokens.shards import open_shards
 from lmpipe.training.checkpoint import newest_checkpoint, save_checkpoint
 from lmpipe.training.config import Batching, PhaseConfig, batching, resolve_precision
-from lmpipe.training.memory import keep_freed_memory
 from lmpipe.training.objectives import causal_nats
 from lmpipe.training.optimizers import MasterAdamW, all_finite
+from lmpipe.training.process import settings_of_a_run
 from lmpipe.training.schedules import rate_fraction
 from lmpipe.training.startup import check_startup
 from lmpipe.training.state import TrainingState
@@ -86,31 +86,27 @@ def train(
     Raises:
         TrainingError: when there is too little text, a start-up check fails, or numbers stop being finite.
     """
-    run = TrainingRun(tokens, model, phase, seed, device, progress)
-    checkpoint = newest_checkpoint(scratch, progress)
-    if checkpoint:
-        run.state.restore(checkpoint)
-        progress.note(f"going on from step {run.state.step:,} of {run.steps:,}")
-    else:
-        run.check()
-    if not run.go_on(scratch, stopping):
-        return {}
-    return run.finish(output, observed)
+    with settings_of_a_run(device.kind, device.threads):
+        run = TrainingRun(tokens, model, phase, seed, device, progress)
+        checkpoint = newest_checkpoint(scratch, progress)
+        if checkpoint:
+            run.state.restore(checkpoint)
+            progress.note(f"going on from step {run.state.step:,} of {run.steps:,}")
+        else:
+            run.check()
+        if not run.go_on(scratch, stopping):
+            return {}
+        return run.finish(output, observed)
 
 
 class TrainingRun:
-    """The parts of one run, put together."""
+    """The parts of one run, put together; to be used inside `settings_of_a_run`."""
 
     def __init__(
         self, tokens: Path, model: LlamaConfig, phase: PhaseConfig, seed: int, device: Device, progress: Progress
     ) -> None:
         if phase.precision == "auto":
             phase = phase.model_copy(update={"precision": resolve_precision("auto", device.kind)})
-        keep_freed_memory()
-        torch.set_flush_denormal(True)
-        if device.kind == "cpu":
-            _add_in_a_fixed_order()
-        torch.set_num_threads(device.threads)
         self.phase, self.device, self.progress = phase, device, progress
         self.shards = open_shards(tokens / "train")
         self.plan = batching(phase, model.context)
@@ -204,12 +200,6 @@ class TrainingRun:
         _write_lines(output / "curve.jsonl", state.curve)
         _write_lines(observed / "meters.jsonl", state.meters)
         return {**totals, "step_seconds": state.seconds, "tokens_per_second": state.tokens / max(state.seconds, 1e-9)}
-
-
-def _add_in_a_fixed_order() -> None:
-    """Compiled by torch 2.13, the embedding's gradient is otherwise added up by racing threads: other bytes each time."""
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over memory each
 
 
 def validation_loss(model: Llama, nats: Nats, batches: list[Batch], device: str) -> float:
