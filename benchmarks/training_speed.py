@@ -14,6 +14,7 @@ steps include its own loop: fetching a batch and its callbacks. nanoGPT's `model
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import importlib.metadata
 import importlib.util
@@ -50,6 +51,7 @@ def ours(folder: Path) -> Steps:
     from lmpipe.training.calibration import _write_random_tokens
     from lmpipe.training.config import PhaseConfig
     from lmpipe.training.loop import Device, TrainingRun
+    from lmpipe.training.process import settings_of_a_run
 
     model = LlamaConfig(layers=LAYERS, width=WIDTH, heads=HEADS, context=CONTEXT)
     batch = ROWS * CONTEXT
@@ -57,6 +59,8 @@ def ours(folder: Path) -> Steps:
         name="speed", on="random", tokens=1000 * batch, batch_tokens=batch, micro_batch_tokens=batch, precision="bf16"
     )
     _write_random_tokens(folder, VOCABULARY, CONTEXT, phase)
+    stack = contextlib.ExitStack()
+    stack.enter_context(settings_of_a_run("cpu", THREADS))  # until the process ends
     run = TrainingRun(folder, model, phase, 0, Device("cpu", THREADS, True), Silent())
     return _timed(run._one_step)
 

@@ -28,10 +28,10 @@ from lmpipe.models.llama.model import Llama
 from lmpipe.tokens.loader import Batch, Loader
 from lmpipe.tokens.shards import open_shards
 from lmpipe.training import step as step_module
-from lmpipe.training.config import AdamWConfig, ConstantConfig, CosineConfig, PhaseConfig, WsdConfig
+from lmpipe.training.config import AdamWConfig, ConstantConfig, CosineConfig, MuonConfig, PhaseConfig, WsdConfig
 from lmpipe.training.loop import marks, validation_loss
 from lmpipe.training.objectives import causal_nats
-from lmpipe.training.optimizers import MasterAdamW
+from lmpipe.training.optimizers import MasterOptimizer
 from lmpipe.training.prediction import Calibration, predict
 from lmpipe.training.schedules import rate_fraction
 from lmpipe.training.startup import check_startup
@@ -52,7 +52,7 @@ def first_batch(corpus: Path, rows: int = 4) -> Batch:
 def test_the_optimiser_is_torchs_adamw(corpus: Path) -> None:
     ours, theirs = fresh(), fresh()
     config = AdamWConfig(lr=1e-3, weight_decay=0.2)
-    optimizer = MasterAdamW(ours, config, "fp32")
+    optimizer = MasterOptimizer(ours, config, "fp32")
     matrices = [p for p in theirs.parameters() if p.ndim >= 2]
     norms = [p for p in theirs.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": 0.2}, {"params": norms, "weight_decay": 0.0}]
@@ -73,9 +73,33 @@ def test_the_optimiser_is_torchs_adamw(corpus: Path) -> None:
         assert torch.equal(mine, other), name
 
 
+def test_muon_turns_hidden_matrices_and_adamw_the_rest(corpus: Path) -> None:
+    ours, theirs = fresh(tie_embeddings=False), fresh(tie_embeddings=False)
+    config = MuonConfig(lr=1e-3)
+    optimizer = MasterOptimizer(ours, config, "fp32")
+    hidden = [p for name, p in theirs.named_parameters() if name.startswith("blocks") and p.ndim == 2]
+    tables = [theirs.embedding.weight, theirs.head.weight]
+    norms = [p for p in theirs.parameters() if p.ndim < 2]
+    muon = torch.optim.Muon(hidden, lr=1e-3, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    groups = [{"params": tables, "weight_decay": 0.1}, {"params": norms, "weight_decay": 0.0}]
+    adamw = torch.optim.AdamW(groups, lr=1e-3, betas=config.betas, eps=config.eps, fused=True)
+    assert len(hidden) == 2 * 4
+    (part,) = step_module.parts_of(first_batch(corpus), 4, "cpu")
+    for number in range(3):
+        step_module.optimizer_step(
+            lambda *tensors: causal_nats(ours, *tensors), optimizer, [part], rate_fraction=1.0, clip_norm=None, step=number
+        )
+        (causal_nats(theirs, *part) / part[0].numel()).backward()
+        for reference in (muon, adamw):
+            reference.step()
+            reference.zero_grad()
+    for (name, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(mine, other), name
+
+
 def test_bf16_weights_are_the_rounded_masters(corpus: Path) -> None:
     model = fresh()
-    optimizer = MasterAdamW(model, AdamWConfig(), "bf16")
+    optimizer = MasterOptimizer(model, AdamWConfig(), "bf16")
     (part,) = step_module.parts_of(first_batch(corpus), 4, "cpu")
     causal_nats(model, *part).backward()
     optimizer.step(1.0, None)
@@ -201,7 +225,7 @@ def test_no_gradient_crosses_a_border_between_documents() -> None:
 
 def test_it_learns_and_best_is_the_best(corpus: Path, tmp_path: Path) -> None:
     schedule = {"kind": "constant"}
-    phase = example.tiny_phase(tokens=60 * 128, optimizer={"lr": 3e-2}, schedule=schedule)
+    phase = example.tiny_phase(tokens=60 * 128, optimizer={"kind": "adamw", "lr": 3e-2}, schedule=schedule)
     facts = example.run_training(corpus, tmp_path, phase=phase)
     rows = [json.loads(line) for line in (tmp_path / "output" / "curve.jsonl").read_text().splitlines()]
     watched = {row["step"]: row["validation_loss"] for row in rows if "validation_loss" in row}
@@ -227,7 +251,7 @@ def test_it_stops_when_nothing_improves(corpus: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_numbers_that_are_not_finite_end_it_with_nothing_written(precision: str, corpus: Path, tmp_path: Path) -> None:
-    options = {"optimizer": {"lr": 1e30}, "clip_norm": None, "precision": precision}
+    options = {"optimizer": {"kind": "adamw", "lr": 1e30}, "clip_norm": None, "precision": precision}
     with pytest.raises(TrainingError, match=r"step|not finite|not a finite") as caught:
         example.run_training(corpus, tmp_path, phase=example.tiny_phase(**options))
     assert "lr" in str(caught.value)

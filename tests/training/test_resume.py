@@ -66,6 +66,15 @@ def test_stopped_before_every_step_gives_the_same_bytes(corpus: Path, tmp_path: 
     assert example.result(tmp_path / "often") == example.result(tmp_path / "whole")
 
 
+def test_muon_stopped_gives_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
+    phase = example.tiny_phase(optimizer={"kind": "muon"}, precision="bf16")
+    example.run_training(corpus, tmp_path / "whole", phase=phase)
+    for steps in (1, 7):
+        example.run_training(corpus, tmp_path / "stopped", phase=phase, stopping=after(steps))
+    example.run_training(corpus, tmp_path / "stopped", phase=phase)
+    assert example.result(tmp_path / "stopped") == example.result(tmp_path / "whole")
+
+
 def test_two_threads_give_the_same_bytes_after_a_stop(corpus: Path, tmp_path: Path) -> None:
     device = example.Device("cpu", 2, False)
     example.run_training(corpus, tmp_path / "whole", device=device)

@@ -45,6 +45,28 @@ class AdamWConfig(Config):
     """Pull of the matrices towards zero, times the learning rate."""
 
 
+class MuonConfig(Config):
+    """Muon (Jordan 2024): the momentum of each hidden matrix, orthogonalised; AdamW for embeddings, head and norms.
+
+    One rate serves both: a matrix's update is scaled to the size that AdamW's would have (Liu et al. 2025, "Muon is Scalable").
+    """
+
+    kind: Literal["muon"] = "muon"
+    lr: float = Field(default=3e-3, gt=0)
+    """Peak learning rate of both."""
+    momentum: float = Field(default=0.95, ge=0, lt=1)
+    """Decay of Muon's running gradient (Nesterov's)."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
+    """Decay of AdamW's two running means (gradient, its square)."""
+    eps: float = Field(default=1e-8, gt=0)
+    """Added to the root of AdamW's second mean."""
+    weight_decay: float = Field(default=0.1, ge=0, lt=10)
+    """Pull of the matrices towards zero, times the learning rate."""
+
+
+OptimizerConfig = Annotated[AdamWConfig | MuonConfig, Field(discriminator="kind")]
+
+
 class CosineConfig(Config):
     """Up in a line, then down along half a cosine (Loshchilov and Hutter 2017)."""
 
@@ -117,7 +139,7 @@ class PhaseConfig(Config):
     """Tokens of one optimiser step, rounded down to whole rows of the model's context."""
     micro_batch_tokens: int = Field(default=8_192, ge=1)
     """Tokens that go through the model at once, at most: fewer need less memory and give the same step but for rounding."""
-    optimizer: AdamWConfig = AdamWConfig()
+    optimizer: OptimizerConfig = AdamWConfig()
     """How weights follow gradients."""
     schedule: ScheduleConfig = CosineConfig()
     """How the learning rate moves."""

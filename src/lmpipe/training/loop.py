@@ -33,7 +33,7 @@ from lmpipe.tokens.shards import open_shards
 from lmpipe.training.checkpoint import newest_checkpoint, save_checkpoint
 from lmpipe.training.config import Batching, PhaseConfig, batching, resolve_precision
 from lmpipe.training.objectives import causal_nats
-from lmpipe.training.optimizers import MasterAdamW, all_finite
+from lmpipe.training.optimizers import MasterOptimizer, all_finite
 from lmpipe.training.process import settings_of_a_run
 from lmpipe.training.schedules import rate_fraction
 from lmpipe.training.startup import check_startup
@@ -116,7 +116,7 @@ class TrainingRun:
         self.validation = _validation_batches(tokens / "validation", model.context, self.micro_rows, phase.validation.tokens)
         torch.manual_seed(derive_seed(seed, "weights", phase.name))
         network = Llama(model, self.shards.vocab_size).to(device.kind).train()
-        self.state = TrainingState(network, MasterAdamW(network, phase.optimizer, phase.precision))
+        self.state = TrainingState(network, MasterOptimizer(network, phase.optimizer, phase.precision))
         torch.manual_seed(derive_seed(seed, "dropout", phase.name))
         self.nats = make_nats(network, compile=device.compile, progress=progress)
 

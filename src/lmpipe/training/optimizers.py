@@ -1,6 +1,6 @@
 """Optimisers over fp32 masters: the model may compute in bf16, the weights that learn never do.
 
-    model's bf16 weights --backward--> bf16 gradients --to fp32, clip--> AdamW on masters --round--> model's weights
+    model's bf16 weights --backward--> bf16 gradients --to fp32, clip--> update of the masters --round--> model's weights
 
 In fp32 the model's own parameters are the masters.
 """
@@ -8,17 +8,18 @@ In fp32 the model's own parameters are the masters.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lmpipe.training.config import AdamWConfig
+from lmpipe.training.config import AdamWConfig, MuonConfig, OptimizerConfig
 
 
-class MasterAdamW:
-    """AdamW on fp32 copies of a model's parameters; matrices decay, norms do not."""
+class MasterOptimizer:
+    """An optimiser on fp32 copies of a model's parameters; matrices decay, norms do not."""
 
-    def __init__(self, model: nn.Module, config: AdamWConfig, precision: str) -> None:
+    def __init__(self, model: nn.Module, config: OptimizerConfig, precision: str) -> None:
         self.parameters = dict(model.named_parameters())
         self.peak_rate = config.lr
         if precision == "bf16":
@@ -26,12 +27,7 @@ class MasterAdamW:
             model.to(torch.bfloat16)
         else:
             self.masters = {name: parameter.data for name, parameter in self.parameters.items()}
-        decayed = [master for master in self.masters.values() if master.ndim >= 2]
-        others = [master for master in self.masters.values() if master.ndim < 2]
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.adamw = torch.optim.AdamW(
-            [group for group in groups if group["params"]], lr=config.lr, betas=config.betas, eps=config.eps, fused=True
-        )
+        self.rules = make_rules(self.masters, config, token_tables(model))
 
     def step(self, rate_fraction: float, clip_norm: float | None) -> float:
         """One update from the gradients that the model holds, which are then released.
@@ -49,28 +45,35 @@ class MasterAdamW:
             return float(norm)
         if clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(masters, clip_norm, norm)
-        for group in self.adamw.param_groups:
-            group["lr"] = self.peak_rate * rate_fraction
-        self.adamw.step()
-        self.adamw.zero_grad()
+        for rule in self.rules:
+            for group in rule.param_groups:
+                group["lr"] = self.peak_rate * rate_fraction
+            rule.step()
+            rule.zero_grad()
         self._publish()
         return float(norm)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that a checkpoint needs: masters and both running means, by name."""
+        """Everything that a checkpoint needs: masters, and what the rules remember of each, by name."""
         saved = {f"master.{name}": master for name, master in self.masters.items()}
         for name, master in self.masters.items():
-            for key, value in self.adamw.state[master].items():
-                saved[f"adamw.{key}.{name}"] = value
+            for key, value in self._rule_of(master).state[master].items():
+                saved[f"state.{key}.{name}"] = value
         return saved
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of `tensors`; before its first step AdamW has no means yet."""
+        """The inverse of `tensors`; before its first step a rule remembers nothing."""
         for name, master in self.masters.items():
             master.copy_(tensors[f"master.{name}"])
-            saved = {key: tensors.get(f"adamw.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
-            self.adamw.state[master] = {key: tensor.clone() for key, tensor in saved.items() if tensor is not None}
+            self._rule_of(master).state[master] = {
+                key.split(".")[1]: tensor.clone()
+                for key, tensor in tensors.items()
+                if key.startswith("state.") and key.split(".", 2)[2] == name
+            }
         self._publish()
+
+    def _rule_of(self, master: Tensor) -> torch.optim.Optimizer:
+        return next(rule for rule in self.rules if any(master is p for group in rule.param_groups for p in group["params"]))
 
     def weights(self) -> dict[str, Tensor]:
         """The masters under the model's names: what is saved as the model."""
@@ -84,6 +87,44 @@ class MasterAdamW:
         ]
         for parameter, master in pairs:
             parameter.copy_(master)
+
+
+def token_tables(model: nn.Module) -> set[str]:
+    """Names of the matrices with a row per token (embedding, head): their rows are vectors of their own, not one map."""
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    head = getattr(model, "head", None)
+    tables |= {id(head.weight)} if isinstance(head, nn.Linear) else set()
+    return {name for name, parameter in model.named_parameters() if id(parameter) in tables}
+
+
+def make_rules(masters: dict[str, Tensor], config: OptimizerConfig, tables: set[str]) -> list[torch.optim.Optimizer]:
+    """The update rules that `config` names, each with its share of the masters."""
+    if isinstance(config, MuonConfig):
+        hidden = [master for name, master in masters.items() if master.ndim == 2 and name not in tables]
+        rest = {name: master for name, master in masters.items() if master.ndim != 2 or name in tables}
+        muon = torch.optim.Muon(
+            hidden,
+            lr=config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        )
+        return [muon, _adamw(rest, config)] if hidden else [_adamw(rest, config)]
+    return [_adamw(masters, config)]
+
+
+def _adamw(masters: dict[str, Tensor], config: AdamWConfig | MuonConfig) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        _groups(masters, config.weight_decay), lr=config.lr, betas=config.betas, eps=config.eps, fused=True
+    )
+
+
+def _groups(masters: dict[str, Tensor], weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay, norms and biases do not."""
+    decayed = [master for master in masters.values() if master.ndim >= 2]
+    others = [master for master in masters.values() if master.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:

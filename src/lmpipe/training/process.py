@@ -14,7 +14,7 @@ from lmpipe.training.memory import keep_freed_memory
 def settings_of_a_run(kind: str, threads: int) -> Iterator[None]:
     """Numbers below the normal range count as zero, `threads` threads, and on a CPU sums in a fixed order; undone at the end.
 
-    Left on, the first would change the caller's own arithmetic: `5e-324` would equal 0. (Memory kept by the C library stays kept.)
+    Left on, the first would change the caller's own arithmetic: `5e-324` would equal 0. (What the C library keeps stays kept.)
     """
     keep_freed_memory()
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lmpipe.models.llama.model import Llama
 from lmpipe.training.checkpoint import Checkpoint
-from lmpipe.training.optimizers import MasterAdamW
+from lmpipe.training.optimizers import MasterOptimizer
 
 BEST = "best."
 RANDOM_STATE = "random_state"
@@ -21,7 +21,7 @@ class TrainingState:
     """The model, its optimiser, and how far they are."""
 
     model: Llama
-    optimizer: MasterAdamW
+    optimizer: MasterOptimizer
     step: int = 0
     """Optimiser steps done; also the loader's position."""
     tokens: int = 0

@@ -18,7 +18,7 @@ from lmpipe.base.progress import Progress
 from lmpipe.models.llama.model import Llama
 from lmpipe.tokens.loader import Batch
 from lmpipe.training.objectives import causal_nats
-from lmpipe.training.optimizers import MasterAdamW
+from lmpipe.training.optimizers import MasterOptimizer
 
 Nats = Callable[[Tensor, Tensor, Tensor], Tensor]
 """ids_BT, targets_BT, segments_BT -> sum of nats."""
@@ -82,7 +82,7 @@ def parts_of(batch: Batch, micro_rows: int, device: str) -> list[tuple[Tensor, T
 
 def optimizer_step(
     nats: Nats,
-    optimizer: MasterAdamW,
+    optimizer: MasterOptimizer,
     parts: list[tuple[Tensor, Tensor, Tensor]],
     *,
     rate_fraction: float,
