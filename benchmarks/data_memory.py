@@ -65,10 +65,11 @@ def document(generator: random.Random) -> str:
 def run_stage(stage: str, folder: Path, source: Path) -> None:
     """One stage in this process; its output stays in `folder` for the next one."""
     from lmpipe.base.progress import Silent
-    from lmpipe.data import cleaning, deduplication, measuring, reading, selection, splitting
+    from lmpipe.data import cleaning, deduplication, measuring, reading, selection
     from lmpipe.data.config import CorpusConfig
     from lmpipe.data.pii import masking
     from lmpipe.data.sources import pinned, resolve_all
+    from lmpipe.data.splitting import dividing
 
     suffix = next(path.suffix for path in sorted(source.iterdir()))
     kind = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}.get(suffix, "text")
@@ -102,7 +103,7 @@ def run_stage(stage: str, folder: Path, source: Path) -> None:
             repaired, folder / "measure", folder / "duplicates", output, config=corpus.select(), **kwargs
         ),
         "mask": lambda: masking.mask(folder / "select", output, config=corpus.pii, **kwargs),
-        "split": lambda: splitting.split(folder / "mask", output, config=corpus.split, seed=1, **kwargs),
+        "split": lambda: dividing.split(folder / "mask", output, config=corpus.split, seed=1, **kwargs),
     }
     stages[stage]()
     shutil.rmtree(scratch)

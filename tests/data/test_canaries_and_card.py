@@ -13,7 +13,7 @@ from lmpipe.data.measuring import measure
 from lmpipe.data.pii.find import FINDERS, find
 from lmpipe.data.pii.masking import mask
 from lmpipe.data.selection import select
-from lmpipe.data.splitting import split
+from lmpipe.data.splitting.dividing import split
 
 
 def test_canaries_are_the_same_for_the_same_seed_and_no_others():

@@ -28,7 +28,7 @@ from lmpipe.data.deduplication import mark_duplicates
 from lmpipe.data.measuring import measure
 from lmpipe.data.pii.masking import mask
 from lmpipe.data.selection import select
-from lmpipe.data.splitting import split
+from lmpipe.data.splitting.dividing import split
 from lmpipe.data.tasks import run_tasks
 
 SELECT = SelectConfig(filters=(LengthConfig(min_characters=20), RepetitionConfig()))

@@ -10,7 +10,7 @@ from typing import Any
 from lmpipe.audit.config import CanaryConfig, EnergyConfig, MemorizationConfig
 from lmpipe.audit.gate import GateConfig, GoalConfig
 from lmpipe.base.config import Config
-from lmpipe.data.config import SplitConfig
+from lmpipe.data.splitting.config import SplitConfig
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.llama.config import LlamaConfig

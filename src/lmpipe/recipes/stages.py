@@ -64,7 +64,7 @@ def mask(work: Work) -> None:
 
 def split(work: Work) -> None:
     """Training, validation and test text."""
-    from lmpipe.data.splitting import split
+    from lmpipe.data.splitting.dividing import split
 
     config, seed = work.config.split, work.config.seed
     _book(work, split(work.inputs["documents"], work.output, config=config, seed=seed, **_data_options(work)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from lmpipe.base.errors import SourceError
 from lmpipe.base.randomness import unit_interval
-from lmpipe.data.config import SplitConfig
+from lmpipe.data.splitting.config import SplitConfig
 
 SPLITS = ("train", "validation", "test")
 KNOWN = 3

@@ -26,10 +26,10 @@ from lmpipe.base.errors import SourceError
 from lmpipe.base.files import read_json, write_json
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
-from lmpipe.data.config import SplitConfig
 from lmpipe.data.documents import TableWriter, group_key, part_name, parts_of, tables_of, with_column
 from lmpipe.data.parts import PartTask, run_over_parts, run_part_tasks
-from lmpipe.data.sides import SPLITS, Survey, hash_of, side_of
+from lmpipe.data.splitting.config import SplitConfig
+from lmpipe.data.splitting.sides import SPLITS, Survey, hash_of, side_of
 from lmpipe.data.tasks import Tick, add_ledgers, gather_parts, save_ledger
 
 FACTS = "splits.json"
