@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmpipe.base.files import read_json
-from lmpipe.data.config import PiiConfig
 from lmpipe.data.documents import read_documents
 from lmpipe.data.pii.api_key import entropy
+from lmpipe.data.pii.config import PiiConfig
 from lmpipe.data.pii.credit_card import passes_luhn
 from lmpipe.data.pii.find import FINDERS, find
 from lmpipe.data.pii.iban import LENGTHS, passes_mod_97

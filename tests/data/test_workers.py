@@ -18,7 +18,6 @@ from lmpipe.data.config import (
     ExactConfig,
     LengthConfig,
     MeasureConfig,
-    PiiConfig,
     RepetitionConfig,
     SelectConfig,
     SplitConfig,
@@ -26,6 +25,7 @@ from lmpipe.data.config import (
 )
 from lmpipe.data.deduplication import mark_duplicates
 from lmpipe.data.measuring import measure
+from lmpipe.data.pii.config import PiiConfig
 from lmpipe.data.pii.masking import mask
 from lmpipe.data.selection import select
 from lmpipe.data.splitting.dividing import split

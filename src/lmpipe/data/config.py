@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from lmpipe.base.config import Config
+from lmpipe.data.pii.config import PiiConfig
 from lmpipe.data.splitting.config import SplitConfig
 
 STANDARD_LIBRARY_EXCLUDED = (
@@ -262,20 +263,6 @@ class ExactConfig(Config):
     """Count texts as the same that differ in upper and lower case only."""
     ignore_white_space: bool = True
     """Count texts as the same that differ in the amount of white space only."""
-
-
-Entity = Literal["email", "ip", "phone", "credit_card", "iban", "api_key"]
-
-
-class PiiConfig(Config):
-    """Personal data and secrets that follow a pattern."""
-
-    entities: tuple[Entity, ...] = Field(default=("email", "ip", "phone", "credit_card", "iban", "api_key"), min_length=1)
-    """What is looked for. Card numbers must pass the Luhn check, IBANs the mod-97 check, keys must carry a known prefix."""
-    action: Literal["mask", "drop", "tag"] = "mask"
-    """`mask` puts `<EMAIL>` and the like in its place, `drop` takes the document out, `tag` only counts it in the metadata."""
-    public_ips_only: bool = True
-    """Leave alone addresses that name no machine on the internet: loopback, private, unspecified, documentation ranges."""
 
 
 class CorpusConfig(Config):

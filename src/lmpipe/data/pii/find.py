@@ -10,8 +10,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from lmpipe.data.config import Entity
 from lmpipe.data.pii.api_key import find_api_keys
+from lmpipe.data.pii.config import Entity
 from lmpipe.data.pii.credit_card import find_credit_cards
 from lmpipe.data.pii.email import find_emails
 from lmpipe.data.pii.iban import find_ibans

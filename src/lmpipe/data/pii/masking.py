@@ -16,9 +16,9 @@ from typing import Any
 from lmpipe.base.files import read_json, write_json
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
-from lmpipe.data.config import PiiConfig
 from lmpipe.data.documents import TableWriter, part_name, tables_of, with_column
 from lmpipe.data.parts import PartTask, finish, run_over_parts
+from lmpipe.data.pii.config import PiiConfig
 from lmpipe.data.pii.find import Span, find
 from lmpipe.data.tasks import Tick, save_ledger
 
