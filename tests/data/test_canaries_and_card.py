@@ -6,9 +6,11 @@ from lmpipe.base.files import read_json
 from lmpipe.base.progress import Silent
 from lmpipe.data.canaries import FORMS, make_canaries, plant
 from lmpipe.data.card import corpus_card
-from lmpipe.data.cleaning import repair
-from lmpipe.data.config import LengthConfig, MeasureConfig, PiiConfig, SelectConfig, SplitConfig, UnicodeConfig
+from lmpipe.data.cleaning.config import UnicodeConfig
+from lmpipe.data.cleaning.repair import repair
+from lmpipe.data.config import PiiConfig, SplitConfig
 from lmpipe.data.documents import read_documents
+from lmpipe.data.filters.config import LengthConfig, MeasureConfig, SelectConfig
 from lmpipe.data.measuring import measure
 from lmpipe.data.pii.find import FINDERS, find
 from lmpipe.data.pii.masking import mask

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from lmpipe.base.errors import DamagedError, SourceError
 from lmpipe.base.ledger import Ledger
-from lmpipe.data.cleaning import repair
-from lmpipe.data.config import ExactConfig, LengthConfig, MeasureConfig, RepetitionConfig, SelectConfig, UnicodeConfig
+from lmpipe.data.cleaning.config import UnicodeConfig
+from lmpipe.data.cleaning.repair import repair
+from lmpipe.data.config import ExactConfig
 from lmpipe.data.deduplication import mark_duplicates, normalised
 from lmpipe.data.documents import count_rows, read_documents, read_tables
+from lmpipe.data.filters.config import LengthConfig, MeasureConfig, RepetitionConfig, SelectConfig
 from lmpipe.data.measuring import measure
 from lmpipe.data.selection import select
 

@@ -4,7 +4,8 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from lmpipe.data.config import CorpusConfig, LengthConfig, PiiConfig, RepetitionConfig, SplitConfig, TextSource
+from lmpipe.data.config import CorpusConfig, PiiConfig, SplitConfig, TextSource
+from lmpipe.data.filters.config import LengthConfig, RepetitionConfig
 
 TEXT = {"kind": "text", "paths": ["a.txt"]}
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmpipe.data.repetition import SCORES, repetition_scores
+from lmpipe.data.filters.repetition import SCORES, repetition_scores
 
 
 def plainly(text):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lmpipe.data.unicode import repair_text
+from lmpipe.data.cleaning.unicode import repair_text
 
 
 @pytest.mark.parametrize(

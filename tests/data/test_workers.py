@@ -13,21 +13,16 @@ import pytest
 from lmpipe.base.canonical import digests_of_folder
 from lmpipe.base.errors import SourceError, StageError
 from lmpipe.base.progress import Silent
-from lmpipe.data.cleaning import repair
-from lmpipe.data.config import (
-    ExactConfig,
-    LengthConfig,
-    MeasureConfig,
-    RepetitionConfig,
-    SelectConfig,
-    SplitConfig,
-    UnicodeConfig,
-)
+from lmpipe.data.cleaning.config import UnicodeConfig
+from lmpipe.data.cleaning.repair import repair
+from lmpipe.data.config import ExactConfig
 from lmpipe.data.deduplication import mark_duplicates
+from lmpipe.data.filters.config import LengthConfig, MeasureConfig, RepetitionConfig, SelectConfig
 from lmpipe.data.measuring import measure
 from lmpipe.data.pii.config import PiiConfig
 from lmpipe.data.pii.masking import mask
 from lmpipe.data.selection import select
+from lmpipe.data.splitting.config import SplitConfig
 from lmpipe.data.splitting.dividing import split
 from lmpipe.data.tasks import run_tasks
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
-from lmpipe.data.config import MeasureConfig
 from lmpipe.data.documents import TableWriter, part_name, tables_of
+from lmpipe.data.filters.config import MeasureConfig
+from lmpipe.data.filters.repetition import SCORES, repetition_scores
 from lmpipe.data.parts import PartTask, finish, run_over_parts
-from lmpipe.data.repetition import SCORES, repetition_scores
 from lmpipe.data.tasks import Tick, save_ledger
 
 

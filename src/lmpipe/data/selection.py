@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 from lmpipe.base.errors import DamagedError
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
-from lmpipe.data.config import Rule, SelectConfig
 from lmpipe.data.documents import TableWriter, part_name, tables_of
+from lmpipe.data.filters.config import Rule, SelectConfig
 from lmpipe.data.parts import PartTask, finish, run_over_parts
 from lmpipe.data.tasks import Tick, save_ledger
 

@@ -28,7 +28,7 @@ def read(work: Work) -> None:
 
 def repair(work: Work) -> None:
     """Unicode repair."""
-    from lmpipe.data.cleaning import repair
+    from lmpipe.data.cleaning.repair import repair
 
     _book(work, repair(work.inputs["documents"], work.output, config=work.config, **_data_options(work)))
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
-from lmpipe.data.config import UnicodeConfig
+from lmpipe.data.cleaning.config import UnicodeConfig
+from lmpipe.data.cleaning.unicode import repair_text
 from lmpipe.data.documents import TableWriter, part_name, tables_of, with_column
 from lmpipe.data.parts import PartTask, finish, run_over_parts
 from lmpipe.data.tasks import Tick, save_ledger
-from lmpipe.data.unicode import repair_text
 
 EMPTY = "empty after repair"
 
