@@ -68,7 +68,7 @@ def run_stage(stage: str, folder: Path, source: Path) -> None:
     from lmpipe.data import cleaning, deduplication, measuring, reading, selection
     from lmpipe.data.config import CorpusConfig
     from lmpipe.data.pii import masking
-    from lmpipe.data.sources import pinned, resolve_all
+    from lmpipe.data.readers.sources import pinned, resolve_all
     from lmpipe.data.splitting import dividing
 
     suffix = next(path.suffix for path in sorted(source.iterdir()))

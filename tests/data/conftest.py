@@ -9,8 +9,8 @@ from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Silent
 from lmpipe.data.config import CorpusConfig
 from lmpipe.data.documents import Document, PartWriter, read_documents
+from lmpipe.data.readers.sources import pinned, resolve_all
 from lmpipe.data.reading import read
-from lmpipe.data.sources import pinned, resolve_all
 
 
 @dataclass

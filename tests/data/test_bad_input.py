@@ -16,9 +16,9 @@ import zstandard
 
 from lmpipe.base.errors import SourceError
 from lmpipe.base.progress import Silent
-from lmpipe.data.config import ReadConfig, TextSource
+from lmpipe.data.readers.config import ReadConfig, TextSource
+from lmpipe.data.readers.sources import SourceFile
 from lmpipe.data.reading import read
-from lmpipe.data.sources import SourceFile
 
 TEXT = {"kind": "text", "paths": ["*.txt"]}
 JSONL = {"kind": "jsonl", "paths": ["*.jsonl"]}
@@ -138,9 +138,9 @@ import resource
 from pathlib import Path
 from lmpipe.base.errors import SourceError
 from lmpipe.base.progress import Silent
-from lmpipe.data.config import ReadConfig, TextSource
+from lmpipe.data.readers.config import ReadConfig, TextSource
 from lmpipe.data.reading import read
-from lmpipe.data.sources import SourceFile
+from lmpipe.data.readers.sources import SourceFile
 output, scratch = Path({str(tmp_path)!r}) / "output", Path({str(tmp_path)!r}) / "scratch"
 output.mkdir()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -290,7 +290,7 @@ def test_a_data_set_that_cannot_be_reached_says_what_to_do(monkeypatch):
     pytest.importorskip("huggingface_hub")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     code = (
-        "from lmpipe.data.config import HubSource\nfrom lmpipe.data.sources import resolve\n"
+        "from lmpipe.data.readers.config import HubSource\nfrom lmpipe.data.readers.sources import resolve\n"
         "from lmpipe.base.errors import SourceError\n"
         "try:\n    resolve(HubSource(name='someone/something'), [])\n"
         "except SourceError as error:\n    print(error)\n"

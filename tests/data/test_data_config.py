@@ -4,15 +4,16 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from lmpipe.data.config import CorpusConfig, PiiConfig, SplitConfig, TextSource
+from lmpipe.data.config import CorpusConfig, PiiConfig, SplitConfig
 from lmpipe.data.filters.config import LengthConfig, RepetitionConfig
+from lmpipe.data.readers.config import TextSource
 
 TEXT = {"kind": "text", "paths": ["a.txt"]}
 
 
 def test_importing_the_configs_imports_nothing_heavy():
     code = (
-        "import sys, lmpipe.data.config, lmpipe.data.sources\n"
+        "import sys, lmpipe.data.config, lmpipe.data.readers.sources\n"
         "print([m for m in ('numpy', 'pyarrow', 'torch', 'datasets', 'fsspec') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

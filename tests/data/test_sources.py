@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lmpipe.base.errors import RecipeError, SourceError
-from lmpipe.data.config import HubSource, JsonlSource, TextSource
-from lmpipe.data.sources import pinned, resolve, resolve_all
+from lmpipe.data.readers.config import HubSource, JsonlSource, TextSource
+from lmpipe.data.readers.sources import pinned, resolve, resolve_all
 
 
 @pytest.fixture

@@ -121,9 +121,9 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from lmpipe.base.progress import Silent
-from lmpipe.data.config import ReadConfig, TextSource
+from lmpipe.data.readers.config import ReadConfig, TextSource
 from lmpipe.data.reading import read
-from lmpipe.data.sources import SourceFile
+from lmpipe.data.readers.sources import SourceFile
 base = Path(sys.argv[1])
 files = [SourceFile(p.name, str(p), p.stat().st_size, "") for p in sorted((base / "texts").iterdir())]
 config = ReadConfig(sources=(TextSource(paths=tuple(f.name for f in files), document="line"),))

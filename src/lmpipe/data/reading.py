@@ -21,9 +21,9 @@ from typing import IO, Any, TextIO
 from lmpipe.base.errors import SourceError
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
-from lmpipe.data.config import CsvSource, HubSource, JsonlSource, ParquetSource, ReadConfig, SourceConfig, TextSource
 from lmpipe.data.documents import PART_BYTES, Document, PartWriter
-from lmpipe.data.opening import open_decompressed, reading
+from lmpipe.data.readers.config import CsvSource, HubSource, JsonlSource, ParquetSource, ReadConfig, SourceConfig, TextSource
+from lmpipe.data.readers.opening import open_decompressed, reading
 from lmpipe.data.readers.record import Record, Records, meta_json, record_of_row, without_surrogates
 from lmpipe.data.tasks import Tick, add_ledgers, gather_lines, gather_parts, run_tasks, save_ledger
 

@@ -18,7 +18,7 @@ from lmpipe.audit.config import MemorizationConfig
 from lmpipe.base.config import Config
 from lmpipe.base.runtime import Runtime
 from lmpipe.data.config import CorpusConfig
-from lmpipe.data.sources import pinned, resolve_all
+from lmpipe.data.readers.sources import pinned, resolve_all
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
 from lmpipe.recipes.schema import Recipe

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import IO
 
 from lmpipe.base.errors import SourceError
-from lmpipe.data.config import CsvSource
-from lmpipe.data.opening import without_compression
+from lmpipe.data.readers.config import CsvSource
 from lmpipe.data.readers.lines import Tick, read_lines
+from lmpipe.data.readers.opening import without_compression
 from lmpipe.data.readers.record import INVALID_TEXT, TOO_LONG, Record, Records, check_columns, decode, record_of_row
 
 BAD_ROW = "row is not valid CSV"

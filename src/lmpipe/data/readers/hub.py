@@ -13,7 +13,7 @@ from typing import Any
 
 from lmpipe.base.errors import SourceError
 from lmpipe.base.extras import require
-from lmpipe.data.config import HubSource
+from lmpipe.data.readers.config import HubSource
 
 SCHEME = "hub://"
 TIMEOUT_SECONDS = 10

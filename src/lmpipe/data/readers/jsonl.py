@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import IO
 
-from lmpipe.data.config import JsonlSource
+from lmpipe.data.readers.config import JsonlSource
 from lmpipe.data.readers.lines import Line, Tick, read_lines
 from lmpipe.data.readers.record import INVALID_TEXT, TOO_LONG, Record, Records, decode, record_of_row
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from lmpipe.data.config import ParquetSource
-from lmpipe.data.opening import damaged, is_url
+from lmpipe.data.readers.config import ParquetSource
 from lmpipe.data.readers.lines import Tick
+from lmpipe.data.readers.opening import damaged, is_url
 from lmpipe.data.readers.record import INVALID_TEXT, Record, Records, check_columns, decode, record_of_row
 
 BATCH_BYTES = 4 << 20

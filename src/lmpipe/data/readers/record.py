@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lmpipe.base.errors import SourceError
-from lmpipe.data.config import RecordSource
+from lmpipe.data.readers.config import RecordSource
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 INVALID_TEXT = "invalid {encoding}"

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import IO, cast
 
-from lmpipe.data.config import TextSource
+from lmpipe.data.readers.config import TextSource
 from lmpipe.data.readers.lines import BOM, Line, Tick, Transcoded, read_lines
 from lmpipe.data.readers.record import INVALID_TEXT, TOO_LONG, Record, Records, decode
 

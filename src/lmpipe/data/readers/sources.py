@@ -24,9 +24,17 @@ from typing import Any
 
 from lmpipe.base.canonical import CHUNK_BYTES, digest_of, digests_of_folder
 from lmpipe.base.errors import LmpipeError, RecipeError, SourceError
-from lmpipe.data.config import CsvSource, HubSource, JsonlSource, ParquetSource, ReadConfig, SourceConfig, TextSource
-from lmpipe.data.opening import is_url, missing_protocol, open_raw, protocol_problem, reading, shown, without_compression
 from lmpipe.data.readers import hub
+from lmpipe.data.readers.config import CsvSource, HubSource, JsonlSource, ParquetSource, ReadConfig, SourceConfig, TextSource
+from lmpipe.data.readers.opening import (
+    is_url,
+    missing_protocol,
+    open_raw,
+    protocol_problem,
+    reading,
+    shown,
+    without_compression,
+)
 
 PathSource = TextSource | JsonlSource | CsvSource | ParquetSource
 SUFFIXES = {
