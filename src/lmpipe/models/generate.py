@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lmpipe.base.errors import ModelError
-from lmpipe.models.layers.attention import Cache
-from lmpipe.models.llama.model import Llama
+from lmpipe.models.network import CacheEntry, Decoder
 
 
 class TextGenerator:
@@ -32,7 +31,7 @@ class TextGenerator:
         gives the three most probable ids in a row.
     """
 
-    def __init__(self, model: Llama, *, start_id: int = 0) -> None:
+    def __init__(self, model: Decoder, *, start_id: int = 0) -> None:
         self.model = model
         self.start_id = start_id
         """Opens every document: end-of-text, the first id of every tokenizer of ours."""
@@ -46,6 +45,10 @@ class TextGenerator:
     def context_length(self) -> int:
         """Tokens that a prediction can see."""
         return self.model.context_length
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
     def generate(
         self,
@@ -74,10 +77,10 @@ class TextGenerator:
 
     def _draw(self, ids: list[int], max_new_tokens: int, choose: _Sampler, stop_ids: frozenset[int]) -> Iterator[int]:
         pending = ids[-self.context_length :]
-        cache: list[Cache] = []
+        cache: Sequence[CacheEntry] = ()
         for _ in range(max_new_tokens):
-            if cache and cache[0].length + len(pending) > self.context_length:
-                cache, pending = [], ids[-max(1, self.context_length // 2) :]
+            if cache and not self.model.carries_state and cache[0].length + len(pending) > self.context_length:
+                cache, pending = (), ids[-max(1, self.context_length // 2) :]
             cache = cache or self.model.new_cache(1, self.context_length)
             token = choose(self._next_logits(pending, cache))
             ids.append(token)
@@ -87,9 +90,9 @@ class TextGenerator:
                 return
 
     @torch.inference_mode()
-    def _next_logits(self, pending: Sequence[int], cache: list[Cache]) -> Tensor:
+    def _next_logits(self, pending: Sequence[int], cache: Sequence[CacheEntry]) -> Tensor:
         """Logits (V,) after `pending`, in float64 on the CPU, so that drawing does not depend on the device."""
-        ids_BT = torch.tensor([list(pending)], dtype=torch.long, device=self.model.embedding.weight.device)
+        ids_BT = torch.tensor([list(pending)], dtype=torch.long, device=self._device)
         last_BC = self.model.hidden(ids_BT, cache=cache)[:, -1]  # of a prompt, only the last position needs logits
         logits: Tensor = self.model.head(last_BC)[0].double().cpu()
         return logits
@@ -99,7 +102,7 @@ class TextGenerator:
         """As `models.api.Scorer.log_probabilities`: every token sees at least half a context, where the text is long enough."""
         tokens = [int(token) for token in ids]
         self._check_ids(tokens)
-        stream = torch.tensor([self.start_id, *tokens], dtype=torch.long, device=self.model.embedding.weight.device)
+        stream = torch.tensor([self.start_id, *tokens], dtype=torch.long, device=self._device)
         found = np.empty(len(tokens), dtype=np.float64)
         done = 0
         while done < len(tokens):

@@ -13,14 +13,34 @@ from lmpipe.base.errors import ModelError
 from lmpipe.base.files import read_json
 
 if TYPE_CHECKING:
-    from lmpipe.models.llama.model import Llama
+    from lmpipe.models.network import Decoder, Network
 
 FAMILIES = {"llama": "lmpipe.models.llama.hf"}
+"""`model_type` on disk to the module that reads it."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+Dtype = Literal["float32", "bfloat16"]
 
 
-def load_model(folder: Path, *, device: str = "cpu", dtype: Literal["float32", "bfloat16"] = "float32") -> Llama:
-    """The model in `folder`, ready to predict.
+def load_model(folder: Path, *, device: str = "cpu", dtype: Dtype = "float32") -> Decoder:
+    """The decoder in `folder`, ready to predict.
+
+    Raises:
+        ModelError: when there is none, its family is unknown, it is no decoder, or its files are damaged.
+    """
+    from lmpipe.models.network import Decoder
+
+    network = load_network(folder, device=device, dtype=dtype)
+    if not isinstance(network, Decoder):
+        raise ModelError(
+            f"a {network.config.kind} model does not predict the next token",
+            where=str(folder),
+            expected="a decoder: it is what goes on with text",
+        )
+    return network
+
+
+def load_network(folder: Path, *, device: str = "cpu", dtype: Dtype = "float32") -> Network:
+    """The network in `folder`, of any architecture, ready to predict.
 
     Raises:
         ModelError: when there is none, its family is unknown, or its files are damaged.
@@ -36,5 +56,5 @@ def load_model(folder: Path, *, device: str = "cpu", dtype: Literal["float32", "
             where=str(path),
             expected=f"one of: {', '.join(FAMILIES)}",
         )
-    model: Llama = import_module(FAMILIES[family]).load(folder, device=device, dtype=DTYPES[dtype])
-    return model
+    network: Network = import_module(FAMILIES[family]).load(folder, device=device, dtype=DTYPES[dtype])
+    return network

@@ -17,7 +17,7 @@ from lmpipe.base.canonical import digest_of
 from lmpipe.base.errors import StageError
 from lmpipe.base.files import read_json, write_json
 from lmpipe.base.runtime import Runtime
-from lmpipe.models.llama.config import flops_per_token, parameter_count
+from lmpipe.models.families import flops_per_token, parameter_count
 from lmpipe.pipeline.energy import WATTS_PER_CORE
 from lmpipe.pipeline.events import RunProgress, StageNote
 from lmpipe.pipeline.machine import this_machine

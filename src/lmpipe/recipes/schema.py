@@ -15,7 +15,7 @@ from lmpipe.base.config import Config
 from lmpipe.data.config import CorpusConfig
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.export.config import HuggingFaceConfig
-from lmpipe.models.llama.config import LlamaConfig
+from lmpipe.models.config import ModelConfig
 from lmpipe.tokens.config import BpeConfig
 from lmpipe.training.config import PhaseConfig
 
@@ -37,7 +37,7 @@ class Recipe(Config):
     """Named corpora, each its own small pipeline."""
     tokenizer: BpeConfig
     """How text becomes token ids."""
-    model: LlamaConfig
+    model: ModelConfig
     """The architecture."""
     train: tuple[PhaseConfig, ...] = Field(min_length=1, max_length=1)
     """Training phases, in order. (One for now.)"""

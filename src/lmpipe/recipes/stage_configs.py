@@ -13,7 +13,7 @@ from lmpipe.base.config import Config
 from lmpipe.data.splitting.config import SplitConfig
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.export.config import HuggingFaceConfig
-from lmpipe.models.llama.config import LlamaConfig
+from lmpipe.models.config import ModelConfig
 from lmpipe.training.config import PhaseConfig
 
 
@@ -38,7 +38,7 @@ class TokenizeStage(Config):
 class TrainStage(Config):
     """One training phase of one model."""
 
-    model: LlamaConfig
+    model: ModelConfig
     phase: PhaseConfig
     seed: int
 

@@ -16,7 +16,7 @@ from lmpipe.pipeline.stage import Work
 
 if TYPE_CHECKING:
     from lmpipe.evaluation.subject import Subject
-    from lmpipe.models.llama.model import Llama
+    from lmpipe.models.network import Decoder
 
 
 def read(work: Work) -> None:
@@ -275,7 +275,7 @@ def bundle(work: Work) -> None:
     )
 
 
-def _model(work: Work) -> Llama:
+def _model(work: Work) -> Decoder:
     """The trained model in fp32, so that its numbers are those of the bundle."""
     import torch
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,9 @@ FEED_FORWARD_MULTIPLE = 64
 
 class LlamaConfig(Config):
     """A decoder in the Llama layout (Touvron et al. 2023): RMSNorm before each block, rotary positions, gated feed-forward."""
+
+    architecture: ClassVar[str] = "decoder"
+    heads_offered: ClassVar[tuple[str, ...]] = ("language",)
 
     kind: Literal["llama"] = "llama"
     layers: int = Field(ge=1, le=200)

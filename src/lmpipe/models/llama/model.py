@@ -8,15 +8,19 @@ applied from outside (`training/`, `hf.py`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lmpipe.models.heads import Head
 from lmpipe.models.layers.attention import Attention, Cache, cached_mask, document_mask
 from lmpipe.models.layers.feed_forward import FeedForward
 from lmpipe.models.layers.norm import RMSNorm
 from lmpipe.models.layers.rotary import rotary_table
 from lmpipe.models.llama.config import LlamaConfig
+from lmpipe.models.network import Decoder
 
 INITIAL_DEVIATION = 0.02
 """Standard deviation of initial weights (GPT-2); projections back into the residual stream get it over sqrt(2 layers)."""
@@ -42,7 +46,7 @@ class Block(nn.Module):
         return F.dropout(x, self.dropout) if self.training and self.dropout else x
 
 
-class Llama(nn.Module):
+class Llama(Decoder):
     """A decoder in the Llama layout.
 
     Weights start as in GPT-2, drawn from torch's default generator: seed it first.
@@ -53,7 +57,7 @@ class Llama(nn.Module):
 
     def __init__(self, config: LlamaConfig, vocab_size: int) -> None:
         super().__init__()
-        self.config = config
+        self.config: LlamaConfig = config
         self.vocab_size = vocab_size
         self.embedding = nn.Embedding(vocab_size, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
@@ -64,23 +68,7 @@ class Llama(nn.Module):
         self.materialise_rotary()
         self._initialise()
 
-    @property
-    def context_length(self) -> int:
-        """Tokens that a prediction can see."""
-        return self.config.context
-
-    def forward(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: list[Cache] | None = None) -> Tensor:
-        """Logits (B, T, V) of the token after each position.
-
-        Args:
-            ids_BT: token ids.
-            segments_BT: the number of the document of each position, where a row holds several: attention stays inside one.
-            cache: from `new_cache`; `ids_BT` then goes on after what it holds.
-        """
-        logits: Tensor = self.head(self.hidden(ids_BT, segments_BT, cache))
-        return logits
-
-    def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: list[Cache] | None = None) -> Tensor:
+    def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: Sequence[Cache] | None = None) -> Tensor:
         """The last normalised residual stream (B, T, C): what the logits are made from."""
         start = cache[0].length if cache else 0
         stop = start + ids_BT.shape[1]
@@ -118,3 +106,8 @@ class Llama(nn.Module):
                     into_residual if name.endswith(("attention.out.weight", "feed_forward.down.weight")) else INITIAL_DEVIATION
                 )
                 nn.init.normal_(parameter, std=deviation)
+
+
+def build(config: LlamaConfig, vocab_size: int, head: Head) -> Llama:
+    """As `families.build`; the only head is the language head."""
+    return Llama(config, vocab_size)

@@ -1,0 +1,11 @@
+"""Every neural family's config, as one union by `kind`: what `model:` in a recipe may be. Knows no tensor library."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from lmpipe.models.llama.config import LlamaConfig
+
+ModelConfig = Annotated[LlamaConfig, Field()]

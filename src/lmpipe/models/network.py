@@ -1,0 +1,128 @@
+"""What trainers, scorers and generators may ask of a network, by architecture; nothing of any family.
+
+    Decoder          ids -> logits of the next token            llama, gpt2, mixtral, lstm
+    Encoder          ids -> logits of its head at each place    bert, modernbert
+    EncoderDecoder   source ids, target ids -> logits           t5
+
+B rows, T positions (S of a source), C width, V vocabulary or labels. Segments number the documents of a row: a position sees
+only positions of its own segment, so padding is a segment of its own (-1) that nothing else sees. A network is written for one
+device; its names on disk are its family's `hf.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+
+class CacheEntry(Protocol):
+    """What one layer remembers of the positions seen so far."""
+
+    @property
+    def length(self) -> int:
+        """Positions seen."""
+
+
+class Network(nn.Module):
+    """What every network has."""
+
+    config: Any
+    """The family's config."""
+    vocab_size: int
+    """Ids lie in [0, vocab_size)."""
+    head: nn.Module
+    """From the last hidden states (..., C) to logits."""
+    auxiliary_loss: Tensor | None = None
+    """Set by a forward pass in training where a family has one: to be added to the mean loss per token."""
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that a prediction can see."""
+        return int(self.config.context)
+
+
+class Decoder(Network):
+    """Predicts every token from those before it."""
+
+    carries_state = False
+    """Whether the cache is a state of fixed size, so that text may be longer than the context."""
+
+    def forward(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: Sequence[Any] | None = None) -> Tensor:
+        """Logits (B, T, V) of the token after each position.
+
+        Args:
+            ids_BT: token ids.
+            segments_BT: the number of the document of each position, where a row holds several: nothing crosses a border.
+            cache: from `new_cache`; `ids_BT` then goes on after what it holds.
+        """
+        logits: Tensor = self.head(self.hidden(ids_BT, segments_BT, cache))
+        return logits
+
+    def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: Sequence[Any] | None = None) -> Tensor:
+        """The last hidden states (B, T, C): what the logits are made from."""
+        raise NotImplementedError
+
+    def new_cache(self, rows: int, length: int) -> Sequence[CacheEntry]:
+        """An empty cache for `length` positions (at most the context), one entry per layer."""
+        raise NotImplementedError
+
+
+class Encoder(Network):
+    """Sees a whole text at once."""
+
+    def forward(self, ids_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
+        """Logits of the head: (B, T, V) for language, (B, T, labels) for tokens, (B, labels) for sequences."""
+        logits: Tensor = self.head(self.hidden(ids_BT, segments_BT))
+        return logits
+
+    def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
+        """The last hidden states (B, T, C)."""
+        raise NotImplementedError
+
+
+class EncoderDecoder(Network):
+    """Reads a source, predicts every token of a target from the source and the tokens before it."""
+
+    start_id: int = 0
+    """What a target begins with, as an input of the decoder."""
+
+    def forward(
+        self,
+        source_BS: Tensor,
+        target_BT: Tensor,
+        source_segments_BS: Tensor | None = None,
+        segments_BT: Tensor | None = None,
+    ) -> Tensor:
+        """Logits (B, T, V) of the target token after each position of `target_BT`, which begins with `start_id`."""
+        memory_BSC = self.encode(source_BS, source_segments_BS)
+        logits: Tensor = self.head(self.hidden(target_BT, memory_BSC, source_segments_BS, segments_BT))
+        return logits
+
+    def encode(self, source_BS: Tensor, source_segments_BS: Tensor | None = None) -> Tensor:
+        """The source's hidden states (B, S, C)."""
+        raise NotImplementedError
+
+    def hidden(
+        self,
+        target_BT: Tensor,
+        memory_BSC: Tensor,
+        source_segments_BS: Tensor | None = None,
+        segments_BT: Tensor | None = None,
+        cache: Sequence[Any] | None = None,
+    ) -> Tensor:
+        """The decoder's last hidden states (B, T, C).
+
+        Args:
+            target_BT: decoder inputs.
+            memory_BSC: from `encode`.
+            source_segments_BS: of the source; a target position sees the source positions of its own segment.
+            segments_BT: of the target; without them every position belongs to segment 0.
+            cache: from `new_cache`; `target_BT` then goes on after what it holds.
+        """
+        raise NotImplementedError
+
+    def new_cache(self, memory_BSC: Tensor, length: int) -> Sequence[CacheEntry]:
+        """An empty cache for `length` target positions, with the source's keys and values."""
+        raise NotImplementedError
