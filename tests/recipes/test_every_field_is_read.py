@@ -151,6 +151,9 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     reads.watch(monkeypatch)
     assert run(whole, runtime=runtime).status == "finished"
     run(whole, {"train.0.schedule": {"kind": "constant"}, "train.0.optimizer": {"kind": "muon"}}, runtime=runtime)
+    run(
+        whole, {"model": {"kind": "llama", "parameters": "200k", "layers": 1, "context": 64, "qkv_bias": True}}, runtime=runtime
+    )
     run(whole, {"train.0.schedule": {"kind": "wsd"}, "data.corpus.split.by": "position"}, runtime=runtime)
     with pytest.raises(SourceError):  # a data set that is no folder is asked for at its revision, and there is no network
         check(whole, {"data.corpus.read.4.name": "someone/something"})

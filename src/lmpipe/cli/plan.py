@@ -41,6 +41,8 @@ def plan(
     out.print(table)
     numbers = result.estimates
     out.print(f"\nparameters       {numbers['parameters']:,}")
+    for topic, sentence in numbers["derived"].items():
+        out.print(f"{topic.replace('_', ' '):<17}{sentence}")
     out.print(f"training         {numbers['training_tokens']:,} tokens, {numbers['training_flops']:.2e} FLOPs")
     for name, cost in numbers["stages"].items():
         memory = bytes_text(cost["peak_memory_bytes"])

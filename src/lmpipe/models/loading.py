@@ -15,7 +15,12 @@ from lmpipe.base.files import read_json
 if TYPE_CHECKING:
     from lmpipe.models.network import Decoder, Network
 
-FAMILIES = {"llama": "lmpipe.models.llama.hf"}
+FAMILIES = {
+    "llama": "lmpipe.models.llama.hf",
+    "mistral": "lmpipe.models.llama.hf",
+    "qwen2": "lmpipe.models.llama.hf",
+    "qwen3": "lmpipe.models.llama.hf",
+}
 """`model_type` on disk to the module that reads it."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Dtype = Literal["float32", "bfloat16"]

@@ -42,6 +42,9 @@ class Network(nn.Module):
         """Tokens that a prediction can see."""
         return int(self.config.context)
 
+    def materialise(self, device: str | None = None) -> None:
+        """Compute on `device` what is no weight (tables of positions): loading weights does not bring it."""
+
 
 class Decoder(Network):
     """Predicts every token from those before it."""

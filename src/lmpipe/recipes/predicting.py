@@ -18,6 +18,7 @@ from lmpipe.base.errors import StageError
 from lmpipe.base.files import read_json, write_json
 from lmpipe.base.runtime import Runtime
 from lmpipe.models.families import flops_per_token, parameter_count
+from lmpipe.models.sizing import derivation
 from lmpipe.pipeline.energy import WATTS_PER_CORE
 from lmpipe.pipeline.events import RunProgress, StageNote
 from lmpipe.pipeline.machine import this_machine
@@ -39,8 +40,10 @@ def estimate(recipe: Recipe) -> dict[str, Any]:
     phase = recipe.train[0]
     vocab_size = recipe.tokenizer.vocab_size
     per_token = flops_per_token(recipe.model, vocab_size)
+    parameters = parameter_count(recipe.model, vocab_size)
     return {
-        "parameters": parameter_count(recipe.model, vocab_size),
+        "parameters": parameters,
+        "derived": derivation(recipe.model, parameters),
         "training_tokens": phase.tokens,
         "flops_per_token": per_token,
         "training_flops": per_token * phase.tokens,

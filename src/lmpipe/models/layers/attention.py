@@ -1,4 +1,4 @@
-"""Causal self-attention with grouped keys and values, borders between documents, and a cache for generation.
+"""Causal self-attention with grouped keys and values, borders between documents, a window, and a cache for generation.
 
 Shapes: B rows, T positions, H heads, K key/value heads (H a multiple of K), D head width, S positions in the cache.
 Queries, keys and values are one matrix here and three on disk: one product is faster than three.
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lmpipe.models.layers.norm import RMSNorm
 from lmpipe.models.layers.rotary import rotate
 
 PRODUCTS_CONTEXT = 1024
@@ -40,20 +41,37 @@ class Cache:
 class Attention(nn.Module):
     """softmax(q k^T / sqrt(D)) v over the positions up to one's own."""
 
-    def __init__(self, width: int, heads: int, kv_heads: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        *,
+        head_width: int | None = None,
+        qkv_bias: bool = False,
+        out_bias: bool = False,
+        qk_norm_eps: float | None = None,
+    ) -> None:
         super().__init__()
-        self.heads, self.kv_heads, self.head_width = heads, kv_heads, width // heads
-        self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * self.head_width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.heads, self.kv_heads, self.head_width = heads, kv_heads, head_width or width // heads
+        self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * self.head_width, bias=qkv_bias)
+        self.out = nn.Linear(heads * self.head_width, width, bias=out_bias)
+        self.q_norm = RMSNorm(self.head_width, qk_norm_eps) if qk_norm_eps is not None else None
+        self.k_norm = RMSNorm(self.head_width, qk_norm_eps) if qk_norm_eps is not None else None
 
     def forward(
-        self, x_BTC: Tensor, cos_TD: Tensor, sin_TD: Tensor, mask: Tensor | None = None, cache: Cache | None = None
+        self,
+        x_BTC: Tensor,
+        cos_TD: Tensor | None,
+        sin_TD: Tensor | None,
+        mask: Tensor | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """(B, T, C) to (B, T, C).
 
         Args:
             x_BTC: normalised residual stream.
-            cos_TD: rotary cosines of these positions.
+            cos_TD: rotary cosines of these positions; None where positions are in the stream already.
             sin_TD: rotary sines of these positions.
             mask: True where a query may look, broadcastable to (B, H, T, S); None: plain causal order.
             cache: takes and gives keys and values of earlier positions.
@@ -61,7 +79,10 @@ class Attention(nn.Module):
         rows, positions, _ = x_BTC.shape
         qkv = self.qkv(x_BTC).view(rows, positions, self.heads + 2 * self.kv_heads, self.head_width).transpose(1, 2)
         q, k, v = qkv.split((self.heads, self.kv_heads, self.kv_heads), dim=1)
-        q, k = rotate(q, cos_TD, sin_TD), rotate(k, cos_TD, sin_TD)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if cos_TD is not None and sin_TD is not None:
+            q, k = rotate(q, cos_TD, sin_TD), rotate(k, cos_TD, sin_TD)
         if cache is not None:
             k, v = cache.append(k, v)
         mixed = _by_products(q, k, v, mask) if self._fits_products(positions, q.device) else self._fused(q, k, v, mask)
@@ -89,14 +110,20 @@ def _by_products(q_BHTD: Tensor, k_BKTD: Tensor, v_BKTD: Tensor, mask: Tensor | 
     return weights_BHTT.to(v_BKTD.dtype) @ v_BKTD
 
 
-def document_mask(segments_BT: Tensor) -> Tensor:
-    """(B, 1, T, T), True where a query may look: not ahead, and not across a border between documents."""
+def document_mask(segments_BT: Tensor, window: int | None = None) -> Tensor:
+    """(B, 1, T, T), True where a query may look: not ahead, not across a border between documents, not beyond the window."""
     same = segments_BT[:, None, :, None] == segments_BT[:, None, None, :]
-    return same.tril()
+    return _in_window(same.tril(), 0, window)
 
 
-def cached_mask(start: int, positions: int, device: torch.device) -> Tensor | None:
+def cached_mask(start: int, positions: int, device: torch.device, window: int | None = None) -> Tensor | None:
     """(T, S) for `positions` new queries after `start` cached ones; None where plain causal order or a single query says it."""
-    if start == 0 or positions == 1:
+    beyond = window is not None and start + positions > window
+    if not beyond and (start == 0 or positions == 1):
         return None
-    return torch.ones(positions, start + positions, dtype=torch.bool, device=device).tril(diagonal=start)
+    seen = torch.ones(positions, start + positions, dtype=torch.bool, device=device).tril(diagonal=start)
+    return _in_window(seen, start, window)
+
+
+def _in_window(mask: Tensor, start: int, window: int | None) -> Tensor:
+    return mask if window is None else mask.triu(diagonal=start - window + 1)

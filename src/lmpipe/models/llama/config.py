@@ -6,31 +6,39 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lmpipe.base.config import Config
+from lmpipe.models.sizing import HEAD_WIDTH, Sized, underived
 
 FEED_FORWARD_MULTIPLE = 64
 """Derived feed-forward widths are rounded up to this: matrix kernels like it."""
 
 
-class LlamaConfig(Config):
-    """A decoder in the Llama layout (Touvron et al. 2023): RMSNorm before each block, rotary positions, gated feed-forward."""
+class LlamaConfig(Sized):
+    """A decoder in the Llama layout (Touvron et al. 2023): RMSNorm before each block, rotary positions, gated feed-forward.
+
+    With `sliding_window`, `qkv_bias` or `qk_norm` it is a Mistral, a Qwen2 or a Qwen3, and is saved as that.
+    """
 
     architecture: ClassVar[str] = "decoder"
     heads_offered: ClassVar[tuple[str, ...]] = ("language",)
 
     kind: Literal["llama"] = "llama"
-    layers: int = Field(ge=1, le=200)
-    """Blocks, each attention and feed-forward."""
-    width: int = Field(ge=8, le=32_768)
-    """Size of the residual stream (`hidden_size`)."""
-    heads: int = Field(ge=1, le=512)
-    """Attention heads; `width` must be a multiple of it, with an even quotient (rotary positions turn pairs)."""
+    heads: int = Field(default_factory=underived, ge=1, le=512)
+    """Attention heads. Without `head_dim`, `width` must be a multiple of it, with an even quotient (rotary positions turn
+    pairs). Default: one for each 64 of width."""
     kv_heads: int | None = Field(default=None, ge=1)
     """Heads of keys and values: fewer than `heads` is grouped-query attention (Ainslie et al. 2023). Default: as many."""
     feed_forward: int | None = Field(default=None, ge=8)
     """Inner width of the feed-forward (`intermediate_size`). Default: 8/3 of `width`, rounded up to a multiple of 64."""
-    context: int = Field(ge=8, le=1 << 20)
-    """Tokens that a prediction can see, itself included."""
+    head_dim: int | None = Field(default=None, ge=2, multiple_of=2)
+    """Width of one head where it is not `width` over `heads`, as in Qwen3 and Mistral Nemo."""
+    qkv_bias: bool = False
+    """Whether queries, keys and values have biases (Qwen2)."""
+    qk_norm: bool = False
+    """Whether queries and keys are normalised, head by head, before positions turn them (Qwen3)."""
+    sliding_window: int | None = Field(default=None, ge=1)
+    """How many tokens attention looks back, itself included (Mistral). Default: the whole context."""
+    context: int = Field(default_factory=underived, ge=8, le=1 << 20)
+    """Tokens that a prediction can see, itself included. Default: by size, 256 to 1024."""
     rope_theta: float = Field(default=10_000.0, gt=1)
     """Base of the rotary frequencies."""
     tie_embeddings: bool = True
@@ -42,11 +50,23 @@ class LlamaConfig(Config):
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
-        if self.width % self.heads or (self.width // self.heads) % 2:
+        if self.head_dim is None and (self.width % self.heads or (self.width // self.heads) % 2):
             raise ValueError(f"width {self.width} over {self.heads} heads: expected an even whole number per head")
         if self.heads % self.key_value_heads:
             raise ValueError(f"{self.heads} heads cannot share {self.key_value_heads} kv_heads evenly")
+        if self.qk_norm and self.qkv_bias:
+            raise ValueError("qk_norm and qkv_bias together are no public layout: Qwen2 has biases, Qwen3 norms")
         return self
+
+    @classmethod
+    def count(cls, layers: int, width: int, vocab_size: int) -> int:
+        """As `Sized.count`; grouped heads and wider feed-forwards are not reckoned with."""
+        return vocab_size * width + layers * (4 * width * width + 3 * width * _feed_forward(width) + 2 * width) + width
+
+    @classmethod
+    def hanging_on(cls, layers: int, width: int) -> dict[str, int]:
+        """As `Sized.hanging_on`."""
+        return {"heads": max(1, width // HEAD_WIDTH)}
 
     @property
     def key_value_heads(self) -> int:
@@ -55,15 +75,17 @@ class LlamaConfig(Config):
 
     @property
     def head_width(self) -> int:
-        """Size of one head."""
-        return self.width // self.heads
+        """`head_dim`, default resolved."""
+        return self.head_dim or self.width // self.heads
 
     @property
     def feed_forward_width(self) -> int:
         """`feed_forward`, default resolved."""
-        if self.feed_forward:
-            return self.feed_forward
-        return -(-8 * self.width // 3 // FEED_FORWARD_MULTIPLE) * FEED_FORWARD_MULTIPLE
+        return self.feed_forward or _feed_forward(self.width)
+
+
+def _feed_forward(width: int) -> int:
+    return -(-8 * width // 3 // FEED_FORWARD_MULTIPLE) * FEED_FORWARD_MULTIPLE
 
 
 def parameter_count(config: LlamaConfig, vocab_size: int) -> int:
@@ -73,8 +95,9 @@ def parameter_count(config: LlamaConfig, vocab_size: int) -> int:
     5868800
     """
     attention = config.width * config.head_width * (2 * config.heads + 2 * config.key_value_heads)
+    attention += config.head_width * (config.heads + 2 * config.key_value_heads) if config.qkv_bias else 0
     feed_forward = 3 * config.width * config.feed_forward_width
-    norms = 2 * config.width
+    norms = 2 * config.width + (2 * config.head_width if config.qk_norm else 0)
     embeddings = vocab_size * config.width * (1 if config.tie_embeddings else 2)
     return embeddings + config.layers * (attention + feed_forward + norms) + config.width
 
@@ -82,9 +105,9 @@ def parameter_count(config: LlamaConfig, vocab_size: int) -> int:
 def flops_per_token(config: LlamaConfig, vocab_size: int) -> float:
     """Floating-point operations of one training token, forward and backward.
 
-    6 per weight that multiplies (embedding look-ups do not), and 12 x layers x width x context for attention scores and values
-    over the full square (Chowdhery et al. 2022, PaLM, appendix B); causal masking halves the latter at best.
+    6 per weight that multiplies (embedding look-ups do not), and 12 x layers x width of all heads x context for attention
+    scores and values over the full square (Chowdhery et al. 2022, PaLM, appendix B); causal masking halves the latter at best.
     """
     embeddings = vocab_size * config.width * (1 if config.tie_embeddings else 2)
     multiplied = parameter_count(config, vocab_size) - embeddings + vocab_size * config.width
-    return 6.0 * multiplied + 12.0 * config.layers * config.width * config.context
+    return 6.0 * multiplied + 12.0 * config.layers * config.heads * config.head_width * config.context

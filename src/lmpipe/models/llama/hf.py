@@ -1,6 +1,7 @@
-"""Names and files of the Hugging Face layout: what `transformers.LlamaForCausalLM` writes and reads, and nothing else.
+"""Names and keys of the Hugging Face layout: what `transformers.LlamaForCausalLM`, and its Mistral, Qwen2 and Qwen3 variants,
+write and read, and nothing else.
 
-`PATTERNS` is the whole mapping; two of our matrices are several of theirs, stacked in that order.
+`PATTERNS` is the whole mapping; some of our matrices are several of theirs, stacked in that order.
 """
 
 from __future__ import annotations
@@ -9,92 +10,63 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from lmpipe.base.errors import ModelError
-from lmpipe.base.files import read_json, storing, sync_folder, write_json
+from lmpipe.models import layout
+from lmpipe.models.layout import Stored
 from lmpipe.models.llama.config import LlamaConfig
 from lmpipe.models.llama.model import Llama
 
-MODEL_TYPE = "llama"
-LAYER = "model.layers.{layer}."
-PATTERNS: dict[str, tuple[str, ...]] = {
-    "embedding.weight": ("model.embed_tokens.weight",),
-    "blocks.{layer}.attention_norm.weight": (LAYER + "input_layernorm.weight",),
-    "blocks.{layer}.attention.qkv.weight": (
-        LAYER + "self_attn.q_proj.weight",
-        LAYER + "self_attn.k_proj.weight",
-        LAYER + "self_attn.v_proj.weight",
-    ),
-    "blocks.{layer}.attention.out.weight": (LAYER + "self_attn.o_proj.weight",),
-    "blocks.{layer}.feed_forward_norm.weight": (LAYER + "post_attention_layernorm.weight",),
-    "blocks.{layer}.feed_forward.gate_up.weight": (LAYER + "mlp.gate_proj.weight", LAYER + "mlp.up_proj.weight"),
-    "blocks.{layer}.feed_forward.down.weight": (LAYER + "mlp.down_proj.weight",),
-    "norm.weight": ("model.norm.weight",),
-    "head.weight": ("lm_head.weight",),
+ARCHITECTURES = {
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
 }
+LAYER = "model.layers.{layer}."
+PATTERNS: dict[str, Stored] = {
+    "embedding.weight": Stored(("model.embed_tokens.weight",)),
+    "blocks.{layer}.attention_norm.weight": Stored((LAYER + "input_layernorm.weight",)),
+    "blocks.{layer}.attention.qkv.weight": Stored(
+        (LAYER + "self_attn.q_proj.weight", LAYER + "self_attn.k_proj.weight", LAYER + "self_attn.v_proj.weight")
+    ),
+    "blocks.{layer}.attention.out.weight": Stored((LAYER + "self_attn.o_proj.weight",)),
+    "blocks.{layer}.feed_forward_norm.weight": Stored((LAYER + "post_attention_layernorm.weight",)),
+    "blocks.{layer}.feed_forward.gate_up.weight": Stored((LAYER + "mlp.gate_proj.weight", LAYER + "mlp.up_proj.weight")),
+    "blocks.{layer}.feed_forward.down.weight": Stored((LAYER + "mlp.down_proj.weight",)),
+    "norm.weight": Stored(("model.norm.weight",)),
+    "head.weight": Stored(("lm_head.weight",)),
+}
+QKV_BIAS = {
+    "blocks.{layer}.attention.qkv.bias": Stored(
+        (LAYER + "self_attn.q_proj.bias", LAYER + "self_attn.k_proj.bias", LAYER + "self_attn.v_proj.bias")
+    ),
+}
+QK_NORM = {
+    "blocks.{layer}.attention.q_norm.weight": Stored((LAYER + "self_attn.q_norm.weight",)),
+    "blocks.{layer}.attention.k_norm.weight": Stored((LAYER + "self_attn.k_norm.weight",)),
+}
+TIED = {"head.weight": "embedding.weight"}
+IGNORED = r"rotary_emb\.inv_freq$"
+"""Tables of positions that old versions saved."""
 
 
-def names(config: LlamaConfig) -> dict[str, tuple[str, ...]]:
+def mapping(config: LlamaConfig) -> dict[str, Stored]:
     """Our parameter names to theirs, layers filled in; a tied head has no entry, as on disk."""
-    mapping: dict[str, tuple[str, ...]] = {}
-    for ours, theirs in PATTERNS.items():
-        if ours == "head.weight" and config.tie_embeddings:
-            continue
-        for layer in range(config.layers if "{layer}" in ours else 1):
-            mapping[ours.format(layer=layer)] = tuple(name.format(layer=layer) for name in theirs)
-    return mapping
-
-
-def to_hugging_face(state: dict[str, torch.Tensor], config: LlamaConfig) -> dict[str, torch.Tensor]:
-    """Our state dict under their names."""
-    sizes = _row_counts(config)
-    tensors = {}
-    for ours, theirs in names(config).items():
-        rows = [sizes[name.split(".")[-2]] for name in theirs] if len(theirs) > 1 else [len(state[ours])]
-        parts = torch.split(state[ours], rows)
-        tensors.update({name: part.contiguous() for name, part in zip(theirs, parts, strict=True)})
-    return tensors
-
-
-def from_hugging_face(tensors: dict[str, torch.Tensor], config: LlamaConfig) -> dict[str, torch.Tensor]:
-    """Their tensors under our names.
-
-    Raises:
-        ModelError: when a tensor is missing or there is one that the layout does not know.
-    """
-    mapping = names(config)
-    expected = {name for theirs in mapping.values() for name in theirs}
-    missing, unknown = sorted(expected - tensors.keys()), sorted(tensors.keys() - expected)
-    if missing or unknown:
-        raise ModelError(
-            f"the weights are not those of a Llama with {config.layers} layers: "
-            f"{len(missing)} missing ({', '.join(missing[:3])}), {len(unknown)} unknown ({', '.join(unknown[:3])})",
-            expected="the tensors of LlamaForCausalLM",
-            fix="check that config.json and model.safetensors belong together",
-        )
-    return {ours: torch.cat([tensors[name] for name in theirs]) for ours, theirs in mapping.items()}
+    patterns = {**PATTERNS, **(QKV_BIAS if config.qkv_bias else {}), **(QK_NORM if config.qk_norm else {})}
+    rows = (config.heads * config.head_width, *(config.key_value_heads * config.head_width,) * 2)
+    for name in ("weight", "bias"):
+        key = f"blocks.{{layer}}.attention.qkv.{name}"
+        if key in patterns:
+            patterns[key] = Stored(patterns[key].names, rows)
+    if config.tie_embeddings:
+        del patterns["head.weight"]
+    return layout.expand(patterns, config.layers)
 
 
 def save(model: Llama, folder: Path, *, end_of_text_id: int, state: dict[str, torch.Tensor] | None = None) -> None:
-    """Write config.json, generation_config.json and model.safetensors; equal models give equal bytes.
-
-    Args:
-        model: gives the configuration, and the weights where `state` is not given.
-        folder: made if it is not there.
-        end_of_text_id: where generation stops and documents begin.
-        state: other weights of the same model, such as the best so far.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = to_hugging_face(dict(state or model.state_dict()), model.config)
-    dtype = str(tensors["model.norm.weight"].dtype).removeprefix("torch.")
-    write_json(folder / "config.json", _config_json(model.config, model.vocab_size, end_of_text_id, dtype))
-    ids = {"bos_token_id": end_of_text_id, "eos_token_id": end_of_text_id}
-    write_json(folder / "generation_config.json", {"_from_model_config": True, **ids})
-    with storing(folder / "model.safetensors"):
-        save_file({key: tensors[key] for key in sorted(tensors)}, folder / "model.safetensors", metadata={"format": "pt"})
-    sync_folder(folder)
+    """As `families.save`."""
+    tensors = layout.to_disk(state or model.state_dict(), mapping(model.config))
+    layout.write(folder, _to_json(model.config, model.vocab_size, end_of_text_id), tensors, end_of_text_id=end_of_text_id)
 
 
 def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Llama:
@@ -104,65 +76,77 @@ def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float3
         ModelError: when a file is missing or damaged, or uses what this layout does not have.
     """
     config, vocab_size = read_config(folder)
-    path = folder / "model.safetensors"
-    try:
-        with safe_open(path, framework="pt", device=device) as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (FileNotFoundError, SafetensorError) as error:
-        raise ModelError(
-            f"the weights cannot be read: {error}", where=str(path), expected="a whole model.safetensors; pickle is refused"
-        ) from None
-    with torch.device("meta"):
-        model = Llama(config, vocab_size)
-    state = {key: tensor.to(dtype) for key, tensor in from_hugging_face(tensors, config).items()}
-    if config.tie_embeddings:
-        state["head.weight"] = state["embedding.weight"]
-    _check_shapes(model, state, path)
-    model.load_state_dict(state, assign=True)
-    if config.tie_embeddings:
-        model.head.weight = model.embedding.weight
-    model.materialise_rotary(device)
-    return model.eval()
+    tied = TIED if config.tie_embeddings else {}
+    state = layout.from_disk(
+        layout.read_tensors(folder, device),
+        mapping(config),
+        what=f"a {model_type(config)} with {config.layers} layers",
+        ignored=IGNORED + (r"|^lm_head\.weight$" if tied else ""),
+        where=str(folder / layout.WEIGHTS),
+    )
+    return layout.fill(lambda: Llama(config, vocab_size), state, tied=tied, device=device, dtype=dtype, where=folder)
 
 
 def read_config(folder: Path) -> tuple[LlamaConfig, int]:
     """The configuration and vocabulary size in a folder's config.json; keys by an allow-list, unknown behaviour refused.
 
     Raises:
-        ModelError: when it is not there, not a Llama, or sets something that this layout does not have.
+        ModelError: when it is not there, not one of these layouts, or sets something that they do not have here.
     """
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ModelError("there is no model", where=str(path), expected="a folder with config.json and model.safetensors")
-    value = read_json(path)
-    refused = {"attention_bias": False, "mlp_bias": False, "hidden_act": "silu", "rope_scaling": None, "model_type": MODEL_TYPE}
-    for key, expected in refused.items():
-        if value.get(key, expected) != expected:
-            raise ModelError(f"config.json sets {key} to {value[key]!r}", where=str(path), expected=f"{expected!r}")
-    rope = value.get("rope_parameters") or {}
-    if rope.get("rope_type", "default") != "default":
-        raise ModelError(f"rotary positions of type {rope['rope_type']!r}", where=str(path), expected="'default'")
-    config = LlamaConfig(
-        layers=value["num_hidden_layers"],
+    refused = {
+        "model_type": tuple(ARCHITECTURES),
+        "attention_bias": (False,),
+        "mlp_bias": (False,),
+        "hidden_act": ("silu",),
+    }
+    config = layout.config_of(folder, _from_json, refused)
+    return config, layout.vocab_size_of(folder)
+
+
+def model_type(config: LlamaConfig) -> str:
+    """The least of the public layouts that has what this config asks for."""
+    if config.qk_norm:
+        return "qwen3"
+    if config.qkv_bias:
+        return "qwen2"
+    return "mistral" if config.sliding_window else "llama"
+
+
+def _from_json(value: dict[str, Any]) -> LlamaConfig:
+    kind, layers = value["model_type"], value["num_hidden_layers"]
+    window = value.get("sliding_window") if kind == "mistral" or value.get("use_sliding_window") else None
+    types = value.get("layer_types") or (["full_attention"] if window is None else _windowed(value, layers))
+    if len(set(types)) > 1:
+        layout.refuse("layers of several kinds (some with a sliding window, some without)", "one kind of attention")
+    return LlamaConfig(
+        layers=layers,
         width=value["hidden_size"],
         heads=value["num_attention_heads"],
         kv_heads=value.get("num_key_value_heads"),
+        head_dim=value.get("head_dim", 128 if kind == "qwen3" else None),
         feed_forward=value["intermediate_size"],
         context=value["max_position_embeddings"],
-        rope_theta=rope.get("rope_theta", value.get("rope_theta", 10_000.0)),
+        rope_theta=layout.rope_theta(value),
         tie_embeddings=value.get("tie_word_embeddings", False),
         norm_eps=value["rms_norm_eps"],
+        qkv_bias=kind == "qwen2",
+        qk_norm=kind == "qwen3",
+        sliding_window=window if types[0] == "sliding_attention" or kind == "mistral" else None,
     )
-    return config, int(value["vocab_size"])
 
 
-def _config_json(config: LlamaConfig, vocab_size: int, end_of_text_id: int, dtype: str) -> dict[str, Any]:
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "attention_bias": False,
+def _windowed(value: dict[str, Any], layers: int) -> list[str]:
+    """Qwen's older spelling: the first `max_window_layers` look back without a window. Every layer of a Mistral has it."""
+    full = 0 if value["model_type"] == "mistral" else min(layers, value.get("max_window_layers", 28))
+    return ["full_attention"] * full + ["sliding_attention"] * (layers - full)
+
+
+def _to_json(config: LlamaConfig, vocab_size: int, end_of_text_id: int) -> dict[str, Any]:
+    kind = model_type(config)
+    value = {
+        "architectures": [ARCHITECTURES[kind]],
         "attention_dropout": 0.0,
         "bos_token_id": end_of_text_id,
-        "dtype": dtype,
         "eos_token_id": end_of_text_id,
         "head_dim": config.head_width,
         "hidden_act": "silu",
@@ -170,8 +154,7 @@ def _config_json(config: LlamaConfig, vocab_size: int, end_of_text_id: int, dtyp
         "initializer_range": 0.02,
         "intermediate_size": config.feed_forward_width,
         "max_position_embeddings": config.context,
-        "mlp_bias": False,
-        "model_type": MODEL_TYPE,
+        "model_type": kind,
         "num_attention_heads": config.heads,
         "num_hidden_layers": config.layers,
         "num_key_value_heads": config.key_value_heads,
@@ -181,23 +164,11 @@ def _config_json(config: LlamaConfig, vocab_size: int, end_of_text_id: int, dtyp
         "use_cache": True,
         "vocab_size": vocab_size,
     }
-
-
-def _row_counts(config: LlamaConfig) -> dict[str, int]:
-    return {
-        "q_proj": config.heads * config.head_width,
-        "k_proj": config.key_value_heads * config.head_width,
-        "v_proj": config.key_value_heads * config.head_width,
-        "gate_proj": config.feed_forward_width,
-        "up_proj": config.feed_forward_width,
-    }
-
-
-def _check_shapes(model: Llama, state: dict[str, torch.Tensor], path: Path) -> None:
-    for key, parameter in model.state_dict().items():
-        if state[key].shape != parameter.shape:
-            raise ModelError(
-                f"'{key}' has the shape {tuple(state[key].shape)}",
-                where=str(path),
-                expected=f"{tuple(parameter.shape)}, as config.json says",
-            )
+    if kind == "llama":
+        value |= {"attention_bias": False, "mlp_bias": False}
+    elif kind == "mistral":
+        value |= {"sliding_window": config.sliding_window}
+    else:
+        window = {"sliding_window": config.sliding_window, "max_window_layers": 0} if config.sliding_window else {}
+        value |= {"use_sliding_window": bool(window), **window}
+    return value

@@ -32,7 +32,14 @@ class Block(nn.Module):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(config.width, config.norm_eps)
-        self.attention = Attention(config.width, config.heads, config.key_value_heads)
+        self.attention = Attention(
+            config.width,
+            config.heads,
+            config.key_value_heads,
+            head_width=config.head_width,
+            qkv_bias=config.qkv_bias,
+            qk_norm_eps=config.norm_eps if config.qk_norm else None,
+        )
         self.feed_forward_norm = RMSNorm(config.width, config.norm_eps)
         self.feed_forward = FeedForward(config.width, config.feed_forward_width)
         self.dropout = config.dropout
@@ -65,7 +72,7 @@ class Llama(Decoder):
         self.head = nn.Linear(config.width, vocab_size, bias=False)
         if config.tie_embeddings:
             self.head.weight = self.embedding.weight
-        self.materialise_rotary()
+        self.materialise()
         self._initialise()
 
     def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: Sequence[Cache] | None = None) -> Tensor:
@@ -73,9 +80,9 @@ class Llama(Decoder):
         start = cache[0].length if cache else 0
         stop = start + ids_BT.shape[1]
         if segments_BT is not None:
-            mask: Tensor | None = document_mask(segments_BT)
+            mask: Tensor | None = document_mask(segments_BT, self.config.sliding_window)
         else:
-            mask = cached_mask(start, ids_BT.shape[1], ids_BT.device)
+            mask = cached_mask(start, ids_BT.shape[1], ids_BT.device, self.config.sliding_window)
         x_BTC = self.embedding(ids_BT)
         if self.training and self.config.dropout:
             x_BTC = F.dropout(x_BTC, self.config.dropout)
@@ -91,7 +98,7 @@ class Llama(Decoder):
         shape = (rows, self.config.key_value_heads, length, self.config.head_width)
         return [Cache(weight.new_empty(shape), weight.new_empty(shape)) for _ in self.blocks]
 
-    def materialise_rotary(self, device: str | None = None) -> None:
+    def materialise(self, device: str | None = None) -> None:
         """Compute the rotary table, on `device`: it is no weight, so loading weights does not bring it."""
         cos_TD, sin_TD = rotary_table(self.config.head_width, self.config.context, self.config.rope_theta)
         self.register_buffer("cos_TD", cos_TD.to(device) if device else cos_TD, persistent=False)

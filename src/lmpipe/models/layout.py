@@ -1,0 +1,299 @@
+"""Reads and writes the public layout: config.json, generation_config.json, model.safetensors (whole or in shards). Knows no
+family.
+
+A family says how each of its tensors lies on disk (`Stored`); this moves the bytes, and turns whatever is wrong with a folder
+into one message. No pickle is ever opened. Equal networks give equal bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lmpipe.base.bundle import PICKLES
+from lmpipe.base.config import Config
+from lmpipe.base.errors import ModelError
+from lmpipe.base.files import read_json, storing, sync_folder, write_json
+from lmpipe.models.heads import Head, LanguageHead, SequenceHead, TokenHead
+from lmpipe.models.network import Network
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+C = TypeVar("C", bound=Config)
+N = TypeVar("N", bound=Network)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How one of our tensors lies on disk: one tensor or several, stacked along their rows in this order."""
+
+    names: tuple[str, ...]
+    rows: tuple[int, ...] = ()
+    """Rows of each; equal shares when empty."""
+    transposed: bool = False
+    """Whether a matrix lies there the other way around (GPT-2's `Conv1D`)."""
+
+
+def expand(patterns: Mapping[str, Stored], layers: int) -> dict[str, Stored]:
+    """`{layer}` filled in: every tensor of a network of so many layers."""
+    found: dict[str, Stored] = {}
+    for ours, stored in patterns.items():
+        for layer in range(layers if "{layer}" in ours else 1):
+            names = tuple(name.replace("{layer}", str(layer)) for name in stored.names)
+            found[ours.replace("{layer}", str(layer))] = Stored(names, stored.rows, stored.transposed)
+    return found
+
+
+def to_disk(state: Mapping[str, Tensor], mapping: Mapping[str, Stored]) -> dict[str, Tensor]:
+    """Our tensors under the names of the layout."""
+    tensors = {}
+    for ours, stored in mapping.items():
+        matrix = state[ours].flatten(0, -2) if state[ours].ndim > 2 else state[ours]
+        rows = stored.rows or (len(matrix) // len(stored.names),) * len(stored.names)
+        for name, part in zip(stored.names, torch.split(matrix, list(rows)), strict=True):
+            tensors[name] = (part.T if stored.transposed else part).contiguous()
+    return tensors
+
+
+def from_disk(
+    tensors: Mapping[str, Tensor], mapping: Mapping[str, Stored], *, what: str, ignored: str = "", where: str = ""
+) -> dict[str, Tensor]:
+    """The layout's tensors under our names.
+
+    Args:
+        tensors: by their names on disk.
+        mapping: the family's.
+        what: what the tensors should be, for the message.
+        ignored: a regular expression for names that carry nothing, such as buffers of old versions.
+        where: the file, for the message.
+
+    Raises:
+        ModelError: when a tensor is missing or there is one that the layout does not know.
+    """
+    expected = {name for stored in mapping.values() for name in stored.names}
+    missing = sorted(expected - tensors.keys())
+    unknown = sorted(name for name in tensors.keys() - expected if not (ignored and re.search(ignored, name)))
+    if missing or unknown:
+        raise ModelError(
+            f"the weights are not those of {what}: "
+            f"{len(missing)} missing ({', '.join(missing[:3])}), {len(unknown)} unknown ({', '.join(unknown[:3])})",
+            where=where,
+            expected="the tensors that config.json speaks of",
+            fix=f"check that {CONFIG} and {WEIGHTS} belong together",
+        )
+    return {
+        ours: torch.cat([tensors[name].T if stored.transposed else tensors[name] for name in stored.names])
+        if len(stored.names) > 1 or stored.transposed
+        else tensors[stored.names[0]]
+        for ours, stored in mapping.items()
+    }
+
+
+def read_tensors(folder: Path, device: str) -> dict[str, Tensor]:
+    """Every tensor of a folder's safetensors, from one file or from the shards that an index names.
+
+    Raises:
+        ModelError: when there are none, a file is cut off or damaged, or the weights are pickles.
+    """
+    tensors: dict[str, Tensor] = {}
+    for path in _weight_files(folder):
+        try:
+            with safe_open(path, framework="pt", device=device) as file:
+                tensors |= {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        except (FileNotFoundError, SafetensorError) as error:
+            raise ModelError(
+                f"the weights cannot be read: {error}",
+                where=str(path),
+                expected=f"a whole {WEIGHTS}; pickle is refused",
+                fix="fetch or make the file again",
+            ) from None
+    return tensors
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if (folder / INDEX).is_file():
+        names = set(json_of(folder / INDEX).get("weight_map", {}).values())
+        return [folder / Path(str(name)).name for name in sorted(names)]
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICKLES) if folder.is_dir() else []
+    if pickles:
+        raise ModelError(
+            f"the weights are in '{pickles[0]}', which may be a pickle, and reading a pickle runs whatever code is in it",
+            where=str(folder),
+            expected=WEIGHTS,
+            fix="convert them where they can be trusted: load with Transformers, save_pretrained(safe_serialization=True)",
+        )
+    return [folder / WEIGHTS]
+
+
+def write(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], *, end_of_text_id: int | None) -> None:
+    """Write a model folder.
+
+    Args:
+        folder: made if it is not there.
+        config: what config.json says, without the type of the weights.
+        tensors: by their names on disk.
+        end_of_text_id: where generation stops; None for networks that do not generate.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+    write_json(folder / CONFIG, dict(sorted({**config, "dtype": dtype}.items())))
+    if end_of_text_id is not None:
+        ids = {"bos_token_id": end_of_text_id, "eos_token_id": end_of_text_id}
+        ids |= {key: value for key, value in config.items() if key in ("decoder_start_token_id", "pad_token_id")}
+        write_json(folder / "generation_config.json", {"_from_model_config": True, **dict(sorted(ids.items()))})
+    with storing(folder / WEIGHTS):
+        save_file({key: tensors[key] for key in sorted(tensors)}, folder / WEIGHTS, metadata={"format": "pt"})
+    sync_folder(folder)
+
+
+def json_of(path: Path) -> dict[str, Any]:
+    """The object in a model's JSON file.
+
+    Raises:
+        ModelError: when it is not there or cannot be read.
+    """
+    if not path.is_file():
+        raise ModelError("there is no model", where=str(path), expected=f"a folder with {CONFIG} and {WEIGHTS}")
+    try:
+        value = read_json(path)
+    except ValueError as error:
+        raise ModelError(f"{path.name} cannot be read: {error}", where=str(path), expected="JSON") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{path.name} holds no object", where=str(path), expected="a JSON object")
+    return value
+
+
+def config_of(folder: Path, make: Callable[[dict[str, Any]], C], refused: Mapping[str, tuple[Any, ...]]) -> C:
+    """A family's config from a folder's config.json.
+
+    Args:
+        folder: the model's.
+        make: from the JSON object to the config.
+        refused: keys that change what the network computes, with the values (the first is the default) that ours computes.
+
+    Raises:
+        ModelError: when the file is not there, says something that the layout does not have, or lacks a key.
+    """
+    path = folder / CONFIG
+    value = json_of(path)
+    for key, allowed in refused.items():
+        if value.get(key, allowed[0]) not in allowed:
+            raise ModelError(
+                f"{CONFIG} sets {key} to {value[key]!r}", where=str(path), expected=" or ".join(repr(one) for one in allowed)
+            )
+    try:
+        return make(value)
+    except KeyError as error:
+        raise ModelError(f"{CONFIG} has no {error}", where=str(path), expected="the keys of its model type") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ModelError(
+            f"{CONFIG} describes no {value.get('model_type')} that can be built: {first['msg']}",
+            where=f"{path}, {'.'.join(map(str, first['loc']))}",
+        ) from None
+
+
+def refuse(what: str, expected: str) -> NoReturn:
+    """Say that config.json asks for something that a family does not have here.
+
+    Raises:
+        ModelError: always.
+    """
+    raise ModelError(f"{CONFIG} asks for {what}", where=CONFIG, expected=expected)
+
+
+def vocab_size_of(folder: Path) -> int:
+    """The vocabulary size that config.json states.
+
+    Raises:
+        ModelError: when it states none.
+    """
+    size = json_of(folder / CONFIG).get("vocab_size")
+    if not isinstance(size, int) or size < 1:
+        raise ModelError(f"{CONFIG} sets vocab_size to {size!r}", where=str(folder / CONFIG), expected="a whole number")
+    return size
+
+
+def rope_theta(value: Mapping[str, Any], default: float = 10_000.0) -> float:
+    """Base of the rotary frequencies, from either spelling.
+
+    Raises:
+        ModelError: for scaled rotary positions.
+    """
+    rope = value.get("rope_parameters") or value.get("rope_scaling") or {}
+    if rope.get("rope_type", rope.get("type", "default")) != "default":
+        refuse(f"rotary positions of type {rope.get('rope_type', rope.get('type'))!r}", "'default'")
+    return float(rope.get("rope_theta", value.get("rope_theta", default)))
+
+
+def labels_json(head: Head) -> dict[str, Any]:
+    """The labels of a head, as config.json spells them."""
+    if isinstance(head, LanguageHead):
+        return {}
+    return {
+        "id2label": {str(number): label for number, label in enumerate(head.labels)},
+        "label2id": {label: number for number, label in enumerate(head.labels)},
+    }
+
+
+def head_of(value: Mapping[str, Any]) -> Head:
+    """The head that config.json's `architectures` names; labels without names are LABEL_0, LABEL_1, ..., as in Transformers."""
+    architecture = str((value.get("architectures") or [""])[0])
+    if not architecture.endswith(("ForSequenceClassification", "ForTokenClassification")):
+        return LanguageHead()
+    names = value.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    labels = tuple(str(names[key]) for key in sorted(names, key=int))
+    return SequenceHead(labels=labels) if architecture.endswith("ForSequenceClassification") else TokenHead(labels=labels)
+
+
+def fill(
+    make: Callable[[], N], state: dict[str, Tensor], *, tied: Mapping[str, str], device: str, dtype: torch.dtype, where: Path
+) -> N:
+    """A network with these weights, ready to predict (dropout off).
+
+    Args:
+        make: builds it; called where tensors take no memory.
+        state: by our names.
+        tied: our names of matrices that are one with another, such as {"head.weight": "embedding.weight"}.
+        device: where it goes.
+        dtype: of the weights.
+        where: the folder, for messages.
+
+    Raises:
+        ModelError: when a tensor has another shape than config.json says.
+    """
+    with torch.device("meta"):
+        network = make()
+    state = {key: tensor.to(dtype) for key, tensor in state.items()}
+    state |= {one: state[other] for one, other in tied.items()}
+    for key, parameter in network.state_dict().items():
+        if parameter.ndim > 2 and state[key].shape == parameter.flatten(0, -2).shape:
+            state[key] = state[key].view(parameter.shape)
+        if state[key].shape != parameter.shape:
+            raise ModelError(
+                f"'{key}' has the shape {tuple(state[key].shape)}",
+                where=str(where / WEIGHTS),
+                expected=f"{tuple(parameter.shape)}, as {CONFIG} says",
+                fix=f"check that {CONFIG} and {WEIGHTS} belong together",
+            )
+    network.load_state_dict(state, assign=True)
+    _tie(network, tied)
+    network.materialise(device)
+    network.eval()
+    return network
+
+
+def _tie(network: Network, tied: Mapping[str, str]) -> None:
+    for one, other in tied.items():
+        module, _, name = one.rpartition(".")
+        setattr(network.get_submodule(module), name, network.get_parameter(other))

@@ -1,0 +1,40 @@
+"""What one section of a recipe tells another, filled in before validation; what is written out stays as it is.
+
+tokenizer.vocab_size  ->  model.for_vocabulary      a budget of parameters includes the embeddings
+train.*.tokens        ->  model.parameters          no size and no shape: compute-optimal for the tokens (Hoffmann et al.
+2022)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from lmpipe.models.sizing import optimal_parameters
+from lmpipe.recipes.reading import Source
+
+SHAPE = ("size", "parameters", "layers", "width", "from")
+"""Keys of a model that say how large it is."""
+LEAST_BUDGET = 500_000
+"""A training text too short for this many parameters trains the smallest named size."""
+
+
+def complete(source: Source) -> Source:
+    """The recipe with what follows from other sections written into `model`."""
+    model, tokenizer = source.data.get("model"), source.data.get("tokenizer")
+    if not isinstance(model, dict) or not isinstance(tokenizer, dict):
+        return source
+    model = dict(model)
+    if not any(key in model for key in SHAPE):
+        model |= _by_tokens(source.data.get("train"))
+    if model.get("parameters") is not None and isinstance(tokenizer.get("vocab_size"), int):
+        model.setdefault("for_vocabulary", tokenizer["vocab_size"])
+    return replace(source, data={**source.data, "model": model})
+
+
+def _by_tokens(phases: Any) -> dict[str, Any]:
+    tokens = [phase.get("tokens") for phase in phases if isinstance(phase, dict)] if isinstance(phases, list) else []
+    budget = optimal_parameters(sum(count for count in tokens if isinstance(count, int)))
+    if not budget:
+        return {}
+    return {"parameters": budget} if budget >= LEAST_BUDGET else {"size": "tiny"}
