@@ -32,13 +32,16 @@ from pathlib import Path
 from typing import Any
 
 LAYERS, WIDTH, HEADS, VOCABULARY, CONTEXT, ROWS = 4, 256, 4, 4096, 256, 32
+MICRO_ROWS = 32
 THREADS = 2
 CONTENDERS = {
-    "ours": "lmpipe, as a run: bf16 over fp32 masters, compiled",
+    "ours": "lmpipe, as a run: precision auto, compiled",
     "nanogpt": "nanoGPT, CPU default: fp32, eager",
-    "nanogpt-best": "nanoGPT, bf16 autocast, compiled",
+    "nanogpt-compiled": "nanoGPT, fp32, compiled",
+    "nanogpt-bf16": "nanoGPT, bf16 autocast, compiled",
     "trainer": "transformers Trainer, CPU default: fp32, eager",
-    "trainer-best": "transformers Trainer, bf16=True, torch_compile=True",
+    "trainer-compiled": "transformers Trainer, fp32, torch_compile=True",
+    "trainer-bf16": "transformers Trainer, bf16=True, torch_compile=True",
 }
 Steps = Callable[[int], list[float]]
 """Trains so many steps; gives the seconds of each."""
@@ -56,7 +59,7 @@ def ours(folder: Path) -> Steps:
     model = LlamaConfig(layers=LAYERS, width=WIDTH, heads=HEADS, context=CONTEXT)
     batch = ROWS * CONTEXT
     phase = PhaseConfig(
-        name="speed", on="random", tokens=1000 * batch, batch_tokens=batch, micro_batch_tokens=batch, precision="bf16"
+        name="speed", on="random", tokens=1000 * batch, batch_tokens=batch, micro_batch_tokens=MICRO_ROWS * CONTEXT
     )
     _write_random_tokens(folder, VOCABULARY, CONTEXT, phase)
     stack = contextlib.ExitStack()
@@ -65,7 +68,7 @@ def ours(folder: Path) -> Steps:
     return _timed(run._one_step)
 
 
-def nanogpt(model_file: str, best: bool) -> Steps:
+def nanogpt(model_file: str, compiled: bool, bf16: bool) -> Steps:
     """nanoGPT's model and optimiser, stepped as its train.py does without accumulation."""
     import torch
 
@@ -78,13 +81,13 @@ def nanogpt(model_file: str, best: bool) -> Steps:
     shape = {"n_layer": LAYERS, "n_head": HEADS, "n_embd": WIDTH, "block_size": CONTEXT, "vocab_size": VOCABULARY}
     model = module.GPT(module.GPTConfig(**shape, dropout=0.0, bias=False))
     optimizer = model.configure_optimizers(0.1, 1e-3, (0.9, 0.95), "cpu")
-    forward = torch.compile(model) if best else model
+    forward = torch.compile(model) if compiled else model
     ids = torch.randint(0, VOCABULARY, (64, ROWS, CONTEXT + 1))
     number = iter(range(10**9))
 
     def step() -> None:
         rows = ids[next(number) % len(ids)]
-        with torch.autocast("cpu", torch.bfloat16) if best else nullcontext():
+        with torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext():
             _, loss = forward(rows[:, :-1].contiguous(), rows[:, 1:].contiguous())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -95,7 +98,7 @@ def nanogpt(model_file: str, best: bool) -> Steps:
     return _timed(step)
 
 
-def trainer(folder: Path, best: bool) -> Steps:
+def trainer(folder: Path, compiled: bool, bf16: bool) -> Steps:
     """`LlamaForCausalLM` under transformers' Trainer; a callback takes the time between a step's begin and end."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
@@ -120,7 +123,7 @@ def trainer(folder: Path, best: bool) -> Steps:
 
     def steps(count: int) -> list[float]:
         seconds.clear()
-        options: dict[str, Any] = {"bf16": True, "torch_compile": True} if best else {}
+        options: dict[str, Any] = {"bf16": bf16, "torch_compile": compiled}
         arguments = TrainingArguments(
             str(folder), use_cpu=True, max_steps=count + 1, per_device_train_batch_size=ROWS, weight_decay=0.1,
             save_strategy="no", report_to=[], disable_tqdm=True, logging_strategy="no", **options,
@@ -154,10 +157,10 @@ def serve(name: str, nanogpt_file: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if name == "ours":
             steps = ours(Path(folder))
-        elif name.startswith("nanogpt"):
-            steps = nanogpt(nanogpt_file, name.endswith("best"))
         else:
-            steps = trainer(Path(folder), name.endswith("best"))
+            bf16 = name.endswith("bf16")
+            compiled = bf16 or name.endswith("compiled")
+            steps = nanogpt(nanogpt_file, compiled, bf16) if "nanogpt" in name else trainer(Path(folder), compiled, bf16)
         for line in sys.stdin:
             print(json.dumps(steps(int(line))), file=answers, flush=True)
 
