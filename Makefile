@@ -11,11 +11,14 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 demo: env-demo ## Raw text to a gated model with a report, on two CPU cores
 	$(BIN)/lmpipe run recipes/quickstart.yaml
 
+# A worker per processor; files stay whole, in their order: the long ones, which start real runs, are not left for the end.
+PARALLEL := -n auto --dist loadscope --no-loadscope-reorder
+
 test: env ## The fast suite
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-all: env ## Every test, the slow ones too
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 check: env ## Format, lint, types, import contract
 	$(BIN)/ruff format --check src tests benchmarks
