@@ -90,6 +90,7 @@ def recipe(sources: list[dict[str, Any]]) -> dict[str, Any]:
                 "tokens": 4096,
                 "batch_tokens": 512,
                 "schedule": {"kind": "cosine"},
+                "parameters": [{"match": "norm.*", "freeze": True}, {"match": "blocks.*", "lr_factor": 0.5}],
                 "validation": {"every_tokens": 1024, "tokens": 256},
                 "early_stopping": {"patience": 50},
             }
@@ -154,6 +155,8 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     run(
         whole, {"model": {"kind": "llama", "parameters": "200k", "layers": 1, "context": 64, "qkv_bias": True}}, runtime=runtime
     )
+    for optimizer, schedule in (("lion", "linear"), ("adafactor", "inverse_sqrt"), ("sgd", "linear")):
+        run(whole, {"train.0.schedule": {"kind": schedule}, "train.0.optimizer": {"kind": optimizer}}, runtime=runtime)
     run(whole, {"train.0.schedule": {"kind": "wsd"}, "data.corpus.split.by": "position"}, runtime=runtime)
     with pytest.raises(SourceError):  # a data set that is no folder is asked for at its revision, and there is no network
         check(whole, {"data.corpus.read.4.name": "someone/something"})

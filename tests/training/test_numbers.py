@@ -28,11 +28,20 @@ from lmpipe.models.llama.model import Llama
 from lmpipe.tokens.loader import Batch, Loader
 from lmpipe.tokens.shards import open_shards
 from lmpipe.training import step as step_module
-from lmpipe.training.config import AdamWConfig, ConstantConfig, CosineConfig, MuonConfig, PhaseConfig, WsdConfig
+from lmpipe.training.config import PhaseConfig
 from lmpipe.training.loop import marks, validation_loss
 from lmpipe.training.objectives import causal_nats
+from lmpipe.training.optimizer_config import AdamWConfig, MuonConfig
 from lmpipe.training.optimizers import MasterOptimizer
 from lmpipe.training.prediction import Calibration, predict
+from lmpipe.training.schedule_config import (
+    ConstantConfig,
+    CosineConfig,
+    InverseSqrtConfig,
+    LinearConfig,
+    ScheduleConfig,
+    WsdConfig,
+)
 from lmpipe.training.schedules import rate_fraction
 from lmpipe.training.startup import check_startup
 
@@ -127,6 +136,8 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(corpus: Path) -> None:
 SCHEDULES = st.one_of(
     st.builds(CosineConfig, warmup_fraction=st.floats(0, 0.9), final_fraction=st.floats(0, 1)),
     st.builds(ConstantConfig, warmup_fraction=st.floats(0, 0.9)),
+    st.builds(InverseSqrtConfig, warmup_fraction=st.floats(0, 0.9)),
+    st.builds(LinearConfig, warmup_fraction=st.floats(0, 0.9), final_fraction=st.floats(0, 1)),
     st.floats(0, 0.5).flatmap(
         lambda warmup: st.builds(
             WsdConfig, warmup_fraction=st.just(warmup), decay_fraction=st.floats(0, 0.5), final_fraction=st.floats(0, 1)
@@ -137,14 +148,15 @@ SCHEDULES = st.one_of(
 
 @settings(deadline=None, max_examples=200)
 @given(schedule=SCHEDULES, steps=st.integers(1, 300))
-def test_a_rate_rises_then_never_rises_again(schedule: CosineConfig | WsdConfig | ConstantConfig, steps: int) -> None:
+def test_a_rate_rises_then_never_rises_again(schedule: ScheduleConfig, steps: int) -> None:
     rates = [rate_fraction(schedule, number, steps) for number in range(steps)]
     warmup = round(schedule.warmup_fraction * steps)
     assert all(0 <= rate <= 1 + 1e-12 for rate in rates)
     assert rates[:warmup] == [(number + 1) / warmup for number in range(warmup)]
     after = rates[max(0, warmup - 1) :]
     assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(after))
-    if not isinstance(schedule, ConstantConfig) and warmup < steps and getattr(schedule, "decay_fraction", 1) * steps > 0.5:
+    endless = isinstance(schedule, ConstantConfig | InverseSqrtConfig)
+    if not endless and warmup < steps and getattr(schedule, "decay_fraction", 1) * steps > 0.5:
         assert rates[-1] == pytest.approx(schedule.final_fraction, abs=1e-12)
 
 

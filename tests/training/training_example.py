@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.torch import load_file
+from torch import Tensor
 
 from lmpipe.base.progress import Progress, Silent
 from lmpipe.models.llama.config import LlamaConfig
@@ -83,6 +85,11 @@ def result(folder: Path) -> dict[str, bytes]:
     output = folder / "output"
     files = (path for path in sorted(output.rglob("*")) if path.is_file())
     return {str(path.relative_to(output)): path.read_bytes() for path in files if "observed" not in path.parts}
+
+
+def weights(folder: Path, name: str = "last") -> dict[str, Tensor]:
+    """The saved weights, under the names of Hugging Face."""
+    return load_file(folder / "output" / name / "model.safetensors")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,14 @@ import platform
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
 from lmpipe.base.config import Config
 from lmpipe.base.errors import TrainingError
+from lmpipe.training.optimizer_config import AdamWConfig, OptimizerConfig, ParameterRule
+from lmpipe.training.schedule_config import CosineConfig, ScheduleConfig
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Precision = Literal["auto", "bf16", "fp32"]
@@ -32,78 +34,6 @@ class CausalConfig(Config):
     """Predict every token from those before it in the same document."""
 
     kind: Literal["causal"] = "causal"
-
-
-class AdamWConfig(Config):
-    """AdamW (Loshchilov and Hutter 2019); matrices decay, norms do not."""
-
-    kind: Literal["adamw"] = "adamw"
-    lr: float = Field(default=3e-3, gt=0)
-    """Peak learning rate. Small models take high ones: 3e-3 at 5 million parameters, 6e-4 at 100 million."""
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
-    """Decay of the two running means (gradient, its square)."""
-    eps: float = Field(default=1e-8, gt=0)
-    """Added to the root of the second mean."""
-    weight_decay: float = Field(default=0.1, ge=0, lt=10)
-    """Pull of the matrices towards zero, times the learning rate."""
-
-
-class MuonConfig(Config):
-    """Muon (Jordan 2024): the momentum of each hidden matrix, orthogonalised; AdamW for embeddings, head and norms.
-
-    One rate serves both: a matrix's update is scaled to the size that AdamW's would have (Liu et al. 2025, "Muon is Scalable").
-    """
-
-    kind: Literal["muon"] = "muon"
-    lr: float = Field(default=3e-3, gt=0)
-    """Peak learning rate of both."""
-    momentum: float = Field(default=0.95, ge=0, lt=1)
-    """Decay of Muon's running gradient (Nesterov's)."""
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
-    """Decay of AdamW's two running means (gradient, its square)."""
-    eps: float = Field(default=1e-8, gt=0)
-    """Added to the root of AdamW's second mean."""
-    weight_decay: float = Field(default=0.1, ge=0, lt=10)
-    """Pull of the matrices towards zero, times the learning rate."""
-
-
-OptimizerConfig = Annotated[AdamWConfig | MuonConfig, Field(discriminator="kind")]
-
-
-class CosineConfig(Config):
-    """Up in a line, then down along half a cosine (Loshchilov and Hutter 2017)."""
-
-    kind: Literal["cosine"] = "cosine"
-    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the steps in which the rate rises from zero."""
-    final_fraction: float = Field(default=0.05, ge=0, le=1)
-    """Last rate as a share of the peak."""
-
-
-class WsdConfig(Config):
-    """Warm-up, stable, decay (Hu et al. 2024): the plateau can be extended later; the decay does most of the late gain."""
-
-    kind: Literal["wsd"] = "wsd"
-    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the steps in which the rate rises from zero."""
-    decay_fraction: float = Field(default=0.3, ge=0, le=1)
-    """Share of the steps, the last ones, in which the rate falls in a line."""
-    final_fraction: float = Field(default=0.0, ge=0, le=1)
-    """Last rate as a share of the peak."""
-
-    @model_validator(mode="after")
-    def _fits_the_run(self) -> Self:
-        if self.warmup_fraction + self.decay_fraction > 1:
-            raise ValueError("warmup_fraction and decay_fraction together are more than the whole phase")
-        return self
-
-
-class ConstantConfig(Config):
-    """Up in a line, then the peak to the end."""
-
-    kind: Literal["constant"] = "constant"
-    warmup_fraction: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the steps in which the rate rises from zero."""
 
 
 class ValidationConfig(Config):
@@ -124,9 +54,6 @@ class EarlyStoppingConfig(Config):
     """Nats per token below the best so far that count as improvement."""
 
 
-ScheduleConfig = Annotated[CosineConfig | WsdConfig | ConstantConfig, Field(discriminator="kind")]
-
-
 class PhaseConfig(Config):
     """One phase: a corpus, an objective, a budget of tokens, and how the weights follow the gradient."""
 
@@ -144,6 +71,10 @@ class PhaseConfig(Config):
     """Tokens that go through the model at once, at most: fewer need less memory and give the same step but for rounding."""
     optimizer: OptimizerConfig = AdamWConfig()
     """How weights follow gradients."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Learning rate of a layer over that of the layer after it; below 1, layers near the input move less (for fine-tuning)."""
+    parameters: tuple[ParameterRule, ...] = ()
+    """Weights that are frozen, or learn at another rate or with another decay, by name."""
     schedule: ScheduleConfig = CosineConfig()
     """How the learning rate moves."""
     clip_norm: float | None = Field(default=1.0, gt=0)

@@ -34,6 +34,7 @@ from lmpipe.training.checkpoint import newest_checkpoint, save_checkpoint
 from lmpipe.training.config import Batching, PhaseConfig, batching, resolve_precision
 from lmpipe.training.objectives import causal_nats
 from lmpipe.training.optimizers import MasterOptimizer, all_finite
+from lmpipe.training.parameters import treatments
 from lmpipe.training.process import settings_of_a_run
 from lmpipe.training.schedules import rate_fraction
 from lmpipe.training.startup import check_startup
@@ -116,7 +117,10 @@ class TrainingRun:
         self.validation = _validation_batches(tokens / "validation", model.context, self.micro_rows, phase.validation.tokens)
         torch.manual_seed(derive_seed(seed, "weights", phase.name))
         network = Llama(model, self.shards.vocab_size).to(device.kind).train()
-        self.state = TrainingState(network, MasterOptimizer(network, phase.optimizer, phase.precision))
+        treated = treatments(
+            network, weight_decay=phase.optimizer.weight_decay, layer_decay=phase.layer_decay, rules=phase.parameters
+        )
+        self.state = TrainingState(network, MasterOptimizer(network, phase.optimizer, phase.precision, treated))
         torch.manual_seed(derive_seed(seed, "dropout", phase.name))
         self.nats = make_nats(network, compile=device.compile, progress=progress)
 

@@ -2,32 +2,53 @@
 
     model's bf16 weights --backward--> bf16 gradients --to fp32, clip--> update of the masters --round--> model's weights
 
-In fp32 the model's own parameters are the masters.
+In fp32 the model's own parameters are the masters. Frozen parameters have no gradient, no state and no place in a checkpoint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lmpipe.training.config import AdamWConfig, MuonConfig, OptimizerConfig
+from lmpipe.training.lion import Lion
+from lmpipe.training.optimizer_config import (
+    AdafactorConfig,
+    AdamWConfig,
+    LionConfig,
+    MuonConfig,
+    OptimizerConfig,
+    SgdConfig,
+)
+from lmpipe.training.parameters import Treatment, token_tables, treatments
+
+SCALE = "lr_factor"
+"""Key of a parameter group's learning rate over the schedule's."""
 
 
 class MasterOptimizer:
-    """An optimiser on fp32 copies of a model's parameters; matrices decay, norms do not."""
+    """An optimiser on fp32 copies of a model's parameters."""
 
-    def __init__(self, model: nn.Module, config: OptimizerConfig, precision: str) -> None:
-        self.parameters = dict(model.named_parameters())
+    def __init__(
+        self, model: nn.Module, config: OptimizerConfig, precision: str, treated: Mapping[str, Treatment] | None = None
+    ) -> None:
+        treated = treatments(model, weight_decay=config.weight_decay) if treated is None else treated
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in treated)
+        parameters = dict(model.named_parameters())
+        self.parameters = {name: parameters[name] for name in treated}
         self.peak_rate = config.lr
         if precision == "bf16":
-            self.masters = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+            wide = {name: parameter.detach().clone() for name, parameter in parameters.items()}
             model.to(torch.bfloat16)
         else:
-            self.masters = {name: parameter.data for name, parameter in self.parameters.items()}
-        self.rules = make_rules(self.masters, config, token_tables(model))
+            wide = {name: parameter.data for name, parameter in parameters.items()}
+        self.masters = {name: wide.pop(name) for name in treated}
+        self.frozen = wide
+        self.rules = make_rules(self.masters, config, treated, token_tables(model))
+        self._rule_of = {p: rule for rule in self.rules for group in rule.param_groups for p in group["params"]}
 
     def step(self, rate_fraction: float, clip_norm: float | None) -> float:
         """One update from the gradients that the model holds, which are then released.
@@ -47,7 +68,7 @@ class MasterOptimizer:
             torch.nn.utils.clip_grads_with_norm_(masters, clip_norm, norm)
         for rule in self.rules:
             for group in rule.param_groups:
-                group["lr"] = self.peak_rate * rate_fraction
+                group["lr"] = self.peak_rate * rate_fraction * group[SCALE]
             rule.step()
             rule.zero_grad()
         self._publish()
@@ -57,7 +78,7 @@ class MasterOptimizer:
         """Everything that a checkpoint needs: masters, and what the rules remember of each, by name."""
         saved = {f"master.{name}": master for name, master in self.masters.items()}
         for name, master in self.masters.items():
-            for key, value in self._rule_of(master).state[master].items():
+            for key, value in self._rule_of[master].state[master].items():
                 saved[f"state.{key}.{name}"] = value
         return saved
 
@@ -65,19 +86,16 @@ class MasterOptimizer:
         """The inverse of `tensors`; before its first step a rule remembers nothing."""
         for name, master in self.masters.items():
             master.copy_(tensors[f"master.{name}"])
-            self._rule_of(master).state[master] = {
+            self._rule_of[master].state[master] = {
                 key.split(".")[1]: tensor.clone()
                 for key, tensor in tensors.items()
                 if key.startswith("state.") and key.split(".", 2)[2] == name
             }
         self._publish()
 
-    def _rule_of(self, master: Tensor) -> torch.optim.Optimizer:
-        return next(rule for rule in self.rules if any(master is p for group in rule.param_groups for p in group["params"]))
-
     def weights(self) -> dict[str, Tensor]:
-        """The masters under the model's names: what is saved as the model."""
-        return dict(self.masters)
+        """All weights in fp32 under the model's names, those that learn and the frozen ones: what is saved as the model."""
+        return {**self.frozen, **self.masters}
 
     @torch.no_grad()
     def _publish(self) -> None:
@@ -89,42 +107,45 @@ class MasterOptimizer:
             parameter.copy_(master)
 
 
-def token_tables(model: nn.Module) -> set[str]:
-    """Names of the matrices with a row per token (embedding, head): their rows are vectors of their own, not one map."""
-    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    head = getattr(model, "head", None)
-    tables |= {id(head.weight)} if isinstance(head, nn.Linear) else set()
-    return {name for name, parameter in model.named_parameters() if id(parameter) in tables}
-
-
-def make_rules(masters: dict[str, Tensor], config: OptimizerConfig, tables: set[str]) -> list[torch.optim.Optimizer]:
+def make_rules(
+    masters: dict[str, Tensor], config: OptimizerConfig, treated: Mapping[str, Treatment], tables: set[str]
+) -> list[torch.optim.Optimizer]:
     """The update rules that `config` names, each with its share of the masters."""
     if isinstance(config, MuonConfig):
-        hidden = [master for name, master in masters.items() if master.ndim == 2 and name not in tables]
-        rest = {name: master for name, master in masters.items() if master.ndim != 2 or name in tables}
-        muon = torch.optim.Muon(
-            hidden,
-            lr=config.lr,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        )
-        return [muon, _adamw(rest, config)] if hidden else [_adamw(rest, config)]
-    return [_adamw(masters, config)]
+        hidden = {name: master for name, master in masters.items() if master.ndim == 2 and name not in tables}
+        rest = {name: master for name, master in masters.items() if name not in hidden}
+        muon = [_muon(hidden, config, treated)] if hidden else []
+        return [*muon, _adamw(rest, config, treated)] if rest else muon
+    groups = _groups(masters, treated)
+    if isinstance(config, LionConfig):
+        return [Lion(groups, lr=config.lr, betas=config.betas)]
+    if isinstance(config, AdafactorConfig):
+        return [torch.optim.Adafactor(groups, lr=config.lr, beta2_decay=config.beta2_decay, d=config.clip_threshold)]
+    if isinstance(config, SgdConfig):
+        return [torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)]
+    return [_adamw(masters, config, treated)]
 
 
-def _adamw(masters: dict[str, Tensor], config: AdamWConfig | MuonConfig) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        _groups(masters, config.weight_decay), lr=config.lr, betas=config.betas, eps=config.eps, fused=True
-    )
+def _adamw(
+    masters: dict[str, Tensor], config: AdamWConfig | MuonConfig, treated: Mapping[str, Treatment]
+) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(_groups(masters, treated), lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
 
 
-def _groups(masters: dict[str, Tensor], weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay, norms and biases do not."""
-    decayed = [master for master in masters.values() if master.ndim >= 2]
-    others = [master for master in masters.values() if master.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+def _muon(masters: dict[str, Tensor], config: MuonConfig, treated: Mapping[str, Treatment]) -> torch.optim.Optimizer:
+    groups: Any = _groups(masters, treated)
+    return torch.optim.Muon(groups, lr=config.lr, momentum=config.momentum, adjust_lr_fn="match_rms_adamw")
+
+
+def _groups(masters: dict[str, Tensor], treated: Mapping[str, Treatment]) -> list[dict[str, Any]]:
+    """Masters with an equal treatment together: a fused update takes a group at once."""
+    by_treatment: dict[Treatment, list[Tensor]] = {}
+    for name, master in masters.items():
+        by_treatment.setdefault(treated[name], []).append(master)
+    return [
+        {"params": members, "weight_decay": treatment.weight_decay, SCALE: treatment.lr_factor}
+        for treatment, members in by_treatment.items()
+    ]
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:

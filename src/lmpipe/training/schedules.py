@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 
-from lmpipe.training.config import ConstantConfig, CosineConfig, WsdConfig
+from lmpipe.training.schedule_config import ConstantConfig, CosineConfig, InverseSqrtConfig, LinearConfig, ScheduleConfig
 
 
-def rate_fraction(schedule: CosineConfig | WsdConfig | ConstantConfig, step: int, steps: int) -> float:
+def rate_fraction(schedule: ScheduleConfig, step: int, steps: int) -> float:
     """The rate of optimiser step `step` (from 0) of `steps`, over the peak rate.
 
     Warm-up rises linearly and reaches the peak with its last step; the last step of all has the final rate.
 
+    >>> from lmpipe.training.schedule_config import WsdConfig
     >>> [round(rate_fraction(WsdConfig(warmup_fraction=0.5, decay_fraction=0.5), s, 4), 2) for s in range(4)]
     [0.5, 1.0, 0.5, 0.0]
     """
@@ -20,8 +21,12 @@ def rate_fraction(schedule: CosineConfig | WsdConfig | ConstantConfig, step: int
         return (step + 1) / warmup
     if isinstance(schedule, ConstantConfig):
         return 1.0
+    if isinstance(schedule, InverseSqrtConfig):
+        return math.sqrt(max(1, warmup) / (step + 1))
+    done = (step - warmup + 1) / max(1, steps - warmup)
+    if isinstance(schedule, LinearConfig):
+        return 1.0 + (schedule.final_fraction - 1.0) * done
     if isinstance(schedule, CosineConfig):
-        done = (step - warmup + 1) / max(1, steps - warmup)
         return schedule.final_fraction + (1.0 - schedule.final_fraction) * (1.0 + math.cos(math.pi * done)) / 2.0
     decay = round(schedule.decay_fraction * steps)
     left = (steps - 1 - step) / decay if decay else 1.0
