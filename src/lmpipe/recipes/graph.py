@@ -18,6 +18,8 @@ from lmpipe.audit.config import MemorizationConfig
 from lmpipe.base.config import Config
 from lmpipe.base.runtime import Runtime
 from lmpipe.data.config import CorpusConfig
+from lmpipe.data.pii.config import PiiConfig
+from lmpipe.data.pii.pseudonyms import key_source
 from lmpipe.data.readers.sources import pinned, resolve_all
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
@@ -30,7 +32,7 @@ VERSIONS = {
     "measure": 1,
     "duplicates": 1,
     "select": 1,
-    "mask": 1,
+    "mask": 2,
     "split": 1,
     "canaries": 1,
     "tokenizer": 1,
@@ -111,7 +113,7 @@ def _corpus(graph: Graph, name: str, corpus: CorpusConfig, seed: int, base_folde
             beside["duplicates"] = graph.add("duplicates", f"duplicates-{name}", corpus.dedup[0], {"documents": last})
         last = graph.add("select", f"select-{name}", select, beside)
     if corpus.pii:
-        last = graph.add("mask", f"mask-{name}", corpus.pii, {"documents": last})
+        last = _mask(graph, name, corpus.pii, last, base_folders)
     config = configs.SplitStage(split=corpus.split, seed=seed)
     return graph.add("split", f"split-{name}", config, {"documents": last})
 
@@ -122,6 +124,13 @@ def _read(graph: Graph, name: str, corpus: CorpusConfig, base_folders: list[Path
     found = [Source(f.name, f.url, f.size, f.stamp, f.digest) for files in resolved for f in files]
     config = pinned(corpus.read, resolved, corpus.max_failed_fraction)
     return graph.add("read", f"read-{name}", config, sources=lambda: found)
+
+
+def _mask(graph: Graph, name: str, pii: PiiConfig, documents: Stage, base_folders: list[Path]) -> Stage:
+    """Masking: identified by a digest of its key, wherever the key lies."""
+    key = key_source(pii, base_folders)
+    sources = [Source(key.name, key.location, 0, "", lambda: key.digest)] if key else []
+    return graph.add("mask", f"mask-{name}", pii.masking(), {"documents": documents}, sources=lambda: sources)
 
 
 def _canaries(graph: Graph, recipe: Recipe) -> Stage | None:

@@ -12,6 +12,7 @@ from lmpipe.base.canonical import digest_of
 from lmpipe.base.files import read_json, write_json
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.measures import Finding, Metric, Verdict
+from lmpipe.data.pii.pseudonyms import KEY_NAME
 from lmpipe.pipeline.stage import Work
 
 if TYPE_CHECKING:
@@ -58,8 +59,10 @@ def select(work: Work) -> None:
 def mask(work: Work) -> None:
     """Personal data and secrets."""
     from lmpipe.data.pii.masking import mask
+    from lmpipe.data.pii.pseudonyms import same_key
 
-    _book(work, mask(work.inputs["documents"], work.output, config=work.config, **_data_options(work)))
+    key = next((same_key(source.url, source.digest()) for source in work.sources if source.name == KEY_NAME), None)
+    _book(work, mask(work.inputs["documents"], work.output, config=work.config, key=key, **_data_options(work)))
 
 
 def split(work: Work) -> None:

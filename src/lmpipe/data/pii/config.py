@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lmpipe.base.config import Config
 
-Entity = Literal["email", "ip", "phone", "credit_card", "iban", "api_key"]
+Entity = Literal[
+    "email", "phone", "credit_card", "iban", "crypto_wallet",
+    "ip", "mac", "url", "url_credentials", "api_key",
+    "date_of_birth", "date", "driver_licence",
+    "us_ssn", "gb_nhs", "gb_nino", "de_tax_id", "fr_nir", "es_dni", "es_nie", "it_fiscal_code", "nl_bsn", "br_cpf", "pl_pesel",
+    "se_personnummer", "in_aadhaar",
+]  # fmt: skip
+NOT_BY_DEFAULT = ("url", "date")
+"""Found in most texts and personal in few."""
+DEFAULT_ENTITIES: tuple[Entity, ...] = tuple(entity for entity in get_args(Entity) if entity not in NOT_BY_DEFAULT)
 
 
-class PiiConfig(Config):
-    """Personal data and secrets that follow a pattern."""
+class MaskConfig(Config):
+    """What is looked for and what is done about it: all that the result depends on, beside the text and a key."""
 
-    entities: tuple[Entity, ...] = Field(default=("email", "ip", "phone", "credit_card", "iban", "api_key"), min_length=1)
-    """What is looked for. Card numbers must pass the Luhn check, IBANs the mod-97 check, keys must carry a known prefix."""
-    action: Literal["mask", "drop", "tag"] = "mask"
-    """`mask` puts `<EMAIL>` and the like in its place, `drop` takes the document out, `tag` only counts it in the metadata."""
+    entities: tuple[Entity, ...] = Field(default=DEFAULT_ENTITIES, min_length=1)
+    """What is looked for. What has a check digit (cards, IBANs, wallets, most national ids) must pass it; keys must carry a
+    known prefix; what has neither needs a telling form or a word beside it. `url` and `date` are all web addresses and all
+    dates, looked for only where asked; `url_credentials` and `date_of_birth` are the personal ones of them."""
+    action: Literal["mask", "pseudonym", "drop", "tag"] = "mask"
+    """`mask` puts `<EMAIL>` and the like in its place, `pseudonym` puts `<EMAIL_4f2a09c1>`, the same for the same value
+    wherever it stands, `drop` takes the document out, `tag` only counts it in the metadata."""
     public_ips_only: bool = True
     """Leave alone addresses that name no machine on the internet: loopback, private, unspecified, documentation ranges."""
+
+
+class PiiConfig(MaskConfig):
+    """Personal data and secrets in the text and in the metadata."""
+
+    key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """For `pseudonym`: the environment variable that holds the key, 16 bytes or more. The key has no place in a recipe."""
+    key_file: str | None = Field(default=None, min_length=1)
+    """For `pseudonym`: the file that holds the key, in the recipe's folder or the working folder where the path is relative."""
+
+    @model_validator(mode="after")
+    def _pseudonyms_have_one_key(self) -> Self:
+        keys = [name for name in ("key_env", "key_file") if getattr(self, name) is not None]
+        if self.action == "pseudonym" and len(keys) != 1:
+            raise ValueError("action 'pseudonym' needs a key; expected one of key_env and key_file")
+        if self.action != "pseudonym" and keys:
+            raise ValueError(f"{keys[0]} is dead: action '{self.action}' uses no key; remove it, or use action 'pseudonym'")
+        return self
+
+    def masking(self) -> MaskConfig:
+        """What the stage is identified by: where the key lies is no part of it."""
+        return MaskConfig(entities=self.entities, action=self.action, public_ips_only=self.public_ips_only)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from lmpipe.data.pii.digits import matches_in_runs
+from lmpipe.data.pii.digits import continues, matches_in_runs
 
 CONTIGUOUS = r"\d{12,19}"
 GROUPED = (
@@ -31,7 +31,7 @@ def find_credit_cards(text: str) -> Iterator[tuple[int, int]]:
     for match in matches_in_runs(NUMBER, text, margin=0):
         digits = re.sub(r"\D", "", match[0])
         round_number = digits.count("0") * 4 > len(digits) * 3
-        if not _continues(text, *match.span()) and not round_number and has_issuer(digits) and passes_luhn(digits):
+        if not continues(text, *match.span()) and not round_number and has_issuer(digits) and passes_luhn(digits):
             yield match.span()
 
 
@@ -49,11 +49,3 @@ def passes_luhn(digits: str) -> bool:
 def has_issuer(digits: str) -> bool:
     """Whether a network issues numbers that begin and end like this."""
     return any(prefix.match(digits) and len(digits) in lengths for prefix, lengths in ISSUERS)
-
-
-def _continues(text: str, start: int, end: int) -> bool:
-    """Whether the number is part of a word, a decimal fraction or a longer number."""
-    before, after = text[max(0, start - 2) : start], text[end : end + 2]
-    if before[-1:].isalnum() or before[-1:] in ("_", ".", "+") or after[:1].isalnum() or after[:1] == "_":
-        return True
-    return (before[-1:] == "-" and before[:1].isdigit()) or (after[:1] in (".", "-") and after[1:].isdigit())

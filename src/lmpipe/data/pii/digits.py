@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 RUN = re.compile(r"\d[\d().\- ]{5,}", re.ASCII)
 LONGEST_TAIL = 8
 """Characters behind a run that may belong to a number: an extension such as ` ext. 123`."""
 
 
-def matches_in_runs(pattern: re.Pattern[str], text: str, margin: int) -> Iterator[re.Match[str]]:
-    """Matches of `pattern` that begin in, or `margin` characters before, a run of at least six digits and separators."""
-    for run in RUN.finditer(text):
-        yield from pattern.finditer(text, max(0, run.start() - margin), run.end() + LONGEST_TAIL)
+def matches_in_runs(pattern: re.Pattern[str], text: str, margin: int, tail: int = LONGEST_TAIL) -> Iterator[re.Match[str]]:
+    """Matches of `pattern` that begin in, or `margin` characters before, a run of at least six digits and separators, and end
+    at most `tail` characters behind it."""
+    for start, end in _runs(text):
+        yield from pattern.finditer(text, max(0, start - margin), end + tail)
+
+
+@lru_cache(maxsize=1)
+def _runs(text: str) -> tuple[tuple[int, int], ...]:
+    """Remembered for the text at hand: a dozen finders ask."""
+    return tuple(match.span() for match in RUN.finditer(text))
+
+
+def continues(text: str, start: int, end: int) -> bool:
+    """Whether what looks like a number is part of a word, a decimal fraction or a longer number."""
+    before, after = text[max(0, start - 2) : start], text[end : end + 2]
+    if before[-1:].isalnum() or before[-1:] in ("_", ".", "+") or after[:1].isalnum() or after[:1] == "_":
+        return True
+    return (before[-1:] == "-" and before[:1].isdigit()) or (after[:1] in (".", "-") and after[1:].isdigit())

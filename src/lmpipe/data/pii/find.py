@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from lmpipe.data.pii.api_key import find_api_keys
 from lmpipe.data.pii.config import Entity
 from lmpipe.data.pii.credit_card import find_credit_cards
+from lmpipe.data.pii.crypto import find_crypto_wallets
+from lmpipe.data.pii.dates import find_birth_dates, find_dates
 from lmpipe.data.pii.email import find_emails
 from lmpipe.data.pii.iban import find_ibans
 from lmpipe.data.pii.ip import find_ips
+from lmpipe.data.pii.mac import find_macs
+from lmpipe.data.pii.national_ids import NATIONAL_IDS, find_driver_licences, find_it_fiscal_codes, find_national_ids
 from lmpipe.data.pii.phone import find_phones
+from lmpipe.data.pii.url import find_url_credentials, find_urls
 
 
 class Span(NamedTuple):
@@ -29,10 +35,19 @@ class Span(NamedTuple):
 
 FINDERS: dict[Entity, Callable[[str], Iterator[tuple[int, int]]]] = {
     "api_key": find_api_keys,
+    "url_credentials": find_url_credentials,
+    "crypto_wallet": find_crypto_wallets,
     "iban": find_ibans,
     "credit_card": find_credit_cards,
     "email": find_emails,
+    "url": find_urls,
+    "mac": find_macs,
     "ip": lambda text: find_ips(text, public_only=False),
+    "it_fiscal_code": find_it_fiscal_codes,
+    **{kind: partial(find_national_ids, kind=kind) for kind in NATIONAL_IDS},
+    "driver_licence": find_driver_licences,
+    "date_of_birth": find_birth_dates,
+    "date": find_dates,
     "phone": find_phones,
 }
 """In order of certainty: of two that overlap, the earlier kind stays."""

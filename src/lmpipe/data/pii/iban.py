@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-CANDIDATE = re.compile(r"[A-Za-z]{2}\d{2} ?[A-Za-z0-9]{4}(?: ?[A-Za-z0-9]{1,4}){2,7}", re.ASCII)
+CANDIDATE = re.compile(r"\d{2}(?<=[A-Za-z]{2}\d{2})(?=(?P<rest> ?[A-Za-z0-9]{4}(?: ?[A-Za-z0-9]{1,4}){2,7}))", re.ASCII)
+"""Found from the check digits: a digit is found much faster than two letters."""
 LENGTHS = {
     country: length
     for length, countries in {
@@ -22,10 +23,11 @@ LENGTHS = {
 def find_ibans(text: str) -> Iterator[tuple[int, int]]:
     """Start and end of every number. A candidate may run on into the next word, so its length is the country's."""
     for match in CANDIDATE.finditer(text):
-        start = match.start()
-        if text[max(0, start - 1) : start].isalnum():
+        start = match.start() - 2
+        country = text[max(0, start) : start + 2].upper()
+        if country not in LENGTHS or text[max(0, start - 1) : start].isalnum():
             continue
-        end = _end(match[0], start)
+        end = _end(text[start : match.end("rest")], start)
         if end is not None and not text[end : end + 1].isalnum() and passes_mod_97(text[start:end].replace(" ", "")):
             yield start, end
 
