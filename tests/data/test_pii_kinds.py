@@ -4,10 +4,13 @@ import random
 import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lmpipe.data.pii import checksums
 from lmpipe.data.pii.config import DEFAULT_ENTITIES
-from lmpipe.data.pii.find import FINDERS, find
+from lmpipe.data.pii.digits import has_run, windows
+from lmpipe.data.pii.find import ANYWHERE, FINDERS, IN_RUNS, find
 from lmpipe.data.pii.national_ids import NATIONAL_IDS
 
 ALL = tuple(FINDERS)
@@ -117,6 +120,29 @@ def test_the_password_goes_and_the_address_stays():
 
 def test_an_example_number_of_every_manual_is_left_alone():
     assert find("SSN 123456789", ("us_ssn",)) == []
+
+
+PIECES = st.sampled_from(
+    ["536-90-7890", "me@example.org", "DOB: 1995-07-14",
+     "BSN 111222333", "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa", "phone 467 3395",
+     "3c:22:fb:9a:01:7e", "RSSMRA85T10A562S", "5", "in 1995", " ", "word ", "x" * 70,
+     "many words without a number " * 6, "ssn "]
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(PIECES, max_size=12))
+def test_searching_near_digits_finds_what_searching_everywhere_finds(pieces):
+    text = "".join(pieces)
+    everywhere = {(start, end, kind) for kind, finder in FINDERS.items() for start, end in finder(text)}
+    near = {
+        (offset + start, offset + end, kind)
+        for offset, window in windows(text)
+        for kind in FINDERS.keys() - ANYWHERE
+        if has_run(window) or kind not in IN_RUNS
+        for start, end in FINDERS[kind](window)
+    }
+    assert {span for span in everywhere if span[2] not in ANYWHERE} == near
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 RUN = re.compile(r"\d[\d().\- ]{5,}", re.ASCII)
+MARGIN = 64
+"""More than any finder looks at beside its digits."""
+NEIGHBOURS = re.compile(rf"\d(?:\D{{0,{2 * MARGIN}}}\d)*", re.ASCII)
 LONGEST_TAIL = 8
 """Characters behind a run that may belong to a number: an extension such as ` ext. 123`."""
 
@@ -16,6 +19,18 @@ def matches_in_runs(pattern: re.Pattern[str], text: str, margin: int, tail: int 
     at most `tail` characters behind it."""
     for start, end in _runs(text):
         yield from pattern.finditer(text, max(0, start - margin), end + tail)
+
+
+def windows(text: str) -> Iterator[tuple[int, str]]:
+    """The stretches around digits, with what may say what they are: (where it begins, text). They do not touch each other."""
+    for match in NEIGHBOURS.finditer(text):
+        start = max(0, match.start() - MARGIN)
+        yield start, text[start : match.end() + MARGIN]
+
+
+def has_run(window: str) -> bool:
+    """Whether there are six digits and separators in a row."""
+    return bool(_runs(window))
 
 
 @lru_cache(maxsize=1)
