@@ -1,18 +1,13 @@
 """No raw value of personal data, and no key, in anything that a run leaves from the masking on: outputs, records, the page."""
 
 import json
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from lmpipe.base.runtime import Runtime
-from lmpipe.pipeline import runner
-from lmpipe.pipeline.runs import RunLog
-from lmpipe.pipeline.store import open_store
 from lmpipe.recipes.project import open_project
 from lmpipe.recipes.reporting import write_page
-from lmpipe.recipes.results import Run
 
 KEY = "c0ffee-and-more-than-sixteen-bytes"
 PLANTED = (
@@ -23,28 +18,12 @@ BEFORE_MASKING = ("read-", "repair-", "select-")
 """Their documents hold the text as it was; everything else of theirs is searched, too."""
 
 
-def recipe(pii):
+def corpus(**pii):
     return {
-        "name": "private",
-        "data": {
-            "corpus": {
-                "read": [{"kind": "jsonl", "paths": ["texts.jsonl"], "meta_columns": ["author"]}],
-                "clean": [{"kind": "unicode"}, {"kind": "length", "min_characters": 30}],
-                "dedup": [{"kind": "exact"}],
-                "pii": pii,
-            }
-        },
-        "tokenizer": {"kind": "bpe", "vocab_size": 300, "train_on": "corpus"},
-        "model": {"kind": "llama", "layers": 1, "width": 16, "heads": 2, "context": 64},
-        "train": [
-            {
-                "name": "pretrain",
-                "on": "corpus",
-                "tokens": 2000,
-                "batch_tokens": 512,
-                "optimizer": {"kind": "adamw", "lr": 1e-2},
-            }
-        ],
+        "read": [{"kind": "jsonl", "paths": ["texts.jsonl"], "meta_columns": ["author"]}],
+        "clean": [{"kind": "unicode"}, {"kind": "length", "min_characters": 30}],
+        "dedup": [{"kind": "exact"}],
+        "pii": pii,
     }
 
 
@@ -59,23 +38,6 @@ def write_texts(folder):
     (folder / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def run_data(folder, pii):
-    """Every data stage, the tokenizer and its shards, in this process; then the page."""
-    given = folder / "recipe.yaml"
-    given.write_text(json.dumps(recipe(pii)), encoding="utf-8")
-    project = open_project(given)
-    runtime = Runtime(store=str(folder / "store"), workers=1, threads=1, isolate=False)
-    store = open_store(runtime.store)
-    wanted = ("read", "repair", "measure", "duplicates", "select", "mask", "split", "tokeniz")
-    stages = [stage for stage in project.stages(runtime) if stage.name.startswith(wanted)]
-    log = RunLog(store, project.recipe.name, project.resolved(runtime), extra={"recipe_text": given.read_text()})
-    runner.run(stages, runtime, log)
-    log.close()
-    run = Run(log.record, store)
-    write_page(run)
-    return run
-
-
 def everything(root):
     """(path, text) of every file of a store, Parquet as its values; documents from before the masking left out."""
     for path in sorted(root.rglob("*")):
@@ -87,10 +49,11 @@ def everything(root):
 
 
 @pytest.mark.parametrize("action", ["mask", "pseudonym", "drop"])
-def test_no_value_and_no_key_is_left(tmp_path: Path, monkeypatch, capfd, action):
+def test_no_value_and_no_key_is_left(tmp_path, run_data, monkeypatch, capfd, action):
     monkeypatch.setenv("LMPIPE_TEST_KEY", KEY)
     write_texts(tmp_path)
-    run = run_data(tmp_path, {"action": action, **({"key_env": "LMPIPE_TEST_KEY"} if action == "pseudonym" else {})})
+    run = run_data(tmp_path, corpus(action=action, **({"key_env": "LMPIPE_TEST_KEY"} if action == "pseudonym" else {})))
+    write_page(run)
     assert run.read("mask-corpus", "pii.json")["documents"] == 10
     read = [(str(path), text) for path, text in everything(tmp_path / "store")]
     assert any("dropped.parquet" in path for path, _ in read)
@@ -100,14 +63,14 @@ def test_no_value_and_no_key_is_left(tmp_path: Path, monkeypatch, capfd, action)
         assert [value for value in (*PLANTED, KEY) if value in text] == [], path
 
 
-def test_where_the_key_lies_changes_nothing_and_another_key_does(tmp_path, monkeypatch):
+def test_where_the_key_lies_changes_nothing_and_another_key_does(tmp_path, write_recipe, monkeypatch):
     write_texts(tmp_path)
     (tmp_path / "key").write_text(KEY)
     monkeypatch.setenv("LMPIPE_TEST_KEY", KEY)
 
     def identity(**key):
-        (tmp_path / "recipe.yaml").write_text(json.dumps(recipe({"action": "pseudonym", **key})), encoding="utf-8")
-        stages = open_project(tmp_path / "recipe.yaml").stages(Runtime(store=str(tmp_path / "store")))
+        recipe = write_recipe(tmp_path, corpus(action="pseudonym", **key))
+        stages = open_project(recipe).stages(Runtime(store=str(tmp_path / "store")))
         stage = next(stage for stage in stages if stage.name == "mask-corpus")
         return stage.config, [(source.name, source.digest()) for source in stage.sources()]
 

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from lmpipe.base.errors import LmpipeError
-from lmpipe.cli import chat, check, compare, doctor, gc, init, lineage, plan, report, run, schema, serve, show, verify
+from lmpipe.cli import chat, check, compare, data, doctor, gc, init, lineage, plan, report, run, schema, serve, show, verify
 from lmpipe.cli.terminal import print_error, wants_json
 
 app = typer.Typer(
@@ -41,6 +41,8 @@ for command in (
     gc.gc,
 ):
     app.command()(command)
+
+app.add_typer(data.app, name="data", help="A run's text: why a document was dropped, take sources out, the data card.")
 
 
 def main() -> None:

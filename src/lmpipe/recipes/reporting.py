@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,13 @@ def write_report(reference: str, *, store: str, output: Path | None) -> Path:
     with atomic_file(output, "w", encoding="utf-8") as file:
         file.write(page.read_text(encoding="utf-8"))
     return output
+
+
+def data_card_text(accounts: Sequence[Mapping[str, Any]]) -> str:
+    """The data card of a run, as Markdown."""
+    from lmpipe.export.data_card import data_card
+
+    return data_card(accounts)
 
 
 def summary_lines(run: Run) -> list[Line]:

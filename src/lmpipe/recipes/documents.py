@@ -1,0 +1,297 @@
+"""Questions about single documents and sources of a run: what happened to one, what is known of all, take some out and rebuild.
+
+    why      a document through every step of its corpus: there, noted, dropped by which rule with which value and threshold
+    remove   leave out sources, by an override that the run's record keeps, and compute what depends on them again
+    cards    the account of every corpus as plain data
+
+Reads what the stages left; knows no step by name except where bounds are applied, so steps added later are shown, too.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmpipe.base.errors import RecipeError
+from lmpipe.base.runtime import Runtime
+from lmpipe.pipeline.events import RunProgress
+from lmpipe.recipes.project import open_project
+from lmpipe.recipes.results import Run, open_run
+from lmpipe.recipes.schema import Recipe
+
+MEASURED = "measure"
+NEAREST = 5
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What happened to one document."""
+
+    run: str
+    identity: str
+    corpus: str
+    state: str
+    """`kept`, `dropped` or `failed`."""
+    at: str
+    """The last step that had it: where it lies, or what took it out."""
+    steps: list[dict[str, Any]]
+    """[{stage, state, where, values}] in the order of the run."""
+    bounds: list[dict[str, Any]]
+    """[{rule, score, value, at_least | at_most, holds}]: every bound of the recipe beside the document's own score."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**self.__dict__, "id": self.identity}
+
+    def lines(self) -> list[str]:
+        """For a terminal."""
+        lines = [f"{self.identity}  (corpus {self.corpus}, run {self.run})", f"{self.state} at {self.at}", ""]
+        lines += [f"{step['stage']:<24} {step['state']:<8} {_told(step)}".rstrip() for step in self.steps]
+        lines += ["", *(f"{'holds ' if bound['holds'] else 'BROKEN'}  {_bound(bound)}" for bound in self.bounds)]
+        return lines if self.bounds else lines[:-1]
+
+
+def _told(step: Mapping[str, Any]) -> str:
+    shown = {key: value for key, value in step["values"].items() if key != "id" and value not in (None, "", "{}")}
+    limit = 12 if step["state"] == "noted" else None
+    parts = [f"{key} {_number(value)}" for key, value in list(shown.items())[:limit]]
+    return ", ".join(parts + ([f"and {len(shown) - limit} more (--json)"] if limit and len(shown) > limit else []))
+
+
+def _bound(bound: Mapping[str, Any]) -> str:
+    words = [f"at {kind} {_number(bound[f'at_{kind}'])}" for kind in ("least", "most") if bound.get(f"at_{kind}") is not None]
+    return f"{bound['rule']}: {bound['score']} is {_number(bound['value'])}, {' and '.join(words)}"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def why(reference: str, identity: str, *, store: str, corpus: str | None = None) -> Fate:
+    """What happened to a document.
+
+    Args:
+        reference: a run, as `open_run` takes it.
+        identity: the document's id, as cards, reports and `dropped.parquet` name it.
+        store: where results live.
+        corpus: look only there.
+
+    Raises:
+        RecipeError: when the run has no such corpus or document; names ids that are near.
+    """
+    run = open_run(reference, store)
+    recipe = _recipe(run)
+    if corpus is not None and corpus not in recipe.data:
+        raise RecipeError(f"the run has no corpus '{corpus}'", where=run.id, expected=f"one of {', '.join(recipe.data)}")
+    for name in [corpus] if corpus else recipe.data:
+        steps = list(_steps(run, name, identity))
+        if steps:
+            return _fate(run, identity, name, steps, recipe)
+    raise _unknown(run, identity, [corpus] if corpus else list(recipe.data))
+
+
+def corpus_stages(run: Run, corpus: str) -> dict[str, str]:
+    """Kind of stage to name of stage, for those of one corpus, in the order of the run."""
+    found = {}
+    for name in run.entry.planned:
+        kind = run.records[name].code.function.rpartition(":")[2] if name in run.records else ""
+        if kind and name == f"{kind}-{corpus}":
+            found[kind] = name
+    return found
+
+
+def _steps(run: Run, corpus: str, identity: str) -> Iterator[dict[str, Any]]:
+    from lmpipe.data.lookup import traces
+
+    for name in corpus_stages(run, corpus).values():
+        folder = run.folder(name)
+        for trace in traces(folder, identity) if folder else ():
+            yield {"stage": name, **trace._asdict()}
+
+
+def _fate(run: Run, identity: str, corpus: str, steps: list[dict[str, Any]], recipe: Recipe) -> Fate:
+    end = next((step for step in steps if step["state"] in ("dropped", "failed")), None)
+    if end is None:
+        end = next(step for step in reversed(steps) if step["state"] == "present")
+    where = f"{end['stage']} ({end['where']})"
+    if end["state"] == "dropped":
+        where = f"{end['stage']} by {end['values'].get('rule')}"
+    state = "kept" if end["state"] == "present" else end["state"]
+    state, where = _silently_gone(run, corpus, steps, state, where)
+    scores = {k: v for step in steps if step["state"] == "noted" for k, v in step["values"].items()}
+    return Fate(run.id, identity, corpus, state, where, steps, list(_bounds(recipe, corpus, scores)))
+
+
+def _silently_gone(run: Run, corpus: str, steps: list[dict[str, Any]], state: str, where: str) -> tuple[str, str]:
+    """A step that takes documents out without listing them (masking with `drop`, an empty text after repair) is named by its
+    ledger: the first later step that passes documents on and has not this one."""
+    if state != "kept":
+        return state, where
+    last = next(step["stage"] for step in reversed(steps) if step["state"] == "present")
+    names = list(corpus_stages(run, corpus).values())
+    for name in names[names.index(last) + 1 :]:
+        ledger = run.records[name].facts.get("ledger")
+        folder = run.folder(name)
+        if ledger and ledger["dropped"] and folder and _passes_documents_on(folder):
+            return "dropped", f"{name}, for one of: {', '.join(ledger['dropped'])}"
+    return state, where
+
+
+def _passes_documents_on(folder: Path) -> bool:
+    from lmpipe.data.documents import opened
+
+    part = next(iter(sorted(folder.rglob("part-*.parquet"))), None)
+    if part is None:
+        return False
+    with opened(part) as file:
+        return "text" in file.schema_arrow.names
+
+
+def _bounds(recipe: Recipe, corpus: str, scores: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every bound whose score was noted, beside the value."""
+    selection = recipe.data[corpus].select()
+    for rule in selection.rules() if selection else ():
+        value = scores.get(rule.score)
+        if value is not None:
+            low, high = rule.at_least, rule.at_most
+            holds = (low is None or value >= low) and (high is None or value <= high)
+            yield {
+                "rule": rule.name,
+                "score": rule.score,
+                "value": value,
+                "at_least": low,
+                "at_most": high,
+                "holds": holds,
+            }
+
+
+def _unknown(run: Run, identity: str, corpora: list[str]) -> RecipeError:
+    from lmpipe.data.lookup import ids_like
+
+    near: list[str] = []
+    stem = identity.rpartition(":")[0] or identity
+    for corpus in corpora:
+        folder = run.folder(f"read-{corpus}")
+        near += ids_like(folder, stem, NEAREST) if folder else []
+    return RecipeError(
+        f"no document '{identity}' in this run",
+        where=f"run {run.id}, {', '.join(corpora)}",
+        expected="an id as the data card or dropped.parquet names it",
+        fix=f"such as {', '.join(near[:NEAREST])}" if near else "`lmpipe data card RUN` names some of each rule's documents",
+    )
+
+
+def cards(reference: str, *, store: str) -> list[dict[str, Any]]:
+    """The account of every corpus of a run."""
+    return run_cards(open_run(reference, store))
+
+
+def run_cards(run: Run) -> list[dict[str, Any]]:
+    """The account of every corpus of a run: from the stages' folders, with what each cost from their records."""
+    from lmpipe.data.card import corpus_card
+
+    found = []
+    for corpus in _recipe(run).data:
+        stages = corpus_stages(run, corpus)
+        folders = {kind: folder for kind, name in stages.items() if (folder := run.folder(name))}
+        if "read" in folders:
+            canaries = run.folder("canaries")
+            card = corpus_card(corpus, folders | ({"canaries": canaries} if canaries else {}))
+            found.append(card | {"costs": [_cost(run, kind, name) for kind, name in stages.items()]})
+    return found
+
+
+def _cost(run: Run, kind: str, name: str) -> dict[str, Any]:
+    record = run.records[name]
+    spent = {key: getattr(record, key) for key in ("seconds", "cpu_seconds", "peak_memory_bytes")}
+    return {"step": kind, "stage": name, **spent, "characters": record.facts.get("ledger", {}).get("characters_in")}
+
+
+def _recipe(run: Run) -> Recipe:
+    return Recipe.model_validate_json(json.dumps(run.entry.recipe))
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Sources taken out, and the run without them."""
+
+    sources: list[str]
+    """Names of the files."""
+    overrides: dict[str, Any]
+    """What the recipe was run with: as `--set` takes it."""
+    run: Run
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"removed": self.sources, "overrides": self.overrides, **self.run.to_json()}
+
+
+def remove(
+    recipe: Path,
+    pattern: str,
+    *,
+    set: Mapping[str, Any] | None = None,
+    corpus: str | None = None,
+    runtime: Runtime | None = None,
+    progress: RunProgress | None = None,
+) -> Removal:
+    """Leave out every source whose name fits, and run.
+
+    Args:
+        recipe: the recipe's path; it is not changed.
+        pattern: a glob over names of sources, as the data card lists them: `books/emma.txt`, `crawl/**`.
+        set: further overrides.
+        corpus: only from this one.
+        runtime: where and how.
+        progress: listens to the run's events.
+
+    Raises:
+        RecipeError: when nothing has such a name, or a source cannot leave out a part of itself.
+    """
+    from lmpipe.recipes.running import run as run_recipe
+
+    overrides = dict(set or {})
+    project = open_project(recipe, overrides)
+    removed: list[str] = []
+    exclusions: dict[str, Any] = {}
+    for name, given in project.recipe.data.items():
+        for number, source in enumerate(given.read) if corpus in (None, name) else ():
+            matched = [file for file in _names(source, project.folder) if fnmatch.fnmatchcase(file, pattern)]
+            if matched:
+                exclusions[f"data.{name}.read.{number}.exclude"] = _extended(source, pattern, matched)
+                removed += matched
+    if not removed:
+        raise RecipeError(
+            f"no source of this recipe is called '{pattern}'",
+            where="--source",
+            expected="a glob over names as `lmpipe data card` lists them",
+            fix=f"such as {', '.join(_some_names(project.recipe, project.folder))}",
+        )
+    overrides |= exclusions
+    return Removal(removed, overrides, run_recipe(recipe, set=overrides, runtime=runtime, progress=progress))
+
+
+def _names(source: Any, folder: Path) -> list[str]:
+    from lmpipe.data.sources import resolve
+
+    return [file.name for file in resolve(source, [folder, Path.cwd()])]
+
+
+def _some_names(recipe: Recipe, folder: Path) -> list[str]:
+    names = (name for corpus in recipe.data.values() for source in corpus.read for name in _names(source, folder))
+    return [name for name, _ in zip(names, range(NEAREST), strict=False)]
+
+
+def _extended(source: Any, pattern: str, matched: list[str]) -> list[str]:
+    if not hasattr(source, "exclude"):
+        raise RecipeError(
+            f"'{matched[0]}' is one data set and cannot leave out a part of itself",
+            where="--source",
+            expected="files",
+            fix="remove the whole entry from the recipe's `read`",
+        )
+    return [*source.exclude, pattern]
