@@ -276,7 +276,7 @@ def remove(
 
 
 def _names(source: Any, folder: Path) -> list[str]:
-    from lmpipe.data.sources import resolve
+    from lmpipe.data.readers.sources import resolve
 
     return [file.name for file in resolve(source, [folder, Path.cwd()])]
 
