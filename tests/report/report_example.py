@@ -13,15 +13,19 @@ from datetime import UTC, datetime, timedelta
 from lmpipe.base.measures import Finding, Interval, Metric, Requirement, Verdict
 from lmpipe.report.model import (
     Architecture,
+    Clusters,
     Command,
     Comparison,
     Contender,
     Corpus,
     Curve,
     DataStep,
+    DropRule,
     Energy,
+    Example,
     Failure,
     Goal,
+    Histogram,
     Machine,
     PersonalData,
     Phase,
@@ -31,6 +35,7 @@ from lmpipe.report.model import (
     Sample,
     Split,
     Stage,
+    TextSource,
     Tokenizer,
 )
 
@@ -206,6 +211,7 @@ def corpus() -> Corpus:
             failed=failed,
             characters_in=before[1],
             characters_kept=characters,
+            seconds=4.2,
         )
 
     read = (2_071, 31_884_310)
@@ -225,8 +231,37 @@ def corpus() -> Corpus:
             ),
             step("mask", 1_918, 28_912_741, (1_918, 28_914_009), {}, {}),
         ],
+        rules=[
+            DropRule(
+                name="length.min_characters",
+                score="characters",
+                at_least=200,
+                documents=87,
+                dropped=[Example(id="stdlib/this.py:0:9f86d0", value=112)],
+                nearest=[Example(id="stdlib/abc.py:0:3ac1b2", value=203)],
+            ),
+            DropRule(name="dedup.exact", documents=29, dropped=[Example(id="a.py:0:77", duplicate_of="stdlib/enum.py:0:fe")]),
+        ],
+        histograms=[
+            Histogram(
+                score="characters",
+                scale="log",
+                edges=[10, 100, 1_000, 10_000, 100_000],
+                before=[40, 210, 1_204, 614],
+                after=[0, 160, 1_171, 587],
+                bounds=[200],
+            ),
+            Histogram(score="words", scale="linear", edges=[0, 10, 20], before=[18, 20], after=[18, 20]),
+        ],
+        clusters=[Clusters(kind="duplicates", sizes={"2": 21, "5": 2}, largest={"stdlib/enum.py:0:fe": 5})],
+        largest_sources=[TextSource(name="stdlib/enum.py", licence="PSF-2.0", documents=1, characters=81_002)],
+        languages={"en": 1_910, "unknown": 8},
         licences={"PSF-2.0": 1_902, "MIT": 11, "": 5},
-        personal_data=PersonalData(counts={"email": 214, "ip address": 61, "phone": 9, "key": 2}, documents=131),
+        personal_data=PersonalData(
+            counts={"email": 214, "ip address": 61, "phone": 9, "key": 2},
+            documents=131,
+            documents_by_kind={"email": 101, "phone": 7},
+        ),
         splits=[
             Split(name="train", documents=1_727, characters=26_020_114, bytes=26_071_330, tokens=7_544_201),
             Split(name="validation", documents=95, characters=1_470_882, bytes=1_472_640, tokens=427_004),

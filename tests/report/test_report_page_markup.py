@@ -259,6 +259,15 @@ def poisoned(payload: str) -> Report:
         corpus["steps"][2]["dropped"] = strings(corpus["steps"][2]["dropped"], payload)
         corpus["personal_data"]["counts"] = strings(corpus["personal_data"]["counts"], payload)
         corpus["splits"][0]["name"] += payload
+        corpus["languages"] = strings(corpus["languages"], payload)
+        for rule in corpus["rules"]:
+            rule.update({key: rule[key] + payload for key in ("name", "score")})
+            for example in (*rule["dropped"], *rule["nearest"]):
+                example["id"] += payload
+        for found in corpus["clusters"]:
+            found.update(kind=found["kind"] + payload, largest=strings(found["largest"], payload))
+        for part in (*corpus["histograms"], *corpus["largest_sources"]):
+            part.update({key: value + payload for key, value in part.items() if key in ("score", "name", "licence")})
     for phase in data["phases"]:
         for curve in ("training_loss", "validation_loss", "learning_rate"):
             phase[curve]["unit"] += payload
@@ -329,6 +338,13 @@ CHOICES: dict[str, Any] = {
     "findings.0.interval.level": 0.9,
     "findings.0.samples": [{"added": "sample"}],
     "phases.0.training_loss.tokens": None,
+    "corpora.0.rules.0.at_most": 5_000.0,
+    "corpora.0.histograms.0.scale": "linear",
+    "corpora.0.histograms.0.before": [41, 210, 1_204, 614],
+    "corpora.0.histograms.0.after": [0, 160, 1_171, 500],
+    "corpora.0.personal_data.action": "drop",
+    "corpora.0.personal_data.documents_by_kind": {"email": 5},
+    "corpora.0.rules.0.dropped.0.duplicate_of": "another",
 }
 
 

@@ -9,43 +9,53 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lmpipe.base.files import read_json
-from lmpipe.data.documents import tables_of
+from lmpipe.data.documents import columns_in, parts_of, tables_of
+from lmpipe.data.filters.config import Rule
 from lmpipe.data.reading import FAILURES, SOURCES
 from lmpipe.data.selection import DROPPED
+from lmpipe.data.statistics import bounds_of, clusters, nearest_kept, score_histograms
 from lmpipe.data.tasks import LEDGER
 
-STEPS = ("read", "repair", "select", "mask", "split")
 SHOWN_SOURCES = 1000
 SHOWN_DROPPED = 5
 SHOWN_FAILURES = 20
 SHOWN_CHARACTERS = 80
 
 
-def corpus_card(name: str, folders: Mapping[str, Path]) -> dict[str, Any]:
+def corpus_card(name: str, folders: Mapping[str, Path], rules: Sequence[Rule] = ()) -> dict[str, Any]:
     """The account of one corpus.
 
     Args:
         name: of the corpus.
-        folders: outputs by stage: `read`, and those of `repair`, `select`, `mask`, `split`, `canaries` that were run.
+        folders: outputs of its data stages by kind, in the order of the run; `canaries` where there are any.
+        rules: the bounds that the selection applied.
 
     Returns:
-        `name`; `steps`: [{step, and what its ledger says}]; `sources`: [{name, licence, bytes, documents, characters,
-        dropped, failed}], the largest first, at most 1,000, and `source_count`; `failures`: the first records that could not
-        be read; `dropped`: {rule: [{id, value, threshold, duplicate_of}]}, a few of each; `pii`: {action, counts, documents};
-        `splits`; `licences`, `languages`: {name: documents}; `canaries`: {count, repeats}. A part is absent where its stage
-        is.
+        `name`; `steps`: [{step, and what its ledger says}] of all that pass documents on; `sources`: [{name, licence, bytes,
+        documents, characters, dropped, failed}], the largest first, at most 1,000, and `source_count`; `failures`: the first
+        records that could not be read; `dropped`: {rule: [{id, value, threshold, duplicate_of}]}, a few of each; `bounds`:
+        {rule: {score, at_least, at_most}}; `nearest_kept`: {rule: [{id, value}]}; `scores`: {score: {scale, edges, before,
+        after}}; `duplicates`: {kind: {sizes, largest}}; `pii`: {action, counts, documents, documents_by_kind}; `splits`;
+        `licences`, `languages`: {name: documents}; `canaries`: {count, repeats}. A part is absent where its stage is.
     """
     card: dict[str, Any] = {"name": name}
-    card["steps"] = [{"step": step, **read_json(folders[step] / LEDGER)} for step in STEPS if step in folders]
+    shapes = {kind: _columns(folder) for kind, folder in folders.items()}
+    passing = [kind for kind, columns in shapes.items() if "text" in columns and kind != "canaries"]
+    card["steps"] = [
+        {"step": kind, **read_json(folders[kind] / LEDGER)} for kind in passing if (folders[kind] / LEDGER).is_file()
+    ]
     if "read" in folders:
         card |= _read_facts(folders["read"])
     if "select" in folders:
-        card["dropped"] = _dropped(folders["select"] / DROPPED)
+        card |= _selection_facts(folders["select"], [folders[kind] for kind in _sidecars(shapes, scores=True)], rules)
+    repeated = {kind: clusters(folders[kind]) for kind in _sidecars(shapes, scores=False)}
+    if repeated:
+        card["duplicates"] = repeated
     if "mask" in folders:
         card["pii"] = read_json(folders["mask"] / "pii.json")
     if "split" in folders:
@@ -55,6 +65,30 @@ def corpus_card(name: str, folders: Mapping[str, Path]) -> dict[str, Any]:
         facts = read_json(folders["canaries"] / "canaries.json")
         card["canaries"] = {"count": facts["count"], "repeats": facts["repeats"]}
     return card
+
+
+def _columns(folder: Path) -> list[str]:
+    """The columns of a stage's first part, those of a side counted as its own; none where there is no part."""
+    part = next(iter(parts_of(folder) or sorted(folder.glob("*/part-*.parquet"))), None)
+    return columns_in(part) if part else []
+
+
+def _sidecars(shapes: Mapping[str, list[str]], *, scores: bool) -> list[str]:
+    """Kinds of stages that left notes beside the documents: scores, or what repeats what."""
+    beside = [kind for kind, columns in shapes.items() if "id" in columns and "text" not in columns]
+    return [kind for kind in beside if ("duplicate_of" not in shapes[kind]) == scores]
+
+
+def _selection_facts(select: Path, measures: Sequence[Path], rules: Sequence[Rule]) -> dict[str, Any]:
+    """What each rule dropped, what it nearly dropped, and the scores before and after."""
+    dropped = select / DROPPED
+    facts: dict[str, Any] = {"dropped": _dropped(dropped)}
+    if measures:
+        facts["scores"] = {k: v for folder in measures for k, v in score_histograms(folder, dropped).items()}
+    if rules:
+        facts["bounds"] = bounds_of(rules)
+        facts["nearest_kept"] = {k: v for folder in measures for k, v in nearest_kept(folder, dropped, rules).items()}
+    return facts
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:
@@ -83,7 +117,7 @@ def _dropped(path: Path) -> dict[str, list[dict[str, Any]]]:
         for row in table.to_pylist():
             examples = shown[row["rule"]]
             if len(examples) < SHOWN_DROPPED:
-                examples.append({key: _short(row[key]) for key in ("id", "value", "threshold", "duplicate_of")})
+                examples.append({key: _short(row.get(key)) for key in ("id", "value", "threshold", "duplicate_of")})
     return dict(sorted(shown.items()))
 
 

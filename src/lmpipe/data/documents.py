@@ -83,6 +83,12 @@ def rows_in(part: Path) -> int:
         return int(file.metadata.num_rows)
 
 
+def columns_in(part: Path) -> list[str]:
+    """The names of a part's columns, from its footer."""
+    with opened(part) as file:
+        return list(file.schema_arrow.names)
+
+
 def opened(part: Path) -> Any:
     """A part, ready to be read by row groups.
 

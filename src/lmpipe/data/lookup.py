@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lmpipe.data.documents import opened, tables_of
+from lmpipe.data.documents import columns_in, opened, tables_of
 
-HIDDEN = ("text", "id")
 SIMPLE = (str, int, float, bool)
 
 
@@ -61,8 +60,7 @@ def ids_like(folder: Path, text: str, limit: int) -> list[str]:
 
 
 def _in_table(path: Path, folder: Path, identity: str) -> Iterator[Trace]:
-    with opened(path) as file:
-        names = file.schema_arrow.names
+    names = columns_in(path)
     if "id" not in names:
         return
     where = path.relative_to(folder).as_posix()

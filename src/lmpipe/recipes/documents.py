@@ -22,8 +22,8 @@ from lmpipe.pipeline.events import RunProgress
 from lmpipe.recipes.project import open_project
 from lmpipe.recipes.results import Run, open_run
 from lmpipe.recipes.schema import Recipe
+from lmpipe.recipes.stages import NO_DATA
 
-MEASURED = "measure"
 NEAREST = 5
 
 
@@ -99,7 +99,7 @@ def corpus_stages(run: Run, corpus: str) -> dict[str, str]:
     found = {}
     for name in run.entry.planned:
         kind = run.records[name].code.function.rpartition(":")[2] if name in run.records else ""
-        if kind and name == f"{kind}-{corpus}":
+        if kind and kind not in NO_DATA and name == f"{kind}-{corpus}":
             found[kind] = name
     return found
 
@@ -142,13 +142,10 @@ def _silently_gone(run: Run, corpus: str, steps: list[dict[str, Any]], state: st
 
 
 def _passes_documents_on(folder: Path) -> bool:
-    from lmpipe.data.documents import opened
+    from lmpipe.data.documents import columns_in
 
     part = next(iter(sorted(folder.rglob("part-*.parquet"))), None)
-    if part is None:
-        return False
-    with opened(part) as file:
-        return "text" in file.schema_arrow.names
+    return part is not None and "text" in columns_in(part)
 
 
 def _bounds(recipe: Recipe, corpus: str, scores: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -194,13 +191,15 @@ def run_cards(run: Run) -> list[dict[str, Any]]:
     """The account of every corpus of a run: from the stages' folders, with what each cost from their records."""
     from lmpipe.data.card import corpus_card
 
-    found = []
-    for corpus in _recipe(run).data:
+    found, recipe = [], _recipe(run)
+    for corpus in recipe.data:
         stages = corpus_stages(run, corpus)
         folders = {kind: folder for kind, name in stages.items() if (folder := run.folder(name))}
         if "read" in folders:
             canaries = run.folder("canaries")
-            card = corpus_card(corpus, folders | ({"canaries": canaries} if canaries else {}))
+            selection = recipe.data[corpus].select()
+            folders |= {"canaries": canaries} if canaries else {}
+            card = corpus_card(corpus, folders, selection.rules() if selection else ())
             found.append(card | {"costs": [_cost(run, kind, name) for kind, name in stages.items()]})
     return found
 

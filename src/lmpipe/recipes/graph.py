@@ -44,7 +44,7 @@ VERSIONS = {
     "memorization": 1,
     "energy": 1,
     "gate": 1,
-    "bundle": 1,
+    "bundle": 2,
 }
 
 
@@ -53,6 +53,8 @@ class Graph:
     """The stages of one recipe, by role, in an order in which they can run."""
 
     stages: dict[str, Stage] = field(default_factory=dict)
+    corpora: dict[str, list[str]] = field(default_factory=dict)
+    """Names of the data stages of each corpus, in order: what its card is made from."""
 
     def add(self, kind: str, name: str, config: Config, inputs: Mapping[str, Stage] | None = None, **options: Any) -> Stage:
         """Make one stage of `kind` and keep it under `name`."""
@@ -82,7 +84,11 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     recipe = resolve(recipe, runtime)
     graph = Graph()
     canaries = _canaries(graph, recipe)
-    splits = {name: _corpus(graph, name, corpus, recipe.seed, base_folders) for name, corpus in recipe.data.items()}
+    splits = {}
+    for name, corpus in recipe.data.items():
+        known = set(graph.stages)
+        splits[name] = _corpus(graph, name, corpus, recipe.seed, base_folders)
+        graph.corpora[name] = [stage for stage in graph.stages if stage not in known]
     tokenizer = graph.add("tokenizer", "tokenizer", recipe.tokenizer, {"documents": splits[recipe.tokenizer.train_on]})
     trained_on = {phase.on for phase in recipe.train}
     tokens = {}
@@ -95,7 +101,7 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     measured = _evaluations(graph, recipe, splits, tokens, tokenizer, train)
     measured |= _audits(graph, recipe, tokens, tokenizer, train, canaries)
     gate = _gate(graph, recipe, measured)
-    _bundle(graph, recipe, splits, tokenizer, train, measured, gate, canaries)
+    _bundle(graph, recipe, tokenizer, train, measured, gate, canaries)
     return graph
 
 
@@ -208,7 +214,6 @@ def goal_corpus(recipe: Recipe) -> str:
 def _bundle(
     graph: Graph,
     recipe: Recipe,
-    splits: Mapping[str, Stage],
     tokenizer: Stage,
     train: Stage,
     measured: Mapping[str, Stage],
@@ -221,14 +226,8 @@ def _bundle(
         goal=recipe.goal.sentence() if recipe.goal else "",
         recipe=recipe.model_dump(mode="json"),
     )
-    corpora = {name: stage for corpus in splits for name, stage in graph.stages.items() if name.endswith(f"-{corpus}")}
-    kept = ("read-", "repair-", "select-", "mask-", "split-")
-    inputs = {
-        "train": train,
-        "tokenizer": tokenizer,
-        **measured,
-        **{name: stage for name, stage in corpora.items() if name.startswith(kept)},
-    }
+    corpora = {name: graph.stages[name] for names in graph.corpora.values() for name in names}
+    inputs = {"train": train, "tokenizer": tokenizer, **measured, **corpora}
     inputs |= {"gate": gate} if gate else {}
     inputs |= {"canaries": canaries} if canaries else {}
     return graph.add("bundle", "bundle", config, inputs)

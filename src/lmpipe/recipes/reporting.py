@@ -13,6 +13,7 @@ from lmpipe.audit.config import EXTRACTABLE
 from lmpipe.base.files import atomic_file
 from lmpipe.base.measures import Metric
 from lmpipe.pipeline.record import Record
+from lmpipe.recipes.documents import run_cards
 from lmpipe.recipes.graph import goal_corpus
 from lmpipe.recipes.results import Run, open_run
 from lmpipe.recipes.schema import Recipe
@@ -20,7 +21,7 @@ from lmpipe.report import model
 from lmpipe.report.page import render
 from lmpipe.report.summary import Line, summary
 
-DATA_STEPS = ("read", "repair", "select", "mask", "split")
+SHOWN_SOURCES = 20
 SHOWN_LIBRARIES = ("torch", "tokenizers", "pyarrow", "numpy", "safetensors")
 
 
@@ -89,7 +90,7 @@ def build_report(run: Run, *, summary_only: bool = False) -> model.Report:
         comparison=_comparison(recipe, metrics, corpus, split),
         metrics=metrics,
         phases=[] if summary_only else [phase for phase in (_phase(run, p.name) for p in recipe.train) if phase],
-        corpora=[] if summary_only else [corpus for corpus in (_corpus(run, name) for name in recipe.data) if corpus],
+        corpora=[] if summary_only else [_corpus(run, card) for card in run_cards(run)],
         tokenizer=_tokenizer(run, recipe, corpus, split),
         architecture=_architecture(run, recipe),
         samples=[model.Sample.model_validate(value) for value in run.read("samples", "samples.json") or ()],
@@ -184,21 +185,27 @@ def _curve(rows: list[dict[str, Any]], key: str, unit: str) -> model.Curve | Non
     return model.Curve(unit=unit, tokens=[tokens for tokens, _ in points], values=[value for _, value in points])
 
 
-def _corpus(run: Run, name: str) -> model.Corpus | None:
-    from lmpipe.data.card import corpus_card
-
-    folders = {step: folder for step in DATA_STEPS if (folder := run.folder(f"{step}-{name}"))}
-    if "read" not in folders:
-        return None
-    canaries = run.folder("canaries")
-    card = corpus_card(name, {**folders, **({"canaries": canaries} if canaries else {})})
+def _corpus(run: Run, card: Mapping[str, Any]) -> model.Corpus:
+    name = card["name"]
     tokens = (run.read(f"tokenize-{name}", "tokens.json") or {}).get("splits", {})
+    seconds = {cost["step"]: cost["seconds"] for cost in card["costs"]}
     return model.Corpus(
         name=name,
         sources=card.get("source_count", 0),
-        steps=[model.DataStep(name=step["step"], **_without(step, "step")) for step in card.get("steps", ())],
+        steps=[
+            model.DataStep(name=step["step"], seconds=seconds.get(step["step"]), **_without(step, "step"))
+            for step in card.get("steps", ())
+        ],
+        rules=_rules(card),
+        histograms=_histograms(card),
+        clusters=[_clusters(kind, found) for kind, found in (card.get("duplicates") or {}).items()],
+        largest_sources=[
+            model.TextSource(**{key: source[key] for key in ("name", "licence", "documents", "characters")})
+            for source in card.get("sources", ())[:SHOWN_SOURCES]
+        ],
         licences=card.get("licences") or {},
-        personal_data=_personal_data(card.get("pii")),
+        languages=card.get("languages") or {},
+        personal_data=model.PersonalData(**card["pii"]) if "pii" in card else None,
         splits=[
             model.Split(name=split, **facts, tokens=tokens.get(split, {}).get("tokens"))
             for split, facts in (card.get("splits") or {}).items()
@@ -206,8 +213,39 @@ def _corpus(run: Run, name: str) -> model.Corpus | None:
     )
 
 
-def _personal_data(found: Mapping[str, Any] | None) -> model.PersonalData | None:
-    return model.PersonalData(counts=found["counts"], documents=found["documents"]) if found else None
+def _rules(card: Mapping[str, Any]) -> list[model.DropRule]:
+    """Every rule that dropped something or nearly did."""
+    counts: dict[str, int] = next((step["dropped"] for step in card["steps"] if step["step"] == "select"), {})
+    dropped, nearest, bounds = (card.get(key) or {} for key in ("dropped", "nearest_kept", "bounds"))
+    return [
+        model.DropRule(
+            name=name,
+            documents=counts.get(name, 0),
+            dropped=[model.Example(**_given(_without(row, "threshold"))) for row in dropped.get(name, ())],
+            nearest=[model.Example(**row) for row in nearest.get(name, ())],
+            **bounds.get(name, {}),
+        )
+        for name in dict.fromkeys((*dropped, *nearest))
+    ]
+
+
+def _given(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def _histograms(card: Mapping[str, Any]) -> list[model.Histogram]:
+    bounds: dict[str, list[float]] = {}
+    for rule in (card.get("bounds") or {}).values():
+        bounds.setdefault(rule["score"], []).extend(b for b in (rule["at_least"], rule["at_most"]) if b is not None)
+    return [
+        model.Histogram(score=score, bounds=bounds.get(score, []), **facts)
+        for score, facts in (card.get("scores") or {}).items()
+    ]
+
+
+def _clusters(kind: str, found: Mapping[str, Any]) -> model.Clusters:
+    largest = {row["id"]: row["documents"] for row in found["largest"]}
+    return model.Clusters(kind=kind, sizes=found["sizes"], largest=largest)
 
 
 def _without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:

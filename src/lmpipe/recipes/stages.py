@@ -5,6 +5,7 @@ What a function needs is imported when it runs, so that a stage's process loads 
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ from lmpipe.base.ledger import Ledger
 from lmpipe.base.measures import Finding, Metric, Verdict
 from lmpipe.data.pii.pseudonyms import KEY_NAME
 from lmpipe.pipeline.stage import Work
+
+NO_DATA = ("train", "tokenize", "evaluate", "ngram")
+"""Kinds of stages whose names may look like a corpus's."""
 
 if TYPE_CHECKING:
     from lmpipe.evaluation.subject import Subject
@@ -317,12 +321,17 @@ def _provenance(work: Work) -> dict[str, Any]:
 def _data_cards(work: Work) -> list[dict[str, Any]]:
     """One account for each corpus, from the data stages among the inputs."""
     from lmpipe.data.card import corpus_card
+    from lmpipe.data.config import CorpusConfig
 
-    names = [name.removeprefix("read-") for name in work.inputs if name.startswith("read-")]
-    return [corpus_card(name, _corpus_folders(work, name)) for name in names]
+    cards = []
+    for name, given in work.config.recipe["data"].items():
+        selection = CorpusConfig.model_validate_json(json.dumps(given)).select()
+        cards.append(corpus_card(name, _corpus_folders(work, name), selection.rules() if selection else ()))
+    return cards
 
 
 def _corpus_folders(work: Work, corpus: str) -> dict[str, Path]:
-    steps = ("read", "repair", "select", "mask", "split")
-    folders = {step: work.inputs[f"{step}-{corpus}"] for step in steps if f"{step}-{corpus}" in work.inputs}
+    """Outputs of one corpus's data stages by kind; a stage is called by its kind and its corpus."""
+    kinds = {name: read_json(path / "record.json")["code"]["function"].rpartition(":")[2] for name, path in work.inputs.items()}
+    folders = {kind: work.inputs[name] for name, kind in kinds.items() if name == f"{kind}-{corpus}" and kind not in NO_DATA}
     return {**folders, **({"canaries": work.inputs["canaries"]} if "canaries" in work.inputs else {})}

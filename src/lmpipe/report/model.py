@@ -135,6 +135,69 @@ class DataStep(Config):
     failed: dict[str, int] = Field(default_factory=dict)
     characters_in: int
     characters_kept: int
+    seconds: float | None = None
+    """What the step's stage took, now or when it was computed."""
+
+
+class Example(Config):
+    """One document by its id: dropped, or nearly."""
+
+    id: str
+    value: float | None = None
+    """Of the score that the rule looks at."""
+    duplicate_of: str = ""
+
+
+class DropRule(Config):
+    """One reason for which a selection drops documents."""
+
+    name: str
+    score: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+    documents: int
+    """How many it dropped."""
+    dropped: list[Example] = Field(default_factory=list)
+    nearest: list[Example] = Field(default_factory=list)
+    """Documents that stayed and came nearest to the bound."""
+
+
+class Histogram(Config):
+    """One score over all documents, before and after the selection."""
+
+    score: str
+    scale: Literal["linear", "log"]
+    edges: list[float] = Field(min_length=2)
+    """Borders of the bins, one more than there are bins."""
+    before: list[int]
+    after: list[int]
+    bounds: list[float] = Field(default_factory=list)
+    """Where the recipe's rules cut."""
+
+    @model_validator(mode="after")
+    def _bins_have_borders(self) -> Histogram:
+        if not len(self.before) == len(self.after) == len(self.edges) - 1:
+            raise ValueError(f"the histogram of {self.score} has {len(self.edges)} edges; expected one more than bins")
+        return self
+
+
+class Clusters(Config):
+    """Documents that repeat one another, as one kind of deduplication found them."""
+
+    kind: str
+    sizes: dict[str, int]
+    """Clusters by the number of documents in them, the one that stayed counted in."""
+    largest: dict[str, int] = Field(default_factory=dict)
+    """Documents by the id of the one that stayed."""
+
+
+class TextSource(Config):
+    """One file or data set that was read."""
+
+    name: str
+    licence: str
+    documents: int
+    characters: int
 
 
 class PersonalData(Config):
@@ -143,6 +206,8 @@ class PersonalData(Config):
     counts: dict[str, int]
     documents: int
     """Documents with at least one."""
+    documents_by_kind: dict[str, int] = Field(default_factory=dict)
+    action: Literal["mask", "pseudonym", "drop", "tag"] = "mask"
 
 
 class Split(Config):
@@ -162,8 +227,15 @@ class Corpus(Config):
     sources: int
     """Files or data sets that were read."""
     steps: list[DataStep] = Field(default_factory=list)
+    rules: list[DropRule] = Field(default_factory=list)
+    """What the selection dropped and nearly dropped."""
+    histograms: list[Histogram] = Field(default_factory=list)
+    clusters: list[Clusters] = Field(default_factory=list)
+    largest_sources: list[TextSource] = Field(default_factory=list)
     licences: dict[str, int] = Field(default_factory=dict)
     """Documents of the kept corpus by licence."""
+    languages: dict[str, int] = Field(default_factory=dict)
+    """Documents of the kept corpus by language."""
     personal_data: PersonalData | None = None
     splits: list[Split] = Field(default_factory=list)
     limits: str = ""
