@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from lmpipe.models.gpt2.config import Gpt2Config
 from lmpipe.models.llama.config import LlamaConfig
+from lmpipe.models.mixtral.config import MixtralConfig
 
-ModelConfig = Annotated[LlamaConfig, Field()]
+ModelConfig = Annotated[Gpt2Config | LlamaConfig | MixtralConfig, Field(discriminator="kind")]

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
     from lmpipe.models.network import Network
 
-FAMILIES = {"llama": "lmpipe.models.llama"}
+FAMILIES = {
+    "llama": "lmpipe.models.llama",
+    "gpt2": "lmpipe.models.gpt2",
+    "mixtral": "lmpipe.models.mixtral",
+}
 
 
 def parameter_count(config: ModelConfig, vocab_size: int) -> int:

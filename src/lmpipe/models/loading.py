@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from lmpipe.models.network import Decoder, Network
 
 FAMILIES = {
+    "gpt2": "lmpipe.models.gpt2.hf",
     "llama": "lmpipe.models.llama.hf",
     "mistral": "lmpipe.models.llama.hf",
+    "mixtral": "lmpipe.models.mixtral.hf",
     "qwen2": "lmpipe.models.llama.hf",
     "qwen3": "lmpipe.models.llama.hf",
 }

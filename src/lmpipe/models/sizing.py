@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -73,53 +74,62 @@ class Sized(Config):
     """Size of the residual stream (`hidden_size`)."""
 
     @classmethod
-    def count(cls, layers: int, width: int, vocab_size: int) -> int:
-        """About how many parameters a shape has, other fields at their defaults; 0 layers: embeddings alone."""
-        raise NotImplementedError
-
-    @classmethod
     def hanging_on(cls, layers: int, width: int) -> dict[str, int]:
         """Fields that follow from a shape, where they are not written out."""
         raise NotImplementedError
 
+    def resolved(self) -> dict[str, Any]:
+        """Optional fields with their defaults worked out, by name: what a report shows."""
+        return {}
+
     @model_validator(mode="before")
     @classmethod
     def _derive(cls, data: Any) -> Any:
-        return derive(data, count=cls.count, defaults=cls.hanging_on)
+        return derive(cls, data) if isinstance(data, dict) else data
 
 
-def derive(data: Any, *, count: Callable[[int, int, int], int], defaults: Callable[[int, int], dict[str, int]]) -> Any:
+def derive(cls: type[Sized], data: dict[str, Any]) -> dict[str, Any]:
     """A config's raw data with layers, width and what hangs on them filled in; what is there stays as it is.
-
-    Args:
-        data: as written by the user; anything but a mapping is left to the validation that follows.
-        count: parameters with (layers, width, vocabulary).
-        defaults: other fields from (layers, width), such as heads.
 
     Raises:
         ValueError: when the budget is too small for any shape, or comes without a vocabulary.
     """
-    if not isinstance(data, dict):
-        return data
-    layers, width = _shape(data, count)
-    usable = isinstance(layers, int) and isinstance(width, int) and layers > 0 and width > 0
-    hanging = defaults(layers, width) if usable else dict.fromkeys(defaults(1, HEAD_WIDTH), 1)  # the fields' own checks speak
-    size = data.get("size") or (_nearest_size(layers, width) if usable else DEFAULT_SIZE)
-    return {"context": CONTEXTS.get(str(size), LONG_CONTEXT), **hanging, **data, "layers": layers, "width": width}
+    layers, width = _shape(cls, data)
+    if not (_positive(layers) and _positive(width)):  # wrong as written: the fields' own checks say so
+        layers_, width_ = SHAPES[DEFAULT_SIZE]
+        return {"context": LONG_CONTEXT, **cls.hanging_on(layers_, width_), **data, "layers": layers, "width": width}
+    context = CONTEXTS.get(str(data.get("size") or _nearest_size(layers, width)), LONG_CONTEXT)
+    return {"context": context, **cls.hanging_on(layers, width), **data, "layers": layers, "width": width}
 
 
-def _shape(data: dict[str, Any], count: Callable[[int, int, int], int]) -> tuple[Any, Any]:
+def _shape(cls: type[Sized], data: dict[str, Any]) -> tuple[Any, Any]:
     layers, width = data.get("layers"), data.get("width")
     if layers is not None and width is not None:
         return layers, width
-    budget = _amount(data.get("parameters"))
-    if isinstance(budget, int):
-        vocab_size = data.get("for_vocabulary")
+    budget, vocab_size = _amount(data.get("parameters")), data.get("for_vocabulary")
+    if _positive(budget):
         if not isinstance(vocab_size, int):
             raise ValueError("a budget of parameters needs for_vocabulary: embeddings are part of it")
-        return within_budget(budget, lambda n, c: count(n, c, vocab_size), layers=layers, width=width)
+        if (layers is None or _positive(layers)) and (width is None or _positive(width)):
+            count = _counting(cls, data, vocab_size)
+            return within_budget(budget, count, layers=layers, width=width)
     shape = SHAPES.get(str(data.get("size") or DEFAULT_SIZE), SHAPES[DEFAULT_SIZE])
     return layers if layers is not None else shape[0], width if width is not None else shape[1]
+
+
+def _counting(cls: type[Sized], data: dict[str, Any], vocab_size: int) -> Callable[[int, int], int]:
+    """Parameters of a shape, exactly, everything else as written; the longest default context, where positions are weights."""
+    family = import_module(cls.__module__)
+
+    def count(layers: int, width: int) -> int:
+        written = {"context": LONG_CONTEXT, **cls.hanging_on(layers, width), **data, "layers": layers, "width": width}
+        return int(family.parameter_count(cls.model_construct(**written), vocab_size))
+
+    return count
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def within_budget(
@@ -176,14 +186,14 @@ def derivation(config: Sized, parameters: int) -> dict[str, str]:
     """
     layers, width = config.layers, config.width
     shape = f"{layers} layers of width {width}"
-    budget, vocabulary = config.parameters, config.for_vocabulary
+    budget, vocabulary, size = config.parameters, config.for_vocabulary, config.size
     if budget and vocabulary:
         why = (
             f"the most that fits into {budget:,} parameters with a vocabulary of {vocabulary:,}, "
             f"near {WIDTH_PER_LAYER} of width per layer (Kaplan et al. 2020, figure 5)"
         )
-    elif config.size:
-        why = f"size {config.size}" + ("" if SHAPES[config.size] == (layers, width) else ", overridden")
+    elif size:
+        why = f"size {size}" + ("" if SHAPES[size] == (layers, width) else ", overridden")
     else:
         why = "as written"
     return {

@@ -24,7 +24,7 @@ def complete(source: Source) -> Source:
     model, tokenizer = source.data.get("model"), source.data.get("tokenizer")
     if not isinstance(model, dict) or not isinstance(tokenizer, dict):
         return source
-    model = dict(model)
+    model = {"kind": "llama", **model}
     if not any(key in model for key in SHAPE):
         model |= _by_tokens(source.data.get("train"))
     if model.get("parameters") is not None and isinstance(tokenizer.get("vocab_size"), int):

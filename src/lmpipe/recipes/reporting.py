@@ -270,7 +270,8 @@ def _architecture(run: Run, recipe: Recipe) -> model.Architecture | None:
     training = run.read(f"train-{recipe.train[0].name}", "training.json")
     if training is None:
         return None
-    shown = recipe.model.model_dump(mode="json", exclude={"kind", "layers", "width", "context"})
+    named = {"kind", "layers", "width", "context", "size", "parameters", "for_vocabulary"}
+    shown = recipe.model.model_dump(mode="json", exclude=named)
     return model.Architecture(
         kind=recipe.model.kind,
         layers=recipe.model.layers,
@@ -278,7 +279,7 @@ def _architecture(run: Run, recipe: Recipe) -> model.Architecture | None:
         context_length=recipe.model.context,
         parameters=training["parameters"],
         parameters_predicted=run.entry.extra.get("predictions", {}).get("parameters"),
-        settings={**shown, "kv_heads": recipe.model.key_value_heads, "feed_forward": recipe.model.feed_forward_width},
+        settings={**shown, **recipe.model.resolved()},
     )
 
 

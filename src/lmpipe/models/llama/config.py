@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,16 +12,9 @@ FEED_FORWARD_MULTIPLE = 64
 """Derived feed-forward widths are rounded up to this: matrix kernels like it."""
 
 
-class LlamaConfig(Sized):
-    """A decoder in the Llama layout (Touvron et al. 2023): RMSNorm before each block, rotary positions, gated feed-forward.
+class RotaryShape(Sized):
+    """What every decoder with rotary positions and gated feed-forwards has."""
 
-    With `sliding_window`, `qkv_bias` or `qk_norm` it is a Mistral, a Qwen2 or a Qwen3, and is saved as that.
-    """
-
-    architecture: ClassVar[str] = "decoder"
-    heads_offered: ClassVar[tuple[str, ...]] = ("language",)
-
-    kind: Literal["llama"] = "llama"
     heads: int = Field(default_factory=underived, ge=1, le=512)
     """Attention heads. Without `head_dim`, `width` must be a multiple of it, with an even quotient (rotary positions turn
     pairs). Default: one for each 64 of width."""
@@ -31,10 +24,6 @@ class LlamaConfig(Sized):
     """Inner width of the feed-forward (`intermediate_size`). Default: 8/3 of `width`, rounded up to a multiple of 64."""
     head_dim: int | None = Field(default=None, ge=2, multiple_of=2)
     """Width of one head where it is not `width` over `heads`, as in Qwen3 and Mistral Nemo."""
-    qkv_bias: bool = False
-    """Whether queries, keys and values have biases (Qwen2)."""
-    qk_norm: bool = False
-    """Whether queries and keys are normalised, head by head, before positions turn them (Qwen3)."""
     sliding_window: int | None = Field(default=None, ge=1)
     """How many tokens attention looks back, itself included (Mistral). Default: the whole context."""
     context: int = Field(default_factory=underived, ge=8, le=1 << 20)
@@ -54,19 +43,16 @@ class LlamaConfig(Sized):
             raise ValueError(f"width {self.width} over {self.heads} heads: expected an even whole number per head")
         if self.heads % self.key_value_heads:
             raise ValueError(f"{self.heads} heads cannot share {self.key_value_heads} kv_heads evenly")
-        if self.qk_norm and self.qkv_bias:
-            raise ValueError("qk_norm and qkv_bias together are no public layout: Qwen2 has biases, Qwen3 norms")
         return self
-
-    @classmethod
-    def count(cls, layers: int, width: int, vocab_size: int) -> int:
-        """As `Sized.count`; grouped heads and wider feed-forwards are not reckoned with."""
-        return vocab_size * width + layers * (4 * width * width + 3 * width * _feed_forward(width) + 2 * width) + width
 
     @classmethod
     def hanging_on(cls, layers: int, width: int) -> dict[str, int]:
         """As `Sized.hanging_on`."""
         return {"heads": max(1, width // HEAD_WIDTH)}
+
+    def resolved(self) -> dict[str, Any]:
+        """As `Sized.resolved`."""
+        return {"kv_heads": self.key_value_heads, "head_dim": self.head_width, "feed_forward": self.feed_forward_width}
 
     @property
     def key_value_heads(self) -> int:
@@ -81,11 +67,29 @@ class LlamaConfig(Sized):
     @property
     def feed_forward_width(self) -> int:
         """`feed_forward`, default resolved."""
-        return self.feed_forward or _feed_forward(self.width)
+        return self.feed_forward or -(-8 * self.width // 3 // FEED_FORWARD_MULTIPLE) * FEED_FORWARD_MULTIPLE
 
 
-def _feed_forward(width: int) -> int:
-    return -(-8 * width // 3 // FEED_FORWARD_MULTIPLE) * FEED_FORWARD_MULTIPLE
+class LlamaConfig(RotaryShape):
+    """A decoder in the Llama layout (Touvron et al. 2023): RMSNorm before each block, rotary positions, gated feed-forward.
+
+    With `sliding_window`, `qkv_bias` or `qk_norm` it is a Mistral, a Qwen2 or a Qwen3, and is saved as that.
+    """
+
+    architecture: ClassVar[str] = "decoder"
+    heads_offered: ClassVar[tuple[str, ...]] = ("language",)
+
+    kind: Literal["llama"] = "llama"
+    qkv_bias: bool = False
+    """Whether queries, keys and values have biases (Qwen2)."""
+    qk_norm: bool = False
+    """Whether queries and keys are normalised, head by head, before positions turn them (Qwen3)."""
+
+    @model_validator(mode="after")
+    def _public_layout(self) -> Self:
+        if self.qk_norm and self.qkv_bias:
+            raise ValueError("qk_norm and qkv_bias together are no public layout: Qwen2 has biases, Qwen3 norms")
+        return self
 
 
 def parameter_count(config: LlamaConfig, vocab_size: int) -> int:

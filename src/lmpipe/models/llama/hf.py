@@ -13,7 +13,7 @@ import torch
 
 from lmpipe.models import layout
 from lmpipe.models.layout import Stored
-from lmpipe.models.llama.config import LlamaConfig
+from lmpipe.models.llama.config import LlamaConfig, RotaryShape
 from lmpipe.models.llama.model import Llama
 
 ARCHITECTURES = {
@@ -52,15 +52,15 @@ IGNORED = r"rotary_emb\.inv_freq$"
 
 def mapping(config: LlamaConfig) -> dict[str, Stored]:
     """Our parameter names to theirs, layers filled in; a tied head has no entry, as on disk."""
-    patterns = {**PATTERNS, **(QKV_BIAS if config.qkv_bias else {}), **(QK_NORM if config.qk_norm else {})}
+    more = {**(QKV_BIAS if config.qkv_bias else {}), **(QK_NORM if config.qk_norm else {})}
+    return layout.expand(patterns(config, more), config.layers)
+
+
+def patterns(config: RotaryShape, more: dict[str, Stored]) -> dict[str, Stored]:
+    """`PATTERNS` and `more`, with the rows of each projection, without what a tied head needs not."""
     rows = (config.heads * config.head_width, *(config.key_value_heads * config.head_width,) * 2)
-    for name in ("weight", "bias"):
-        key = f"blocks.{{layer}}.attention.qkv.{name}"
-        if key in patterns:
-            patterns[key] = Stored(patterns[key].names, rows)
-    if config.tie_embeddings:
-        del patterns["head.weight"]
-    return layout.expand(patterns, config.layers)
+    found = {ours: Stored(stored.names, rows) if ".qkv." in ours else stored for ours, stored in {**PATTERNS, **more}.items()}
+    return {ours: stored for ours, stored in found.items() if not (config.tie_embeddings and ours in TIED)}
 
 
 def save(model: Llama, folder: Path, *, end_of_text_id: int, state: dict[str, torch.Tensor] | None = None) -> None:
@@ -119,20 +119,27 @@ def _from_json(value: dict[str, Any]) -> LlamaConfig:
     if len(set(types)) > 1:
         layout.refuse("layers of several kinds (some with a sliding window, some without)", "one kind of attention")
     return LlamaConfig(
-        layers=layers,
-        width=value["hidden_size"],
-        heads=value["num_attention_heads"],
-        kv_heads=value.get("num_key_value_heads"),
-        head_dim=value.get("head_dim", 128 if kind == "qwen3" else None),
-        feed_forward=value["intermediate_size"],
-        context=value["max_position_embeddings"],
-        rope_theta=layout.rope_theta(value),
-        tie_embeddings=value.get("tie_word_embeddings", False),
-        norm_eps=value["rms_norm_eps"],
+        **shape_from_json({"head_dim": 128 if kind == "qwen3" else None, **value}),
         qkv_bias=kind == "qwen2",
         qk_norm=kind == "qwen3",
         sliding_window=window if types[0] == "sliding_attention" or kind == "mistral" else None,
     )
+
+
+def shape_from_json(value: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a `RotaryShape`, but for its window, from config.json."""
+    return {
+        "layers": value["num_hidden_layers"],
+        "width": value["hidden_size"],
+        "heads": value["num_attention_heads"],
+        "kv_heads": value.get("num_key_value_heads"),
+        "head_dim": value.get("head_dim"),
+        "feed_forward": value["intermediate_size"],
+        "context": value["max_position_embeddings"],
+        "rope_theta": layout.rope_theta(value),
+        "tie_embeddings": value.get("tie_word_embeddings", False),
+        "norm_eps": value["rms_norm_eps"],
+    }
 
 
 def _windowed(value: dict[str, Any], layers: int) -> list[str]:
@@ -144,25 +151,9 @@ def _windowed(value: dict[str, Any], layers: int) -> list[str]:
 def _to_json(config: LlamaConfig, vocab_size: int, end_of_text_id: int) -> dict[str, Any]:
     kind = model_type(config)
     value = {
+        **shape_to_json(config, vocab_size, end_of_text_id),
         "architectures": [ARCHITECTURES[kind]],
-        "attention_dropout": 0.0,
-        "bos_token_id": end_of_text_id,
-        "eos_token_id": end_of_text_id,
-        "head_dim": config.head_width,
-        "hidden_act": "silu",
-        "hidden_size": config.width,
-        "initializer_range": 0.02,
-        "intermediate_size": config.feed_forward_width,
-        "max_position_embeddings": config.context,
         "model_type": kind,
-        "num_attention_heads": config.heads,
-        "num_hidden_layers": config.layers,
-        "num_key_value_heads": config.key_value_heads,
-        "rms_norm_eps": config.norm_eps,
-        "rope_parameters": {"rope_theta": config.rope_theta, "rope_type": "default"},
-        "tie_word_embeddings": config.tie_embeddings,
-        "use_cache": True,
-        "vocab_size": vocab_size,
     }
     if kind == "llama":
         value |= {"attention_bias": False, "mlp_bias": False}
@@ -172,3 +163,26 @@ def _to_json(config: LlamaConfig, vocab_size: int, end_of_text_id: int) -> dict[
         window = {"sliding_window": config.sliding_window, "max_window_layers": 0} if config.sliding_window else {}
         value |= {"use_sliding_window": bool(window), **window}
     return value
+
+
+def shape_to_json(config: RotaryShape, vocab_size: int, end_of_text_id: int) -> dict[str, Any]:
+    """The inverse of `shape_from_json`, with what else every such model's config.json says."""
+    return {
+        "attention_dropout": 0.0,
+        "bos_token_id": end_of_text_id,
+        "eos_token_id": end_of_text_id,
+        "head_dim": config.head_width,
+        "hidden_act": "silu",
+        "hidden_size": config.width,
+        "initializer_range": 0.02,
+        "intermediate_size": config.feed_forward_width,
+        "max_position_embeddings": config.context,
+        "num_attention_heads": config.heads,
+        "num_hidden_layers": config.layers,
+        "num_key_value_heads": config.key_value_heads,
+        "rms_norm_eps": config.norm_eps,
+        "rope_parameters": {"rope_theta": config.rope_theta, "rope_type": "default"},
+        "tie_word_embeddings": config.tie_embeddings,
+        "use_cache": True,
+        "vocab_size": vocab_size,
+    }

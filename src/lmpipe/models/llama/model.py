@@ -8,28 +8,25 @@ applied from outside (`training/`, `hf.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lmpipe.models.heads import Head
 from lmpipe.models.layers.attention import Attention, Cache, cached_mask, document_mask
 from lmpipe.models.layers.feed_forward import FeedForward
+from lmpipe.models.layers.initial import initialise
 from lmpipe.models.layers.norm import RMSNorm
 from lmpipe.models.layers.rotary import rotary_table
-from lmpipe.models.llama.config import LlamaConfig
+from lmpipe.models.llama.config import LlamaConfig, RotaryShape
 from lmpipe.models.network import Decoder
-
-INITIAL_DEVIATION = 0.02
-"""Standard deviation of initial weights (GPT-2); projections back into the residual stream get it over sqrt(2 layers)."""
 
 
 class Block(nn.Module):
     """One layer."""
 
-    def __init__(self, config: LlamaConfig) -> None:
+    def __init__(self, config: RotaryShape, feed_forward: nn.Module, *, qkv_bias: bool = False, qk_norm: bool = False) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(config.width, config.norm_eps)
         self.attention = Attention(
@@ -37,11 +34,11 @@ class Block(nn.Module):
             config.heads,
             config.key_value_heads,
             head_width=config.head_width,
-            qkv_bias=config.qkv_bias,
-            qk_norm_eps=config.norm_eps if config.qk_norm else None,
+            qkv_bias=qkv_bias,
+            qk_norm_eps=config.norm_eps if qk_norm else None,
         )
         self.feed_forward_norm = RMSNorm(config.width, config.norm_eps)
-        self.feed_forward = FeedForward(config.width, config.feed_forward_width)
+        self.feed_forward = feed_forward
         self.dropout = config.dropout
 
     def forward(self, x_BTC: Tensor, cos_TD: Tensor, sin_TD: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
@@ -53,8 +50,8 @@ class Block(nn.Module):
         return F.dropout(x, self.dropout) if self.training and self.dropout else x
 
 
-class Llama(Decoder):
-    """A decoder in the Llama layout.
+class RotaryDecoder(Decoder):
+    """Everything around the blocks, whatever their feed-forwards are.
 
     Weights start as in GPT-2, drawn from torch's default generator: seed it first.
     """
@@ -62,18 +59,18 @@ class Llama(Decoder):
     cos_TD: Tensor
     sin_TD: Tensor
 
-    def __init__(self, config: LlamaConfig, vocab_size: int) -> None:
+    def __init__(self, config: RotaryShape, vocab_size: int, blocks: Iterable[Block]) -> None:
         super().__init__()
-        self.config: LlamaConfig = config
+        self.config = config
         self.vocab_size = vocab_size
         self.embedding = nn.Embedding(vocab_size, config.width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(blocks)
         self.norm = RMSNorm(config.width, config.norm_eps)
         self.head = nn.Linear(config.width, vocab_size, bias=False)
         if config.tie_embeddings:
             self.head.weight = self.embedding.weight
         self.materialise()
-        self._initialise()
+        initialise(self, config.layers, ("attention.out.weight", "feed_forward.down.weight", "feed_forward.down"))
 
     def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: Sequence[Cache] | None = None) -> Tensor:
         """The last normalised residual stream (B, T, C): what the logits are made from."""
@@ -104,15 +101,16 @@ class Llama(Decoder):
         self.register_buffer("cos_TD", cos_TD.to(device) if device else cos_TD, persistent=False)
         self.register_buffer("sin_TD", sin_TD.to(device) if device else sin_TD, persistent=False)
 
-    @torch.no_grad()
-    def _initialise(self) -> None:
-        into_residual = INITIAL_DEVIATION / (2 * self.config.layers) ** 0.5
-        for name, parameter in self.named_parameters():
-            if parameter.ndim == 2:
-                deviation = (
-                    into_residual if name.endswith(("attention.out.weight", "feed_forward.down.weight")) else INITIAL_DEVIATION
-                )
-                nn.init.normal_(parameter, std=deviation)
+
+class Llama(RotaryDecoder):
+    """A decoder in the Llama layout."""
+
+    config: LlamaConfig
+
+    def __init__(self, config: LlamaConfig, vocab_size: int) -> None:
+        feed_forwards = (FeedForward(config.width, config.feed_forward_width) for _ in range(config.layers))
+        blocks = (Block(config, each, qkv_bias=config.qkv_bias, qk_norm=config.qk_norm) for each in feed_forwards)
+        super().__init__(config, vocab_size, blocks)
 
 
 def build(config: LlamaConfig, vocab_size: int, head: Head) -> Llama:

@@ -1,0 +1,21 @@
+"""Where each position of a packed row stands in its own document."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def positions_of(ids_BT: Tensor, segments_BT: Tensor | None, start: int = 0) -> Tensor:
+    """(T,) or (B, T): positions from `start` on, or from 0 in each segment.
+
+    Example:
+        segments `[[4, 4, 7, 7, 7]]` give `[[0, 1, 0, 1, 2]]`.
+    """
+    everywhere_T = torch.arange(start, start + ids_BT.shape[1], device=ids_BT.device)
+    if segments_BT is None:
+        return everywhere_T
+    begins_BT = torch.ones_like(segments_BT, dtype=torch.bool)
+    begins_BT[:, 1:] = segments_BT[:, 1:] != segments_BT[:, :-1]
+    first_BT = torch.where(begins_BT, everywhere_T, 0).cummax(dim=1).values
+    return everywhere_T - first_BT
