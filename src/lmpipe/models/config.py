@@ -6,8 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from lmpipe.models.bert.config import BertConfig
 from lmpipe.models.gpt2.config import Gpt2Config
 from lmpipe.models.llama.config import LlamaConfig
 from lmpipe.models.mixtral.config import MixtralConfig
+from lmpipe.models.modernbert.config import ModernBertConfig
 
-ModelConfig = Annotated[Gpt2Config | LlamaConfig | MixtralConfig, Field(discriminator="kind")]
+ModelConfig = Annotated[LlamaConfig | Gpt2Config | MixtralConfig | BertConfig | ModernBertConfig, Field(discriminator="kind")]

@@ -23,6 +23,8 @@ FAMILIES = {
     "llama": "lmpipe.models.llama",
     "gpt2": "lmpipe.models.gpt2",
     "mixtral": "lmpipe.models.mixtral",
+    "bert": "lmpipe.models.bert",
+    "modernbert": "lmpipe.models.modernbert",
 }
 
 

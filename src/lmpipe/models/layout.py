@@ -274,7 +274,7 @@ def fill(
     """
     with torch.device("meta"):
         network = make()
-    state = {key: tensor.to(dtype) for key, tensor in state.items()}
+    state = {key: tensor.to(device, dtype) for key, tensor in state.items()}
     state |= {one: state[other] for one, other in tied.items()}
     for key, parameter in network.state_dict().items():
         if parameter.ndim > 2 and state[key].shape == parameter.flatten(0, -2).shape:
@@ -291,6 +291,50 @@ def fill(
     network.materialise(device)
     network.eval()
     return network
+
+
+def fill_with_head(
+    make: Callable[[Head], N],
+    tensors: Mapping[str, Tensor],
+    mapping: Callable[[Head], Mapping[str, Stored]],
+    *,
+    saved: Head,
+    head: Head | None,
+    tied: Mapping[str, str],
+    what: str,
+    ignored: str,
+    device: str,
+    dtype: torch.dtype,
+    where: Path,
+) -> N:
+    """As `from_disk` and `fill`, for networks with a choice of heads.
+
+    Args:
+        make: builds the network with a head.
+        tensors: by their names on disk.
+        mapping: the family's, for a head.
+        saved: the head on disk.
+        head: the head that is wanted, its weights drawn anew; None: the saved one.
+        tied: as for `fill`; what belongs to a head that is not there is left out.
+        what: as for `from_disk`.
+        ignored: as for `from_disk`.
+        device: where it goes.
+        dtype: of the weights.
+        where: the folder, for messages.
+    """
+    chosen = saved if head is None else head
+    names, file = dict(mapping(chosen)), str(where / WEIGHTS)
+    if head is None or head == saved:
+        state = from_disk(tensors, names, what=what, ignored=ignored, where=file)
+    else:
+        old = {name for ours, stored in mapping(saved).items() if ours.startswith("head.") for name in stored.names}
+        body = {ours: stored for ours, stored in names.items() if not ours.startswith("head.")}
+        known = {name: tensor for name, tensor in tensors.items() if name not in old}
+        state = from_disk(known, body, what=what, ignored=ignored, where=file)
+        state |= {name: tensor for name, tensor in make(chosen).state_dict().items() if name.startswith("head.")}
+        state = {name: tensor for name, tensor in state.items() if name not in tied}
+    there = {one: other for one, other in tied.items() if isinstance(chosen, LanguageHead)}
+    return fill(lambda: make(chosen), state, tied=there, device=device, dtype=dtype, where=where)
 
 
 def _tie(network: Network, tied: Mapping[str, str]) -> None:

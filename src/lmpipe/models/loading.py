@@ -13,17 +13,23 @@ from lmpipe.base.errors import ModelError
 from lmpipe.base.files import read_json
 
 if TYPE_CHECKING:
+    from lmpipe.models.heads import Head
     from lmpipe.models.network import Decoder, Network
 
 FAMILIES = {
+    "bert": "lmpipe.models.bert.hf",
     "gpt2": "lmpipe.models.gpt2.hf",
     "llama": "lmpipe.models.llama.hf",
     "mistral": "lmpipe.models.llama.hf",
     "mixtral": "lmpipe.models.mixtral.hf",
+    "modernbert": "lmpipe.models.modernbert.hf",
     "qwen2": "lmpipe.models.llama.hf",
     "qwen3": "lmpipe.models.llama.hf",
+    "roberta": "lmpipe.models.bert.hf",
 }
 """`model_type` on disk to the module that reads it."""
+WITH_HEADS = ("bert", "roberta", "modernbert")
+"""Model types whose head is a choice."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Dtype = Literal["float32", "bfloat16"]
 
@@ -46,11 +52,17 @@ def load_model(folder: Path, *, device: str = "cpu", dtype: Dtype = "float32") -
     return network
 
 
-def load_network(folder: Path, *, device: str = "cpu", dtype: Dtype = "float32") -> Network:
+def load_network(folder: Path, *, device: str = "cpu", dtype: Dtype = "float32", head: Head | None = None) -> Network:
     """The network in `folder`, of any architecture, ready to predict.
 
+    Args:
+        folder: in Hugging Face layout.
+        device: where it goes.
+        dtype: of the weights.
+        head: for encoders, a fresh head instead of the one that was saved (seed torch's generator first).
+
     Raises:
-        ModelError: when there is none, its family is unknown, or its files are damaged.
+        ModelError: when there is none, its family is unknown or has no such head, or its files are damaged.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -63,5 +75,8 @@ def load_network(folder: Path, *, device: str = "cpu", dtype: Dtype = "float32")
             where=str(path),
             expected=f"one of: {', '.join(FAMILIES)}",
         )
-    network: Network = import_module(FAMILIES[family]).load(folder, device=device, dtype=DTYPES[dtype])
+    if head is not None and family not in WITH_HEADS:
+        raise ModelError(f"a {family} model has no choice of heads", where=str(path), expected=", ".join(WITH_HEADS))
+    wanted = {} if head is None else {"head": head}
+    network: Network = import_module(FAMILIES[family]).load(folder, device=device, dtype=DTYPES[dtype], **wanted)
     return network

@@ -31,7 +31,7 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.attention = Attention(config.width, config.heads, config.heads, qkv_bias=True, out_bias=True)
         self.feed_forward_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
-        self.feed_forward = PlainFeedForward(config.width, config.feed_forward_width, approximate="tanh")
+        self.feed_forward = PlainFeedForward(config.width, config.feed_forward_width, "gelu_tanh")
         self.dropout = config.dropout
 
     def forward(self, x_BTC: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:

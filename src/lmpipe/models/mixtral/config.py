@@ -40,7 +40,7 @@ def parameter_count(config: MixtralConfig, vocab_size: int) -> int:
     """Exactly how many parameters the model has, all experts counted; a tied matrix counts once.
 
     >>> parameter_count(MixtralConfig(layers=2, width=64, heads=2, experts=4, context=64), 300)
-    249216
+    347712
     """
     return _count(config, vocab_size, config.experts)
 

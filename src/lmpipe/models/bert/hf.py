@@ -1,0 +1,160 @@
+"""Names and keys of the Hugging Face layout: what `transformers.BertForMaskedLM`, `...ForSequenceClassification`,
+`...ForTokenClassification` and their RoBERTa twins write and read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lmpipe.models import layout
+from lmpipe.models.bert.config import ROBERTA_OFFSET, BertConfig
+from lmpipe.models.bert.model import Bert
+from lmpipe.models.heads import Head
+from lmpipe.models.layout import Stored
+
+LAYER = "encoder.layer.{layer}."
+BODY: dict[str, tuple[str, ...]] = {
+    "embedding": ("embeddings.word_embeddings",),
+    "positions": ("embeddings.position_embeddings",),
+    "types": ("embeddings.token_type_embeddings",),
+    "embedding_norm": ("embeddings.LayerNorm",),
+    "blocks.{layer}.attention.qkv": tuple(f"{LAYER}attention.self.{name}" for name in ("query", "key", "value")),
+    "blocks.{layer}.attention.out": (LAYER + "attention.output.dense",),
+    "blocks.{layer}.attention_norm": (LAYER + "attention.output.LayerNorm",),
+    "blocks.{layer}.feed_forward.up": (LAYER + "intermediate.dense",),
+    "blocks.{layer}.feed_forward.down": (LAYER + "output.dense",),
+    "blocks.{layer}.feed_forward_norm": (LAYER + "output.LayerNorm",),
+}
+HEADS: dict[str, dict[str, dict[str, str]]] = {
+    "bert": {
+        "language": {
+            "head.transform.dense": "cls.predictions.transform.dense",
+            "head.transform.norm": "cls.predictions.transform.LayerNorm",
+            "head.decoder": "cls.predictions",
+        },
+        "sequence": {"head.dense": "bert.pooler.dense", "head.out": "classifier"},
+        "token": {"head.out": "classifier"},
+    },
+    "roberta": {
+        "language": {
+            "head.transform.dense": "lm_head.dense",
+            "head.transform.norm": "lm_head.layer_norm",
+            "head.decoder": "lm_head",
+        },
+        "sequence": {"head.dense": "classifier.dense", "head.out": "classifier.out_proj"},
+        "token": {"head.out": "classifier"},
+    },
+}
+ARCHITECTURES = {
+    "language": "ForMaskedLM",
+    "sequence": "ForSequenceClassification",
+    "token": "ForTokenClassification",
+}
+WITHOUT_BIAS = ("embedding", "positions", "types")
+TIED = {"head.decoder.weight": "embedding.weight"}
+IGNORED = r"position_ids$|^cls\.seq_relationship|predictions\.decoder\.|^lm_head\.decoder\.|\.pooler\."
+"""Tables of positions, next-sentence heads and copies of tied matrices."""
+REFUSED = {
+    "model_type": ("bert", "roberta"),
+    "hidden_act": ("gelu",),
+    "is_decoder": (False,),
+    "add_cross_attention": (False,),
+    "position_embedding_type": ("absolute", None),
+    "tie_word_embeddings": (True,),
+}
+
+
+def mapping(config: BertConfig, head: Head) -> dict[str, Stored]:
+    """Our parameter names to theirs, layers filled in; the tied head matrix has no entry, as on disk."""
+    prefixed = {ours: tuple(f"{config.layout}.{name}" for name in theirs) for ours, theirs in BODY.items()}
+    modules = prefixed | {ours: (theirs,) for ours, theirs in HEADS[config.layout][head.kind].items()}
+    patterns = {
+        f"{ours}.{part}": Stored(tuple(f"{name}.{part}" for name in theirs))
+        for ours, theirs in modules.items()
+        for part in ("weight", "bias")
+        if not (part == "bias" and ours in WITHOUT_BIAS) and f"{ours}.{part}" not in TIED
+    }
+    return layout.expand(patterns, config.layers)
+
+
+def save(model: Bert, folder: Path, *, end_of_text_id: int, state: dict[str, torch.Tensor] | None = None) -> None:
+    """As `families.save`."""
+    tensors = layout.to_disk(state or model.state_dict(), mapping(model.config, model.head_config))
+    layout.write(folder, _to_json(model, end_of_text_id), tensors, end_of_text_id=None)
+
+
+def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32, head: Head | None = None) -> Bert:
+    """The model in a folder, ready to predict (dropout off).
+
+    Args:
+        folder: the model's.
+        device: where it goes.
+        dtype: of the weights.
+        head: instead of the one that was saved: its weights are drawn anew (seed torch's generator first).
+
+    Raises:
+        ModelError: when a file is missing or damaged, or uses what this layout does not have.
+    """
+    config = layout.config_of(folder, _from_json, REFUSED)
+    vocab_size, saved = layout.vocab_size_of(folder), layout.head_of(layout.json_of(folder / layout.CONFIG))
+    tensors = layout.read_tensors(folder, device)
+    if not any(name.startswith(f"{config.layout}.") for name in tensors):  # saved without a head
+        tensors = {f"{config.layout}.{name}": tensor for name, tensor in tensors.items()}
+    return layout.fill_with_head(
+        lambda chosen: Bert(config, vocab_size, chosen),
+        tensors,
+        lambda chosen: mapping(config, chosen),
+        saved=saved,
+        head=head,
+        tied=TIED,
+        what=f"a {config.layout} encoder with {config.layers} layers",
+        ignored=IGNORED,
+        device=device,
+        dtype=dtype,
+        where=folder,
+    )
+
+
+def _from_json(value: dict[str, Any]) -> BertConfig:
+    kind = value["model_type"]
+    if kind == "roberta" and value.get("pad_token_id", 1) != ROBERTA_OFFSET - 1:
+        layout.refuse(f"padding with the id {value['pad_token_id']}", "1, which RoBERTa's positions hang on")
+    if value.get("type_vocab_size", 2) != (2 if kind == "bert" else 1):
+        layout.refuse(f"{value['type_vocab_size']} types of text", "2 in a BERT, 1 in a RoBERTa")
+    return BertConfig(
+        layout=kind,
+        layers=value["num_hidden_layers"],
+        width=value["hidden_size"],
+        heads=value["num_attention_heads"],
+        feed_forward=value["intermediate_size"],
+        context=value["max_position_embeddings"] - (ROBERTA_OFFSET if kind == "roberta" else 0),
+        dropout=value.get("hidden_dropout_prob", 0.1),
+        norm_eps=value.get("layer_norm_eps", 1e-12),
+    )
+
+
+def _to_json(model: Bert, end_of_text_id: int) -> dict[str, Any]:
+    config = model.config
+    return {
+        "architectures": [{"bert": "Bert", "roberta": "Roberta"}[config.layout] + ARCHITECTURES[model.head_config.kind]],
+        "attention_probs_dropout_prob": 0.0,
+        "bos_token_id": end_of_text_id,
+        "eos_token_id": end_of_text_id,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": config.dropout,
+        "hidden_size": config.width,
+        "initializer_range": 0.02,
+        "intermediate_size": config.feed_forward_width,
+        "layer_norm_eps": config.norm_eps,
+        "max_position_embeddings": config.position_rows,
+        "model_type": config.layout,
+        "num_attention_heads": config.heads,
+        "num_hidden_layers": config.layers,
+        "pad_token_id": 1,
+        "type_vocab_size": config.token_types,
+        "vocab_size": model.vocab_size,
+        **layout.labels_json(model.head_config),
+    }

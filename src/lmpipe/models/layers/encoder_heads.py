@@ -1,0 +1,85 @@
+"""What encoders predict from their hidden states: tokens, one label for a text, or a label for each token.
+
+Two layouts differ in a few places: BERT's (biases everywhere, tanh over the first position) and ModernBERT's (no biases but the
+last one's, the same GELU transform below every head).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Transform(nn.Module):
+    """norm(gelu(dense(x)))."""
+
+    def __init__(self, width: int, norm_eps: float, *, bias: bool) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width, bias=bias)
+        self.norm = nn.LayerNorm(width, eps=norm_eps, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as `x`."""
+        result: Tensor = self.norm(F.gelu(self.dense(x)))
+        return result
+
+
+class LanguagePrediction(nn.Module):
+    """Logits over the vocabulary; `decoder.weight` may be the embedding."""
+
+    def __init__(self, width: int, vocab_size: int, norm_eps: float, *, bias: bool) -> None:
+        super().__init__()
+        self.transform = Transform(width, norm_eps, bias=bias)
+        self.decoder = nn.Linear(width, vocab_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) to (..., V)."""
+        logits: Tensor = self.decoder(self.transform(x))
+        return logits
+
+
+class PooledPrediction(nn.Module):
+    """Logits over labels from the first position, through a tanh layer."""
+
+    def __init__(self, width: int, labels: int, dropout: float) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.out = nn.Linear(width, labels)
+        self.dropout = dropout
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """(B, T, C) to (B, labels)."""
+        pooled_BC = torch.tanh(self.dense(x_BTC[:, 0]))
+        logits: Tensor = self.out(F.dropout(pooled_BC, self.dropout, self.training))
+        return logits
+
+
+class TokenPrediction(nn.Module):
+    """Logits over labels at every position."""
+
+    def __init__(self, width: int, labels: int, dropout: float) -> None:
+        super().__init__()
+        self.out = nn.Linear(width, labels)
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) to (..., labels)."""
+        logits: Tensor = self.out(F.dropout(x, self.dropout, self.training))
+        return logits
+
+
+class TransformedPrediction(nn.Module):
+    """Logits over labels through the same transform as the language head's; from the first position, or from every one."""
+
+    def __init__(self, width: int, labels: int, norm_eps: float, dropout: float, *, first_only: bool) -> None:
+        super().__init__()
+        self.transform = Transform(width, norm_eps, bias=False)
+        self.out = nn.Linear(width, labels)
+        self.dropout, self.first_only = dropout, first_only
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """(B, T, C) to (B, labels), or (B, T, labels)."""
+        x = self.transform(x_BTC[:, 0] if self.first_only else x_BTC)
+        logits: Tensor = self.out(F.dropout(x, self.dropout, self.training))
+        return logits

@@ -1,0 +1,137 @@
+"""Our encoders against Transformers: the same files give the same logits, both ways, with every head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from pydantic import TypeAdapter
+
+from lmpipe.base.errors import ModelError
+from lmpipe.models.config import ModelConfig
+from lmpipe.models.families import build, parameter_count, save
+from lmpipe.models.heads import Head, LanguageHead, SequenceHead, TokenHead
+from lmpipe.models.loading import load_model, load_network
+from lmpipe.models.network import Encoder
+
+VOCABULARY, CONTEXT = 101, 40
+SHAPES: dict[str, dict[str, Any]] = {
+    "bert": {"kind": "bert"},
+    "roberta": {"kind": "bert", "layout": "roberta", "feed_forward": 72, "norm_eps": 1e-5},
+    "modernbert": {"kind": "modernbert", "layers": 4, "local_window": 8, "feed_forward": 40},
+}
+HEADS: dict[str, Head] = {
+    "MaskedLM": LanguageHead(),
+    "SequenceClassification": SequenceHead(labels=("bad", "fair", "good")),
+    "TokenClassification": TokenHead(labels=("X", "NOUN", "VERB", "ADJ")),
+}
+
+
+def make(shape: str, head: Head) -> Encoder:
+    torch.manual_seed(0)
+    options = {"layers": 2, "width": 32, "heads": 4, "context": CONTEXT, **SHAPES[shape]}
+    network = build(TypeAdapter(ModelConfig).validate_python(options), VOCABULARY, head).eval()
+    assert isinstance(network, Encoder)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return network
+
+
+def some_ids(length: int = CONTEXT, rows: int = 3) -> torch.Tensor:
+    return torch.randint(2, VOCABULARY, (rows, length), generator=torch.Generator().manual_seed(1))
+
+
+def furthest(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    return float((ours - theirs).abs().max())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("head", HEADS)
+def test_transformers_reads_what_we_write_and_we_read_what_it_writes(shape: str, head: str, tmp_path: Path) -> None:
+    network = make(shape, HEADS[head])
+    save(network, tmp_path / "ours", end_of_text_id=0)
+    auto = getattr(transformers, f"AutoModelFor{head}")
+    theirs = auto.from_pretrained(tmp_path / "ours", dtype=torch.float32).eval()
+    theirs.save_pretrained(tmp_path / "theirs")
+    again = load_network(tmp_path / "theirs")
+    assert again.config == network.config.model_copy(update=network.config.resolved())
+    assert again.head_config == HEADS[head]
+    with torch.inference_mode():
+        assert furthest(network(some_ids()), theirs(some_ids()).logits) <= 1e-5
+        assert torch.equal(network(some_ids()), again(some_ids()))
+    if head == "MaskedLM":
+        assert parameter_count(network.config, VOCABULARY) == sum(p.numel() for p in theirs.parameters())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_padding_is_a_segment_that_nobody_sees(shape: str, tmp_path: Path) -> None:
+    network = make(shape, LanguageHead())
+    save(network, tmp_path, end_of_text_id=0)
+    theirs = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    ids, attended = some_ids(), torch.ones(3, CONTEXT, dtype=torch.long)
+    ids[1, 25:], attended[1, 25:] = 1, 0
+    with torch.inference_mode():
+        logits = network(ids, attended - 1)
+        assert furthest(logits[1, :25], network(ids[1:2, :25])[0]) <= 1e-5
+        assert furthest(logits[attended == 1], theirs(ids, attention_mask=attended).logits[attended == 1]) <= 1e-5
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_crosses_a_border_between_segments(shape: str) -> None:
+    network = make(shape, LanguageHead())
+    first, second = some_ids(15, 1), some_ids(25, 2)[1:]
+    segments = torch.tensor([[0] * 15 + [1] * 25])
+    with torch.inference_mode():
+        together = network(torch.cat((first, second), dim=1), segments)
+        assert furthest(together[:, :15], network(first)) <= 1e-5
+        assert furthest(together[:, 15:], network(second)) <= 1e-5
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_training_computes_what_predicting_computes(shape: str) -> None:
+    network = make(shape, LanguageHead())
+    for module in network.modules():
+        if hasattr(module, "dropout"):
+            module.dropout = 0.0
+    network.config = network.config.model_copy(update={"dropout": 0.0})
+    segments = torch.tensor([[0] * 15 + [1] * 25] * 3)
+    with torch.no_grad():
+        assert furthest(network.train()(some_ids(), segments), network.eval()(some_ids(), segments)) <= 1e-5
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_fresh_head_goes_on_a_saved_body(shape: str, tmp_path: Path) -> None:
+    network = make(shape, LanguageHead())
+    save(network, tmp_path, end_of_text_id=0)
+    torch.manual_seed(5)
+    tuned = load_network(tmp_path, head=HEADS["TokenClassification"])
+    with torch.inference_mode():
+        assert torch.equal(tuned.hidden(some_ids()), network.hidden(some_ids()))
+        assert tuned(some_ids()).shape == (3, CONTEXT, 4)
+    save(tuned, tmp_path / "tuned", end_of_text_id=0)
+    back = load_network(tmp_path / "tuned", head=LanguageHead())
+    with torch.inference_mode():
+        assert torch.equal(back.hidden(some_ids()), network.hidden(some_ids()))
+        assert back(some_ids()).shape == (3, CONTEXT, VOCABULARY)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_text_longer_than_the_positions_is_refused(shape: str) -> None:
+    with pytest.raises(ModelError, match=f"{CONTEXT} positions"):
+        make(shape, LanguageHead())(some_ids(CONTEXT + 1))
+
+
+def test_an_encoder_is_no_decoder(tmp_path: Path) -> None:
+    save(make("bert", LanguageHead()), tmp_path, end_of_text_id=0)
+    with pytest.raises(ModelError, match="does not predict the next token"):
+        load_model(tmp_path)
+
+
+def test_a_decoder_has_no_choice_of_heads() -> None:
+    config = TypeAdapter(ModelConfig).validate_python({"kind": "llama", "layers": 1, "width": 16, "heads": 2, "context": 16})
+    with pytest.raises(ModelError, match="no token head"):
+        build(config, VOCABULARY, HEADS["TokenClassification"])
