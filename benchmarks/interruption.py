@@ -52,7 +52,7 @@ def finish(store: Path) -> float:
     """Run to the end; the seconds it took."""
     started = time.perf_counter()
     done = subprocess.run(command(store), capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 4):  # 4: finished, and the gate said no (so small a model may miss its goal)
+    if done.returncode not in (0, 3, 4):  # 3 and 4: finished, and the gate did not say GO (so small a model may miss its goal)
         sys.exit(f"the run in {store} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return time.perf_counter() - started
 
