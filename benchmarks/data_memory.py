@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-STAGES = ("nothing", "read", "repair", "measure", "duplicates", "select", "mask", "split")
+STAGES = ("nothing", "read", "repair", "measure", "duplicates", "near", "select", "mask", "split")
 BAR = 1.10
 WORDS = """the of and to in that was his he it with as for had you not be her on at by which have or from this but all were she
 they model data token loss gradient naïve façade größer Straße über café résumé coöperate — “quoted” text river mountain letter
@@ -65,8 +65,9 @@ def document(generator: random.Random) -> str:
 def run_stage(stage: str, folder: Path, source: Path) -> None:
     """One stage in this process; its output stays in `folder` for the next one."""
     from lmpipe.base.progress import Silent
-    from lmpipe.data import cleaning, deduplication, measuring, reading, selection
+    from lmpipe.data import cleaning, measuring, reading, selection
     from lmpipe.data.config import CorpusConfig
+    from lmpipe.data.dedup import exact, minhash
     from lmpipe.data.pii import masking
     from lmpipe.data.readers.sources import pinned, resolve_all
     from lmpipe.data.splitting import dividing
@@ -78,7 +79,7 @@ def run_stage(stage: str, folder: Path, source: Path) -> None:
             "read": [{"kind": kind, "paths": [f"{source}/**/*"]}],
             "max_failed_fraction": 1.0,
             "clean": [{"kind": "unicode"}, {"kind": "length", "min_characters": 200}, {"kind": "repetition"}],
-            "dedup": [{"kind": "exact"}],
+            "dedup": [{"kind": "exact"}, {"kind": "minhash"}],
             "pii": {},
         }
     )
@@ -98,9 +99,17 @@ def run_stage(stage: str, folder: Path, source: Path) -> None:
         "read": read,
         "repair": lambda: cleaning.repair(folder / "read", output, config=corpus.unicode(), **kwargs),
         "measure": lambda: measuring.measure(repaired, output, config=corpus.measure(), **kwargs),
-        "duplicates": lambda: deduplication.mark_duplicates(repaired, output, config=corpus.dedup[0], **kwargs),
+        "duplicates": lambda: exact.mark_duplicates(repaired, output, config=corpus.dedup[0], **kwargs),
+        "near": lambda: minhash.mark_near_duplicates(
+            repaired, output, config=corpus.dedup[1], earlier=[folder / "duplicates"], **kwargs
+        ),
         "select": lambda: selection.select(
-            repaired, folder / "measure", folder / "duplicates", output, config=corpus.select(), **kwargs
+            repaired,
+            folder / "measure",
+            {"exact": folder / "duplicates", "minhash": folder / "near"},
+            output,
+            config=corpus.select(),
+            **kwargs,
         ),
         "mask": lambda: masking.mask(folder / "select", output, config=corpus.pii, **kwargs),
         "split": lambda: dividing.split(folder / "mask", output, config=corpus.split, seed=1, **kwargs),

@@ -69,7 +69,7 @@ def stages(tmp_path, read_corpus, folders):
     step("repair", repair, found["read"], config=UnicodeConfig())
     step("measure", measure, found["repair"], config=MeasureConfig(scores=("length",)))
     filters = SelectConfig(filters=(LengthConfig(min_characters=10),))
-    step("select", select, found["repair"], found.pop("measure"), None, config=filters)
+    step("select", select, found["repair"], found.pop("measure"), {}, config=filters)
     step("mask", mask, found["select"], config=PiiConfig())
     step("split", split, found["mask"], config=SplitConfig(), seed=1)
     found["canaries"], _ = folders()

@@ -12,8 +12,8 @@ from lmpipe.base.errors import DamagedError, SourceError
 from lmpipe.base.ledger import Ledger
 from lmpipe.data.cleaning.config import UnicodeConfig
 from lmpipe.data.cleaning.repair import repair
-from lmpipe.data.config import ExactConfig
-from lmpipe.data.deduplication import mark_duplicates, normalised
+from lmpipe.data.dedup.config import ExactConfig
+from lmpipe.data.dedup.exact import mark_duplicates, normalised
 from lmpipe.data.documents import count_rows, read_documents, read_tables
 from lmpipe.data.filters.config import LengthConfig, MeasureConfig, RepetitionConfig, SelectConfig
 from lmpipe.data.measuring import measure
@@ -119,7 +119,7 @@ def selected(write_documents, folders):
         output, options = folders()
         config = SelectConfig(filters=filters)
         ledger = select(
-            documents, measures if filters else None, duplicates if dedup else None, output, config=config, **options
+            documents, measures if filters else None, {"exact": duplicates} if dedup else {}, output, config=config, **options
         )
         return output, ledger, pq.read_table(output / "dropped.parquet").to_pylist()
 
@@ -192,7 +192,7 @@ def test_scores_of_other_documents_are_refused(write_documents, folders):
     measure(other, measures, config=BOTH, **options)
     output, options = folders()
     with pytest.raises(DamagedError, match="not aligned"):
-        select(one, measures, None, output, config=SelectConfig(filters=(LengthConfig(),)), **options)
+        select(one, measures, {}, output, config=SelectConfig(filters=(LengthConfig(),)), **options)
 
 
 @settings(deadline=None, max_examples=6)
@@ -216,7 +216,7 @@ def test_rows_in_are_kept_dropped_or_failed_at_every_step(tmp_path_factory, item
         select(
             folder / "repaired",
             folder / "measures",
-            folder / "duplicates",
+            {"exact": folder / "duplicates"},
             folder / "selected",
             config=SelectConfig(filters=(LengthConfig(min_characters=3), RepetitionConfig())),
             **options,

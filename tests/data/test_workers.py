@@ -15,8 +15,9 @@ from lmpipe.base.errors import SourceError, StageError
 from lmpipe.base.progress import Silent
 from lmpipe.data.cleaning.config import UnicodeConfig
 from lmpipe.data.cleaning.repair import repair
-from lmpipe.data.config import ExactConfig
-from lmpipe.data.deduplication import mark_duplicates
+from lmpipe.data.dedup.config import ExactConfig, MinhashConfig
+from lmpipe.data.dedup.exact import mark_duplicates
+from lmpipe.data.dedup.minhash import mark_near_duplicates
 from lmpipe.data.filters.config import LengthConfig, MeasureConfig, RepetitionConfig, SelectConfig
 from lmpipe.data.measuring import measure
 from lmpipe.data.pii.config import PiiConfig
@@ -42,18 +43,24 @@ def whole_pipeline(base, read_corpus, folders, workers):
     step("repair", repair, "read", config=UnicodeConfig())
     step("measure", measure, "repair", config=MeasureConfig(scores=("length", "repetition")))
     step("duplicates", mark_duplicates, "repair", config=ExactConfig())
-    step("select", select, "repair", "measure", "duplicates", config=SELECT)
+    step("near", mark_near_duplicates, "repair", config=MinhashConfig(threshold=0.5), earlier=[done["duplicates"]])
+    output, options = folders(workers.get("select", 1))
+    marks = {"exact": done["duplicates"], "minhash": done["near"]}
+    select(done["repair"], done["measure"], marks, output, config=SELECT, **options)
+    done["select"] = output
     step("mask", mask, "select", config=PiiConfig())
     step("source", split, "mask", config=SplitConfig(train=0.6, validation=0.2, test=0.2, by="source"), seed=1)
     step("position", split, "mask", config=SplitConfig(by="position"), seed=1)
     return {name: digests_of_folder(folder) for name, folder in done.items()}
 
 
-STEPS = ("read", "repair", "measure", "duplicates", "select", "mask", "source", "position")
+STEPS = ("read", "repair", "measure", "duplicates", "near", "select", "mask", "source", "position")
 SLOW = [pytest.param(dict.fromkeys(STEPS, workers), marks=pytest.mark.slow, id=f"all-{workers}") for workers in (2, 3)]
 
 
-@pytest.mark.parametrize("workers", [{"read": 3, "duplicates": 2, "source": 3}, *SLOW])  # starting processes takes the time
+@pytest.mark.parametrize(
+    "workers", [{"read": 3, "duplicates": 2, "near": 2, "source": 3}, *SLOW]
+)  # starting processes takes the time
 def test_the_number_of_workers_shows_in_no_byte(tmp_path, read_corpus, folders, workers):
     (tmp_path / "texts").mkdir()
     for number in range(30):

@@ -15,6 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from pydantic import BaseModel, TypeAdapter
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from lmpipe.base.config import Config
 from lmpipe.base.errors import SourceError
@@ -52,7 +56,9 @@ def write_sources(folder: Path) -> list[dict[str, Any]]:
         "meta_columns": ["year"],
     }
     (folder / "hub").mkdir()
+    passage = texts(1, 3)[0]  # in two documents: what spans and lines are about
     for number, text in enumerate(texts(30, 1)):
+        text = f"{text}\n\n{passage}" if number < 2 else text
         (folder / f"{number:02d}.txt").write_text(text, encoding="utf-8")
     (folder / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     with (folder / "a.csv").open("w", encoding="utf-8", newline="") as file:
@@ -70,7 +76,18 @@ def write_sources(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def recipe(sources: list[dict[str, Any]]) -> dict[str, Any]:
+def write_encoder(folder: Path) -> str:
+    """A model for embeddings, as small as it can be, with weights by chance."""
+    words = {"[PAD]": 0, "[UNK]": 1, "the": 2, "cat": 3, "dog": 4}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    BertModel(BertConfig(vocab_size=5, **sizes)).save_pretrained(folder)
+    return str(folder)
+
+
+def recipe(sources: list[dict[str, Any]], encoder: str) -> dict[str, Any]:
     """Everything that a recipe can ask for at once, as small as it can be."""
     return {
         "name": "whole",
@@ -80,10 +97,16 @@ def recipe(sources: list[dict[str, Any]]) -> dict[str, Any]:
             "corpus": {
                 "read": sources,
                 "clean": [{"kind": "unicode"}, {"kind": "length", "max_words": 10_000}, {"kind": "repetition"}],
-                "dedup": [{"kind": "exact"}],
+                "dedup": [
+                    *({"kind": kind} for kind in ("exact", "minhash")),
+                    {"kind": "semantic", "model": encoder, "threshold": 1.0},
+                    *({"kind": kind} for kind in ("spans", "paragraphs", "lines")),
+                ],
                 "pii": {"action": "mask"},
                 "split": {"train": 0.8, "validation": 0.1, "test": 0.1},
-            }
+                "decontaminate": {},
+            },
+            "other": {"read": sources[:1], "split": {"train": 0.2, "validation": 0.1, "test": 0.7}},
         },
         "tokenizer": {"vocab_size": 300, "train_on": "corpus"},
         "model": {"layers": 1, "width": 16, "heads": 2, "context": 64},
@@ -100,7 +123,8 @@ def recipe(sources: list[dict[str, Any]]) -> dict[str, Any]:
             }
         ],
         "evaluate": [
-            {"on": "corpus", "resamples": 100, "baselines": [{"kind": "ngram", "order": 2}, {"kind": "xz", "preset": 1}]}
+            {"on": "corpus", "resamples": 100, "baselines": [{"kind": "ngram", "order": 2}, {"kind": "xz", "preset": 1}]},
+            {"on": "other", "resamples": 100, "baselines": []},
         ],
         "audit": [
             {
@@ -163,7 +187,7 @@ def use_every_family(folder: Path) -> None:
 
 def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").mkdir()
-    whole = recipe(write_sources(tmp_path / "data"))
+    whole = recipe(write_sources(tmp_path / "data"), write_encoder(tmp_path / "encoder"))
     runtime = Runtime(store=str(tmp_path / "store"), device="cpu", threads=1, workers=1, compile=False, isolate=False)
     reads = Reads()
     reads.watch(monkeypatch)

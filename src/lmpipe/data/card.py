@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lmpipe.base.files import read_json
+from lmpipe.data.decontamination.decontaminating import REPORT as CONTAMINATION
 from lmpipe.data.documents import columns_in, parts_of, tables_of
 from lmpipe.data.filters.config import Rule
 from lmpipe.data.reading import FAILURES, SOURCES
@@ -41,7 +42,8 @@ def corpus_card(name: str, folders: Mapping[str, Path], rules: Sequence[Rule] = 
         records that could not be read; `dropped`: {rule: [{id, value, threshold, duplicate_of}]}, a few of each; `bounds`:
         {rule: {score, at_least, at_most}}; `nearest_kept`: {rule: [{id, value}]}; `scores`: {score: {scale, edges, before,
         after}}; `duplicates`: {kind: {sizes, largest}}; `pii`: {action, counts, documents, documents_by_kind}; `splits`;
-        `licences`, `languages`: {name: documents}; `canaries`: {count, repeats}. A part is absent where its stage is.
+        `contamination`: {documents, sets, items}; `licences`, `languages`: {name: documents}; `canaries`: {count, repeats}. A
+        part is absent where its stage is.
     """
     card: dict[str, Any] = {"name": name}
     shapes = {kind: _columns(folder) for kind, folder in folders.items()}
@@ -53,14 +55,20 @@ def corpus_card(name: str, folders: Mapping[str, Path], rules: Sequence[Rule] = 
         card |= _read_facts(folders["read"])
     if "select" in folders:
         card |= _selection_facts(folders["select"], [folders[kind] for kind in _sidecars(shapes, scores=True)], rules)
+    for kind in passing:
+        if kind != "select" and (folders[kind] / DROPPED).is_file():
+            card.setdefault("dropped", {}).update(_dropped(folders[kind] / DROPPED))
     repeated = {kind: clusters(folders[kind]) for kind in _sidecars(shapes, scores=False)}
     if repeated:
         card["duplicates"] = repeated
     if "mask" in folders:
         card["pii"] = read_json(folders["mask"] / "pii.json")
     if "split" in folders:
-        card["splits"] = read_json(folders["split"] / "splits.json")
-        card |= read_json(folders["split"] / "composition.json")
+        divided = folders.get("decontaminate", folders["split"])
+        card["splits"] = read_json(divided / "splits.json")
+        card |= read_json(divided / "composition.json")
+    if "decontaminate" in folders:
+        card["contamination"] = read_json(folders["decontaminate"] / CONTAMINATION)
     if "canaries" in folders:
         facts = read_json(folders["canaries"] / "canaries.json")
         card["canaries"] = {"count": facts["count"], "repeats": facts["repeats"]}

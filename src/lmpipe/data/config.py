@@ -8,28 +8,20 @@ beside this one, and neither numpy nor pyarrow is imported here.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from lmpipe.base.config import Config
 from lmpipe.data.cleaning.config import UnicodeConfig
+from lmpipe.data.decontamination.config import DecontaminateConfig
+from lmpipe.data.dedup.config import DedupConfig, DuplicatesConfig, RepeatedBase, RepeatedConfig
 from lmpipe.data.filters.config import FilterConfig, LengthConfig, MeasureConfig, RepetitionConfig, SelectConfig
 from lmpipe.data.pii.config import PiiConfig
 from lmpipe.data.readers.config import SourceConfig
 from lmpipe.data.splitting.config import SplitConfig
 
 CleanConfig = Annotated[UnicodeConfig | LengthConfig | RepetitionConfig, Field(discriminator="kind")]
-
-
-class ExactConfig(Config):
-    """Documents whose normalised text is the same; the first in the order of the corpus stays."""
-
-    kind: Literal["exact"] = "exact"
-    ignore_case: bool = False
-    """Count texts as the same that differ in upper and lower case only."""
-    ignore_white_space: bool = True
-    """Count texts as the same that differ in the amount of white space only."""
 
 
 class CorpusConfig(Config):
@@ -41,12 +33,14 @@ class CorpusConfig(Config):
     """The run stops when more than this share of the records cannot be read."""
     clean: tuple[CleanConfig, ...] = ()
     """Repair and filters."""
-    dedup: tuple[ExactConfig, ...] = Field(default=(), max_length=1)
-    """Removal of duplicates."""
+    dedup: tuple[DedupConfig, ...] = ()
+    """Removal of duplicates, kind by kind in this order; what one kind marked the next does not look at."""
     pii: PiiConfig | None = None
     """Personal data and secrets."""
     split: SplitConfig = SplitConfig()
     """Training, validation and test text."""
+    decontaminate: DecontaminateConfig | None = None
+    """Removal of evaluation text from the training side: what `evaluate:` measures on the held-out text of other corpora."""
 
     @model_validator(mode="after")
     def _each_step_once(self) -> Self:
@@ -56,6 +50,24 @@ class CorpusConfig(Config):
         if self.unicode() not in (None, *self.clean[:1]):
             raise ValueError("clean has its 'unicode' step after a filter; expected it first: filters see repaired text")
         return self
+
+    @model_validator(mode="after")
+    def _each_kind_of_duplicate_once(self) -> Self:
+        for kind in sorted({part.kind for part in self.dedup}):
+            if sum(part.kind == kind for part in self.dedup) > 1:
+                raise ValueError(f"dedup has two steps of kind '{kind}'; expected each at most once")
+        if self.dedup != (*self.duplicates(), *self.repeated()):
+            whole, parts = (", ".join(part.kind for part in some) for some in (self.duplicates(), self.repeated()))
+            raise ValueError(f"dedup takes out text ({parts}) before whole documents ({whole}); expected it after them")
+        return self
+
+    def duplicates(self) -> tuple[DuplicatesConfig, ...]:
+        """The steps that drop whole documents: their verdicts are applied together with those of the filters."""
+        return tuple(part for part in self.dedup if not isinstance(part, RepeatedBase))
+
+    def repeated(self) -> tuple[RepeatedConfig, ...]:
+        """The steps that take text out of the documents that stay."""
+        return tuple(part for part in self.dedup if isinstance(part, RepeatedBase))
 
     def unicode(self) -> UnicodeConfig | None:
         """The repair step, where there is one."""
@@ -72,4 +84,4 @@ class CorpusConfig(Config):
 
     def select(self) -> SelectConfig | None:
         """The selection; None where nothing could be dropped."""
-        return SelectConfig(filters=self.filters()) if self.filters() or self.dedup else None
+        return SelectConfig(filters=self.filters()) if self.filters() or self.duplicates() else None

@@ -1,17 +1,18 @@
 """Which documents stay: the `select` stage. All verdicts are applied here, in one place, and each one dropped is explained.
 
-    documents  part-*.parquet --.
-    measures   part-*.parquet ---+--> part-*.parquet      the documents that stay
-    duplicates part-*.parquet --'  `-> dropped.parquet    id, source, rule, value, threshold, duplicate_of; never text
-                                   `-> ledger.json
+    documents    part-*.parquet --.
+    measures     part-*.parquet ---+--> part-*.parquet      the documents that stay
+    exact, ...   part-*.parquet --'  `-> dropped.parquet    id, source, rule, value, threshold, duplicate_of; never text
+                                     `-> ledger.json
 
-A document is dropped by the first rule that it breaks: duplicates first, then the bounds in the order of the recipe. A survivor
-that breaks a bound takes its duplicates along: they are equal but for white space, and so would break it, too.
+A document is dropped by the first rule that it breaks: duplicates first, then the bounds in the order of the recipe. Where the
+first of a cluster of near duplicates breaks a bound, the next one that breaks none takes its place (`dedup/heirs.py`); the
+cluster keeps its name. Exact duplicates go with their first: they are equal but for white space, and so would break it, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ import pyarrow.compute as pc
 from lmpipe.base.errors import DamagedError
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
-from lmpipe.data.documents import TableWriter, part_name, tables_of
+from lmpipe.data.dedup.heirs import Claims, heirs_of
+from lmpipe.data.documents import TableWriter, part_name, parts_of, tables_of
 from lmpipe.data.filters.config import Rule, SelectConfig
-from lmpipe.data.parts import PartTask, finish, run_over_parts
+from lmpipe.data.parts import PartTask, finish, run_over_parts, run_part_tasks
 from lmpipe.data.tasks import Tick, save_ledger
 
 DROPPED = "dropped.parquet"
-DUPLICATE_RULE = "dedup.exact"
+DUPLICATE_RULE = "dedup.{kind}"
 DROPPED_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -45,7 +47,7 @@ DROPPED_SCHEMA = pa.schema(
 def select(
     documents: Path,
     measures: Path | None,
-    duplicates: Path | None,
+    duplicates: Mapping[str, Path],
     output: Path,
     *,
     config: SelectConfig,
@@ -58,7 +60,7 @@ def select(
     Args:
         documents: folder with parts of documents.
         measures: folder with their scores; None where the config has no filters.
-        duplicates: folder with their duplicates; None where none were looked for.
+        duplicates: folders with their duplicates, by kind, in the order in which they were looked for.
         output: an existing, empty folder.
         config: the bounds.
         scratch: survives a kill; what is done is not done again.
@@ -68,10 +70,17 @@ def select(
     Raises:
         SourceError: when no document is left.
     """
-    beside = (measures, duplicates)
-    folders = run_over_parts(
-        _select_part, documents, config, scratch / "select", workers=workers, progress=progress, beside=beside
-    )
+    beside = (measures, *duplicates.values())
+    task = (config, tuple(duplicates))
+    options: dict[str, Any] = {"workers": workers, "progress": progress}
+    heirs: Sequence[Any] = [()] * len(parts_of(documents))
+    if config.rules() and set(duplicates) - {"exact"}:
+        heirs = heirs_of(run_over_parts(_judge_part, documents, task, scratch / "judge", beside=beside, **options))
+    tasks = [
+        PartTask(part, (*task, some), tuple(folder and folder / part.name for folder in beside))
+        for part, some in zip(parts_of(documents), heirs, strict=True)
+    ]
+    folders = run_part_tasks(_select_part, tasks, scratch / "select", **options)
     ledger = finish(folders, output, "select")
     with TableWriter(output / DROPPED, DROPPED_SCHEMA) as writer:
         for folder in folders:
@@ -80,16 +89,39 @@ def select(
     return ledger
 
 
+def _judge_part(task: PartTask, folder: Path, tick: Tick) -> None:
+    """Which firsts of clusters break a bound, and who waits for their places."""
+    config, kinds = task.config
+    claims, rules, row = Claims(), config.rules(), 0
+    measures, *sidecars = (tables_of(path) if path else None for path in task.beside)
+    for table in tables_of(task.part, ["id", "source"]):
+        scores, *doubles = (next(tables, None) if tables else None for tables in (measures, *sidecars))
+        marked = _dropped(table, None, dict(zip(kinds, doubles, strict=True)), ())
+        breaks = np.asarray(_dropped(table, scores, {}, rules).column("rule").is_valid())
+        first = np.asarray(marked.column("rule").is_null())
+        near = ~first & (np.asarray(marked.column("rule")) != DUPLICATE_RULE.format(kind="exact"))
+        waits = np.flatnonzero(near & ~breaks)
+        firsts = marked.column("duplicate_of").take(pa.array(waits)).to_pylist()
+        claims.add(table.column("id").filter(pa.array(first & breaks)).to_pylist(), (waits + row).tolist(), firsts)
+        row += table.num_rows
+        tick(table.num_rows)
+    claims.save(folder)
+
+
 def _select_part(task: PartTask, folder: Path, tick: Tick) -> None:
-    ledger, rules = Ledger(), task.config.rules()
-    measures, duplicates = (tables_of(path) if path else None for path in task.beside)
+    config, kinds, heirs = task.config
+    ledger, rules, row = Ledger(), config.rules(), 0
+    measures, *sidecars = (tables_of(path) if path else None for path in task.beside)
     with (
         TableWriter(folder / part_name(0)) as kept_rows,
         TableWriter(folder / DROPPED, DROPPED_SCHEMA) as dropped_rows,
     ):
         for table in tables_of(task.part):
-            scores, doubles = (next(tables, None) if tables else None for tables in (measures, duplicates))
-            dropped = _dropped(table, scores, doubles, rules)
+            scores, *doubles = (next(tables, None) if tables else None for tables in (measures, *sidecars))
+            marks = dict(zip(kinds, doubles, strict=True))
+            inherits = np.isin(np.arange(row, row + table.num_rows), heirs)
+            dropped = _dropped(table, scores, marks, rules, inherits)
+            row += table.num_rows
             reasons = dropped.column("rule").to_pylist()
             for length, reason in zip(_lengths(table), reasons, strict=True):
                 if reason is None:
@@ -103,16 +135,20 @@ def _select_part(task: PartTask, folder: Path, tick: Tick) -> None:
     save_ledger(folder, ledger)
 
 
-def _dropped(table: Any, scores: Any, doubles: Any, rules: Sequence[Rule]) -> Any:
-    """One row per document in `DROPPED_SCHEMA`; `rule` is null where the document stays."""
+def _dropped(table: Any, scores: Any, doubles: Mapping[str, Any], rules: Sequence[Rule], inherits: Any = False) -> Any:
+    """One row per document in `DROPPED_SCHEMA`; `rule` is null where the document stays. One that `inherits` is no
+    duplicate."""
     count = table.num_rows
     rule_of = np.full(count, None, dtype=object)
     value, threshold = np.full(count, np.nan), np.full(count, np.nan)
-    duplicate_of = pa.nulls(count, pa.string())
-    if doubles is not None:
-        _check_aligned(table, doubles)
-        duplicate_of = doubles.column("duplicate_of").combine_chunks()
-        rule_of[np.asarray(duplicate_of.is_valid())] = DUPLICATE_RULE
+    duplicate_of = np.full(count, None, dtype=object)
+    for kind, marks in doubles.items():
+        _check_aligned(table, marks)
+        found = np.asarray(marks.column("duplicate_of").is_valid()) & ~np.asarray(inherits)
+        found &= rule_of == None  # noqa: E711 - elementwise
+        rule_of[found] = DUPLICATE_RULE.format(kind=kind)
+        duplicate_of[found] = np.asarray(marks.column("duplicate_of"))[found]
+        value[found], threshold[found] = (_numbers(marks, name)[found] for name in ("similarity", "threshold"))
     if scores is not None:
         _check_aligned(table, scores)
     for rule in rules:
@@ -126,9 +162,14 @@ def _dropped(table: Any, scores: Any, doubles: Any, rules: Sequence[Rule]) -> An
         pa.array(rule_of, pa.string()),
         pa.array(value, pa.float64(), from_pandas=True),
         pa.array(threshold, pa.float64(), from_pandas=True),
-        duplicate_of,
+        pa.array(duplicate_of, pa.string()),
     ]
     return pa.table(columns, schema=DROPPED_SCHEMA)
+
+
+def _numbers(table: Any, name: str) -> npt.NDArray[np.float64]:
+    """A column as it is, NaN where null."""
+    return np.asarray(table.column(name).to_numpy(), dtype=np.float64)
 
 
 def _breaks(rule: Rule, values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.bool_], float]:

@@ -1,7 +1,8 @@
 """From a recipe to its stages: names, versions, identities and who reads whose output. Imports nothing heavy, computes nothing.
 
     read > repair > measure ----.                        canaries
-                 \\> duplicates -> select > mask > split ---> tokenizer > tokenize > train > evaluate, samples, audits
+                 \\> exact, ... -> select > lines, ... > mask > split ---> tokenizer > tokenize > train > evaluate, samples,
+                 audits
                                                                      \\> ngram ----------^        > gate > bundle
 
 `VERSIONS` is where the author of a stage states that its meaning changed.
@@ -16,11 +17,13 @@ from typing import Any
 
 from lmpipe.audit.config import MemorizationConfig
 from lmpipe.base.config import Config
+from lmpipe.base.errors import RecipeError
 from lmpipe.base.runtime import Runtime
 from lmpipe.data.config import CorpusConfig
+from lmpipe.data.dedup.config import SemanticConfig
 from lmpipe.data.pii.config import PiiConfig
 from lmpipe.data.pii.pseudonyms import key_source
-from lmpipe.data.readers.sources import pinned, resolve_all
+from lmpipe.data.readers.sources import pinned, resolve_all, whole_folder
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
 from lmpipe.recipes.schema import Recipe
@@ -30,10 +33,16 @@ VERSIONS = {
     "read": 1,
     "repair": 1,
     "measure": 1,
-    "duplicates": 1,
-    "select": 1,
+    "exact": 2,
+    "minhash": 1,
+    "semantic": 1,
+    "lines": 1,
+    "paragraphs": 1,
+    "spans": 1,
+    "select": 2,
     "mask": 2,
     "split": 1,
+    "decontaminate": 1,
     "canaries": 1,
     "tokenizer": 1,
     "tokenize": 1,
@@ -84,11 +93,15 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     recipe = resolve(recipe, runtime)
     graph = Graph()
     canaries = _canaries(graph, recipe)
-    splits = {}
-    for name, corpus in recipe.data.items():
+    cleaned: dict[str, Stage] = {}
+    for name in recipe.corpora_in_order():
         known = set(graph.stages)
-        splits[name] = _corpus(graph, name, corpus, recipe.seed, base_folders)
+        cleaned[name] = _corpus(graph, name, recipe.data[name], base_folders, cleaned)
         graph.corpora[name] = [stage for stage in graph.stages if stage not in known]
+    splits = {name: _split(graph, name, recipe, cleaned[name]) for name in recipe.data if name in recipe.used_corpora()}
+    splits |= _decontaminated(graph, recipe, splits)
+    for name in splits:
+        graph.corpora[name] += [stage for stage in (f"split-{name}", f"decontaminate-{name}") if stage in graph.stages]
     tokenizer = graph.add("tokenizer", "tokenizer", recipe.tokenizer, {"documents": splits[recipe.tokenizer.train_on]})
     trained_on = {phase.on for phase in recipe.train}
     tokens = {}
@@ -105,8 +118,8 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     return graph
 
 
-def _corpus(graph: Graph, name: str, corpus: CorpusConfig, seed: int, base_folders: list[Path]) -> Stage:
-    """The data stages of one corpus, those that its recipe asks for; gives the split."""
+def _corpus(graph: Graph, name: str, corpus: CorpusConfig, base_folders: list[Path], cleaned: Mapping[str, Stage]) -> Stage:
+    """The data stages of one corpus, those that its recipe asks for; gives the documents that are to be split."""
     last = _read(graph, name, corpus, base_folders)
     unicode, measure, select = corpus.unicode(), corpus.measure(), corpus.select()
     if unicode:
@@ -115,13 +128,62 @@ def _corpus(graph: Graph, name: str, corpus: CorpusConfig, seed: int, base_folde
         beside = {"documents": last}
         if measure:
             beside["measures"] = graph.add("measure", f"measure-{name}", measure, {"documents": last})
-        if corpus.dedup:
-            beside["duplicates"] = graph.add("duplicates", f"duplicates-{name}", corpus.dedup[0], {"documents": last})
+        beside |= _duplicates(graph, name, corpus, last, cleaned, base_folders)
         last = graph.add("select", f"select-{name}", select, beside)
+    for part in corpus.repeated():
+        last = graph.add(part.kind, f"{part.kind}-{name}", part, {"documents": last})
     if corpus.pii:
         last = _mask(graph, name, corpus.pii, last, base_folders)
-    config = configs.SplitStage(split=corpus.split, seed=seed)
-    return graph.add("split", f"split-{name}", config, {"documents": last})
+    return last
+
+
+def _duplicates(
+    graph: Graph, name: str, corpus: CorpusConfig, documents: Stage, cleaned: Mapping[str, Stage], base_folders: list[Path]
+) -> dict[str, Stage]:
+    """The searches for duplicates, each by the role that says its place and kind; it leaves out what was marked before."""
+    found: dict[str, Stage] = {}
+    for number, part in enumerate(corpus.duplicates()):
+        inputs = {"documents": documents, **{f"against-{other}": cleaned[other] for other in part.against}}
+        inputs |= {f"earlier-{role}": stage for role, stage in found.items()}
+        options: dict[str, Any] = {}
+        if isinstance(part, SemanticConfig):
+            model = _encoder(part, name, base_folders)
+            part, options = part.model_copy(update={"model": model.name}), {"sources": lambda model=model: [model]}
+        found[f"duplicates-{number}-{part.kind}"] = graph.add(part.kind, f"{part.kind}-{name}", part, inputs, **options)
+    return found
+
+
+def _encoder(config: SemanticConfig, corpus: str, base_folders: list[Path]) -> Source:
+    """The model of a search for semantic duplicates: identified by its files, wherever they lie."""
+    folder = whole_folder(config.model, "encoder", base_folders)
+    if folder is None:
+        raise RecipeError(
+            f"there is no folder '{config.model}'",
+            where=f"data.{corpus}.dedup: semantic",
+            expected="the folder of an encoder; nothing is downloaded",
+            fix="save a model and its tokenizer there, or name the folder where they are",
+        )
+    return Source(folder.name, folder.url, folder.size, folder.stamp, folder.digest)
+
+
+def _split(graph: Graph, name: str, recipe: Recipe, documents: Stage) -> Stage:
+    config = configs.SplitStage(split=recipe.data[name].split, seed=recipe.seed)
+    return graph.add("split", f"split-{name}", config, {"documents": documents})
+
+
+def _decontaminated(graph: Graph, recipe: Recipe, splits: Mapping[str, Stage]) -> dict[str, Stage]:
+    """The splits whose training side loses what `evaluate:` measures on other corpora. Held-out text is the same before and
+    after, so corpora may be cleaned of each other's without a circle."""
+    found = {}
+    for name, corpus in recipe.data.items():
+        if corpus.decontaminate and name in splits:
+            sets = recipe.evaluated_sets(but=name)
+            config = configs.DecontaminateStage(
+                decontaminate=corpus.decontaminate, sets=tuple(f"{on}.{side}" for on, side in sets)
+            )
+            inputs = {"documents": splits[name], **{f"evaluated-{on}": splits[on] for on, _ in sets}}
+            found[name] = graph.add("decontaminate", f"decontaminate-{name}", config, inputs)
+    return found
 
 
 def _read(graph: Graph, name: str, corpus: CorpusConfig, base_folders: list[Path]) -> Stage:
@@ -226,7 +288,7 @@ def _bundle(
         goal=recipe.goal.sentence() if recipe.goal else "",
         recipe=recipe.model_dump(mode="json"),
     )
-    corpora = {name: graph.stages[name] for names in graph.corpora.values() for name in names}
+    corpora = {name: graph.stages[name] for corpus in recipe.used_corpora() for name in graph.corpora[corpus]}
     inputs = {"train": train, "tokenizer": tokenizer, **measured, **corpora}
     inputs |= {"gate": gate} if gate else {}
     inputs |= {"canaries": canaries} if canaries else {}

@@ -53,6 +53,7 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _references_hold(self) -> Self:
         used = {
+            **{f"data.{name}.dedup.against.{other}": other for name in self.data for other in self._compared_with(name)},
             "tokenizer.train_on": self.tokenizer.train_on,
             **{f"train.{i}.on": phase.on for i, phase in enumerate(self.train)},
             **{f"evaluate.{i}.on": part.on for i, part in enumerate(self.evaluate)},
@@ -65,6 +66,12 @@ class Recipe(Config):
                 raise ValueError(
                     f"data.{corpus} is dead: no tokenizer, training phase or evaluation uses it; remove it or use it"
                 )
+        self.corpora_in_order()
+        for name, data in self.data.items():
+            if data.decontaminate and not self.evaluated_sets(but=name):
+                raise ValueError(
+                    f"data.{name}.decontaminate is dead: evaluate measures no other corpus whose text could be looked for"
+                )
         seen: set[tuple[str, str]] = set()
         for i, part in enumerate(self.evaluate):
             if (part.on, part.split) in seen:
@@ -74,6 +81,37 @@ class Recipe(Config):
             if sum(audit.kind == kind for audit in self.audit) > 1:
                 raise ValueError(f"audit has two parts of kind '{kind}'; each once, else their findings share names")
         return self
+
+    def corpora_in_order(self) -> list[str]:
+        """Names of the corpora, one that others are compared with before them.
+
+        Raises:
+            ValueError: when a corpus is compared with itself, directly or through others.
+        """
+        order: list[str] = []
+
+        def visit(name: str, path: tuple[str, ...]) -> None:
+            if name in path:
+                raise ValueError(f"data.{name}.dedup compares the corpus with itself: {' against '.join((*path, name))}")
+            if name not in order:
+                for other in self._compared_with(name):
+                    visit(other, (*path, name))
+                order.append(name)
+
+        for name in self.data:
+            visit(name, ())
+        return order
+
+    def used_corpora(self) -> set[str]:
+        """Names of the corpora that are trained on or evaluated; others only stand beside, for comparison."""
+        return {self.tokenizer.train_on, *(phase.on for phase in self.train), *(part.on for part in self.evaluate)}
+
+    def evaluated_sets(self, *, but: str) -> list[tuple[str, str]]:
+        """(corpus, side) of all text that is measured on, less that of one corpus: what its training text must not hold."""
+        return [(part.on, part.split) for part in self.evaluate if part.on != but]
+
+    def _compared_with(self, name: str) -> list[str]:
+        return [other for part in self.data[name].duplicates() for other in part.against]
 
 
 def json_schema() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from lmpipe.audit.config import CanaryConfig, EnergyConfig, MemorizationConfig
 from lmpipe.audit.gate import GateConfig, GoalConfig
 from lmpipe.base.config import Config
+from lmpipe.data.decontamination.config import DecontaminateConfig
 from lmpipe.data.splitting.config import SplitConfig
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.export.config import HuggingFaceConfig
@@ -22,6 +23,14 @@ class SplitStage(Config):
 
     split: SplitConfig
     seed: int
+
+
+class DecontaminateStage(Config):
+    """Training text less what is measured on."""
+
+    decontaminate: DecontaminateConfig
+    sets: tuple[str, ...]
+    """Evaluation sets: `corpus.split` of other corpora."""
 
 
 class CanariesStage(Config):

@@ -45,19 +45,62 @@ def measure(work: Work) -> None:
     _book(work, measure(work.inputs["documents"], work.output, config=work.config, **_data_options(work)))
 
 
-def duplicates(work: Work) -> None:
+def exact(work: Work) -> None:
     """Which documents repeat an earlier one."""
-    from lmpipe.data.deduplication import mark_duplicates
+    from lmpipe.data.dedup.exact import mark_duplicates
 
-    _book(work, mark_duplicates(work.inputs["documents"], work.output, config=work.config, **_data_options(work)))
+    _book(work, mark_duplicates(work.inputs["documents"], work.output, config=work.config, **_dedup_options(work)))
+
+
+def minhash(work: Work) -> None:
+    """Which documents nearly repeat an earlier one."""
+    from lmpipe.data.dedup.minhash import mark_near_duplicates
+
+    _book(work, mark_near_duplicates(work.inputs["documents"], work.output, config=work.config, **_dedup_options(work)))
+
+
+def semantic(work: Work) -> None:
+    """Which documents say what an earlier one says."""
+    from lmpipe.data.dedup.semantic import mark_semantic_duplicates
+    from lmpipe.recipes.embedding import load_embedder
+
+    folder, config = Path(work.sources[0].url), work.config
+    embed = load_embedder(folder, max_tokens=config.max_tokens, threads=work.runtime.resolved_threads())
+    ledger = mark_semantic_duplicates(work.inputs["documents"], work.output, config=config, embed=embed, **_dedup_options(work))
+    _book(work, ledger)
+
+
+def _dedup_options(work: Work) -> dict[str, Any]:
+    against = {name: work.inputs[f"against-{name}"] for name in work.config.against}
+    earlier = [folder for name, folder in sorted(work.inputs.items()) if name.startswith("earlier-")]
+    return {**_data_options(work), "against": against, "earlier": earlier}
 
 
 def select(work: Work) -> None:
     """Keep the documents that are no duplicates and break no bound."""
     from lmpipe.data.selection import select
 
-    beside = work.inputs.get("measures"), work.inputs.get("duplicates")
-    _book(work, select(work.inputs["documents"], *beside, work.output, config=work.config, **_data_options(work)))
+    marked = sorted(role for role in work.inputs if role.startswith("duplicates-"))  # duplicates-0-exact, duplicates-1-minhash
+    duplicates = {role.split("-", 2)[2]: work.inputs[role] for role in marked}
+    measures = work.inputs.get("measures")
+    _book(work, select(work.inputs["documents"], measures, duplicates, work.output, config=work.config, **_data_options(work)))
+
+
+def lines(work: Work) -> None:
+    """Documents less the lines that others have."""
+    from lmpipe.data.dedup.repeated import remove_repeated
+
+    _book(work, remove_repeated(work.inputs["documents"], work.output, config=work.config, **_data_options(work)))
+
+
+paragraphs = lines
+
+
+def spans(work: Work) -> None:
+    """Documents less the runs of words that earlier ones have."""
+    from lmpipe.data.dedup.spans import remove_spans
+
+    _book(work, remove_spans(work.inputs["documents"], work.output, config=work.config, **_data_options(work)))
 
 
 def mask(work: Work) -> None:
@@ -75,6 +118,18 @@ def split(work: Work) -> None:
 
     config, seed = work.config.split, work.config.seed
     _book(work, split(work.inputs["documents"], work.output, config=config, seed=seed, **_data_options(work)))
+
+
+def decontaminate(work: Work) -> None:
+    """Training text less what is measured on."""
+    from lmpipe.data.decontamination.decontaminating import decontaminate
+
+    items = {}
+    for name in work.config.sets:
+        corpus, _, side = name.rpartition(".")
+        items[name] = work.inputs[f"evaluated-{corpus}"] / side
+    config = work.config.decontaminate
+    _book(work, decontaminate(work.inputs["documents"], work.output, items=items, config=config, **_data_options(work)))
 
 
 def canaries(work: Work) -> None:

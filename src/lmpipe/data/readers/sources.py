@@ -133,14 +133,22 @@ def pinned(configs: Sequence[SourceConfig], resolved: Sequence[Sequence[SourceFi
     return ReadConfig(sources=tuple(sources), max_failed_fraction=max_failed_fraction)
 
 
-def _resolve_hub(config: HubSource, base_folders: Sequence[Path]) -> SourceFile:
-    label = "/".join(["hub", PurePosixPath(config.name).name, *([config.config] if config.config else []), config.split])
-    for folder in _candidates(config.name, base_folders):
+def whole_folder(path: str, name: str, base_folders: Sequence[Path]) -> SourceFile | None:
+    """A local folder with everything in it as one source called `name`; None where there is no such folder."""
+    for folder in _candidates(path, base_folders):
         if folder.is_dir():
             files = sorted(path for path in folder.rglob("*") if path.is_file())
             stats = [(path.relative_to(folder).as_posix(), path.stat()) for path in files]
             stamp = digest_of([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats])
-            return SourceFile(label, str(folder), sum(stat.st_size for _, stat in stats), stamp)
+            return SourceFile(name, str(folder), sum(stat.st_size for _, stat in stats), stamp)
+    return None
+
+
+def _resolve_hub(config: HubSource, base_folders: Sequence[Path]) -> SourceFile:
+    label = "/".join(["hub", PurePosixPath(config.name).name, *([config.config] if config.config else []), config.split])
+    folder = whole_folder(config.name, label, base_folders)
+    if folder:
+        return folder
     commit = hub.commit_of(config.name, config.revision)
     return SourceFile(label, hub.hub_url(config.name, commit), 0, commit)
 
