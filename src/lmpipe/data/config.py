@@ -1,6 +1,6 @@
 """What a user may ask of a corpus: where its text comes from, how it is cleaned, deduplicated, masked and split.
 
-    read -> clean: unicode -> clean: length, repetition -> dedup -> pii -> split
+    read -> clean: unicode -> clean: length, repetition -> dedup -> pii -> split -> decontaminate
 
 The order of the steps is fixed; only their presence and their numbers are the user's. Data only: building lives in the modules
 beside this one, and neither numpy nor pyarrow is imported here.
