@@ -149,7 +149,10 @@ def report(sets: dict[str, list[str]], books: list[str], contenders: dict[str, d
             shares = {name: len({d for d, _ in result["found"][f"{name}|{way}"]}) / len(texts) for name, texts in sets.items()}
             every = sum(share * len(sets[name]) for name, share in shares.items()) / sum(map(len, sets.values()))
             print(f"{contender:10} {way:9} all {every:.4f}", {name: round(share, 4) for name, share in shares.items()})
-        print(f"{contender:10} hits on {len(books)} books: {result['found']['books']}; {result['seconds']:.1f} s in all")
+        print(f"{contender:10} hits on {len(books)} books: {len(result['found']['books'])}; {result['seconds']:.1f} s in all")
+        every_item = [item for texts in sets.values() for item in texts]
+        for book, item in result["found"]["books"]:
+            print(f"    book {book}, item {item}: {every_item[item][:300]!r}")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from lmpipe.data.decontamination.config import DecontaminateConfig
 from lmpipe.data.decontamination.index import Index
-from lmpipe.data.dedup.shingles import Words, shingles_of
+from lmpipe.data.dedup.shingles import ODD, Integers, Words, shingles_of
 
+LOOKED_UP_WORDS = 1 << 20
 SLACK = 4
 """A stretch is longer than the item by a quarter on either side, so that inserted words do not push the rest out of sight."""
 
@@ -63,12 +65,34 @@ def _by_alignment(words: Words, index: Index, config: DecontaminateConfig, known
     begins = position - first_D[document] - index.seeds.place_R[entry]
     slack = index.words_I[item] // SLACK + 1
     stretches = np.unique(np.stack((document, item, begins // slack)), axis=1)
+    stretches = stretches[:, _have_the_words(words, index, stretches, config.similarity)]
     found: dict[tuple[int, int], float] = {}
     for place, number, step in zip(*stretches.tolist(), strict=True):
         if (place, number) not in known and found.get((place, number), 0) < 1:
             share = _aligned(words, place, index, number, step)
             found[place, number] = max(share, found.get((place, number), 0))
     return [Hit(*pair, "similarity", share) for pair, share in found.items() if share >= config.similarity]
+
+
+def _have_the_words(words: Words, index: Index, stretches: Integers, similarity: float) -> npt.NDArray[np.bool_]:
+    """Which documents have so many words of an item at all, in any order: what most that share a phrase with it have not.
+    Spares nine in ten alignments where items begin alike (`Write a function to ...`)."""
+    in_document = words.hash_W + np.repeat(np.arange(len(words.count_D), dtype=np.uint64) * ODD, words.count_D)
+    in_document.sort()
+    document, item = stretches[0], stretches[1]
+    enough = np.zeros(len(document), bool)
+    lengths = index.words_I[item]
+    first = 0
+    while first < len(document):
+        last = first + max(1, int(np.searchsorted(np.cumsum(lengths[first:]), LOOKED_UP_WORDS)))
+        count = lengths[first:last]
+        starts = np.cumsum(count) - count
+        places = np.arange(count.sum()) + np.repeat(index.first_I[item[first:last]] - starts, count)
+        wanted = index.hash_W[places] + np.repeat(document[first:last].astype(np.uint64) * ODD, count)
+        there = in_document.take(in_document.searchsorted(wanted), mode="clip") == wanted
+        enough[first:last] = np.add.reduceat(there, starts, dtype=np.int64) >= similarity * count
+        first = last
+    return enough
 
 
 def _aligned(words: Words, document: int, index: Index, item: int, step: int) -> float:

@@ -1,6 +1,6 @@
 """Which documents to compare: pairs that share a MinHash key, each once, in files of bounded size.
 
-    part --> keys           (key, row), sorted by key
+    part --> keys-*         (key, row), sorted by key
         `--> shingles       of every document, 8 bytes each: as much as the text and a half, for the time of this step
         `--> first.npy      where those of each row begin
     keys of all parts --> 00000.pairs  00001.pairs ...    pairs of row numbers, lower one first; a file per 65,536 lower rows
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from lmpipe.data.dedup.config import MinhashConfig
 from lmpipe.data.dedup.lsh import band_keys
 from lmpipe.data.dedup.marking import Layout, unmarked
-from lmpipe.data.dedup.ranges import merged, write_sorted
+from lmpipe.data.dedup.ranges import SortedWriter, merged
 from lmpipe.data.dedup.shingles import Hashes, Integers, shingles_of, slices_of, words_of
 from lmpipe.data.documents import rows_in, tables_of
 from lmpipe.data.parts import PartTask
@@ -39,7 +39,7 @@ SLICE_ROWS = 1 << 16
 def key_part(task: PartTask, folder: Path, tick: Tick) -> None:
     """The sorted keys of one part, and its shingles: a task of `run_part_tasks`."""
     config: MinhashConfig = task.config
-    blocks = [np.empty(0, KEY)]
+    writer = SortedWriter(folder, KEYS, KEY, "key")
     sizes = np.zeros(rows_in(task.part), np.int64)
     beside = [tables_of(path, ["duplicate_of"]) for path in task.beside if path]
     row = 0
@@ -53,13 +53,13 @@ def key_part(task: PartTask, folder: Path, tick: Tick) -> None:
             for first, some in slices_of(texts):
                 shingles, first_D = shingles_of(words_of(some, config.unit), config.ngram)
                 here = rows[first : first + len(some)]
-                blocks.append(_keys(shingles, first_D, here, config))
+                writer.add(_keys(shingles, first_D, here, config))
                 sizes[here] = np.diff(first_D)
                 file.write(shingles.data)
             row += table.num_rows
             tick(table.num_rows)
     np.save(folder / FIRST, np.concatenate(([0], np.cumsum(sizes))), allow_pickle=False)
-    write_sorted(folder / KEYS, np.concatenate(blocks), "key")
+    writer.close()
 
 
 def _keys(shingles: Hashes, first_D: Integers, rows: Integers, config: MinhashConfig) -> npt.NDArray[np.void]:
@@ -72,12 +72,14 @@ def _keys(shingles: Hashes, first_D: Integers, rows: Integers, config: MinhashCo
     return found
 
 
-def find_candidates(layout: Layout, files: Sequence[Path], scratch: Path, *, only_across: bool) -> tuple[list[Path], Integers]:
+def find_candidates(
+    layout: Layout, folders: Sequence[Path], scratch: Path, *, only_across: bool
+) -> tuple[list[Path], Integers]:
     """Pairs of rows that share a key. Cheap beside reading text, so done anew after a kill.
 
     Args:
         layout: numbers the rows.
-        files: keys of each part.
+        folders: what `key_part` wrote of each part.
         scratch: where the pairs go.
         only_across: take only pairs of a fixed corpus's document and one of the corpus.
 
@@ -90,7 +92,7 @@ def find_candidates(layout: Layout, files: Sequence[Path], scratch: Path, *, onl
     for path in slices:
         path.touch()
     in_pairs = np.zeros(layout.rows, bool)
-    for together, part in merged(files, KEY, "key"):
+    for together, part in merged(folders, KEYS, KEY, "key"):
         row = layout.first_P[part] + together["row"]
         order = np.lexsort((row, together["key"]))
         keys, row = together["key"][order], row[order]

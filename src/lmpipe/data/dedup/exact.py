@@ -19,7 +19,7 @@ from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
 from lmpipe.data.dedup.config import ExactConfig
 from lmpipe.data.dedup.marking import PAIR, Layout, lay_out, mark, unmarked
-from lmpipe.data.dedup.ranges import merged, write_sorted
+from lmpipe.data.dedup.ranges import SortedWriter, merged
 from lmpipe.data.documents import tables_of
 from lmpipe.data.parts import PartTask, run_part_tasks
 from lmpipe.data.tasks import Tick
@@ -56,7 +56,7 @@ def mark_duplicates(
     layout = lay_out(documents, against or {}, earlier)
     tasks = [PartTask(part, config, beside) for part, beside in zip(layout.parts, layout.beside, strict=True)]
     hashed = run_part_tasks(_hash_part, tasks, scratch / "hashes", workers=workers, progress=progress)
-    pairs = _pairs(layout, [folder / HASHES for folder in hashed])
+    pairs = _pairs(layout, hashed)
     options = {"reason": REASON, "threshold": None, "scratch": scratch, "progress": progress, "workers": workers}
     return mark(layout, pairs, output, **options)  # type: ignore[arg-type]
 
@@ -69,7 +69,7 @@ def normalised(text: str, config: ExactConfig) -> str:
 
 def _hash_part(task: PartTask, folder: Path, tick: Tick) -> None:
     """The sorted hashes of one part."""
-    blocks = []
+    writer = SortedWriter(folder, HASHES, HASH, "high")
     beside = [tables_of(path, ["duplicate_of"]) for path in task.beside if path]
     row = 0
     for table in tables_of(task.part, ["text"]):
@@ -79,15 +79,15 @@ def _hash_part(task: PartTask, folder: Path, tick: Tick) -> None:
         found = np.empty(len(halves), HASH)
         found["high"], found["low"], found["row"] = halves["high"], halves["low"], np.arange(row, row + len(halves))
         stays = unmarked(beside)
-        blocks.append(found if stays is None else found[stays.to_numpy(zero_copy_only=False)])
+        writer.add(found if stays is None else found[stays.to_numpy(zero_copy_only=False)])
         row += table.num_rows
         tick(table.num_rows)
-    write_sorted(folder / HASHES, np.concatenate(blocks) if blocks else np.empty(0, HASH), "high")
+    writer.close()
 
 
-def _pairs(layout: Layout, files: Sequence[Path]) -> Iterator[npt.NDArray[np.void]]:
+def _pairs(layout: Layout, folders: Sequence[Path]) -> Iterator[npt.NDArray[np.void]]:
     """(first of equal documents, another one), range of hashes by range."""
-    for together, part in merged(files, HASH, "high"):
+    for together, part in merged(folders, HASHES, HASH, "high"):
         row = layout.first_P[part] + together["row"]
         order = np.lexsort((row, together["low"], together["high"]))
         together, row = together[order], row[order]

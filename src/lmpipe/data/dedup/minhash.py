@@ -22,7 +22,7 @@ import numpy as np
 
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
-from lmpipe.data.dedup.candidates import KEYS, find_candidates, key_part
+from lmpipe.data.dedup.candidates import find_candidates, key_part
 from lmpipe.data.dedup.comparing import Stored, jaccard, store_part
 from lmpipe.data.dedup.config import MinhashConfig
 from lmpipe.data.dedup.forest import EDGE, Forest, clusters_of
@@ -110,8 +110,7 @@ class _Search:
         layout = self.layout
         tasks = [PartTask(part, self.config, beside) for part, beside in zip(layout.parts, layout.beside, strict=True)]
         keyed = self._over_parts(key_part, tasks, "keys")
-        files = [folder / KEYS for folder in keyed]
-        slices, rows = find_candidates(layout, files, self.scratch / "candidates", only_across=only_across)
+        slices, rows = find_candidates(layout, keyed, self.scratch / "candidates", only_across=only_across)
         cuts = np.searchsorted(rows, layout.first_P)
         wanted = [rows[cuts[i] : cuts[i + 1]] - layout.first_P[i] for i in range(len(layout.parts))]
         tasks = [PartTask(*three) for three in zip(layout.parts, wanted, ((folder,) for folder in keyed), strict=True)]

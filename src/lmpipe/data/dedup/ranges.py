@@ -1,9 +1,10 @@
 """Sorted files of keys, merged range by range: what brings equal keys of all parts together in bounded memory.
 
-    00000.keys  00001.keys ...   each sorted by its key   -->   all rows whose key lies in one range, range after range
+    00000/keys-0000, keys-0001 ...  00001/keys-0000 ...   each sorted by its key, at most some 8 MB
+      --> all rows whose key lies in one range, range after range
 
-Ranges are so many that about `RANGE_ROWS` rows are held at a time; how many there are shows in no result. Knows keys and rows,
-not what they stand for. Keys must be spread evenly, as hashes are.
+Ranges are so many that about `RANGE_ROWS` rows are held at a time; how many ranges and files there are shows in no result.
+Knows keys and rows, not what they stand for. Keys must be spread evenly, as hashes are.
 """
 
 from __future__ import annotations
@@ -15,35 +16,59 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from lmpipe.base.files import storing
+
 RANGE_ROWS = 1 << 18
 MOST_RANGES = 1 << 14
+FILE_ROWS = 1 << 19
 
 
-def write_sorted(path: Path, rows: npt.NDArray[np.void], key: str) -> None:
-    """Write rows sorted by `key`; rows of one key stay in the order given."""
-    rows[np.argsort(rows[key], kind="stable")].tofile(path)
+class SortedWriter:
+    """Writes rows into files of bounded size, each sorted by `key`; rows of one key stay in the order in which they came."""
+
+    def __init__(self, folder: Path, name: str, kind: np.dtype[np.void], key: str) -> None:
+        self._folder, self._name, self._kind, self._key = folder, name, kind, key
+        self._blocks: list[npt.NDArray[np.void]] = []
+        self._rows = self._files = 0
+
+    def add(self, rows: npt.NDArray[np.void]) -> None:
+        """Some more rows."""
+        self._blocks.append(rows)
+        self._rows += len(rows)
+        if self._rows >= FILE_ROWS:
+            self.close()
+
+    def close(self) -> None:
+        """Write what waits."""
+        if self._rows:
+            rows = np.concatenate(self._blocks)
+            path = self._folder / f"{self._name}-{self._files:04d}"
+            with storing(path):
+                rows[np.argsort(rows[self._key], kind="stable")].tofile(path)
+            self._files += 1
+        self._blocks, self._rows = [], 0
 
 
 def merged(
-    files: Sequence[Path], kind: np.dtype[np.void], key: str
+    folders: Sequence[Path], name: str, kind: np.dtype[np.void], key: str
 ) -> Iterator[tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]]:
-    """For each range of keys: its rows, and the number of the file that each comes from; files in their order.
+    """For each range of keys: its rows, and the number of the folder that each comes from; folders in their order.
 
     Args:
-        files: as `write_sorted` wrote them.
+        folders: where `SortedWriter`s wrote.
+        name: that they were given.
         kind: of the rows.
         key: the field that is merged by: an unsigned 64-bit number.
     """
-    counts = [file.stat().st_size // kind.itemsize for file in files]
-    bits = min(max(sum(counts) // RANGE_ROWS, 1).bit_length(), MOST_RANGES.bit_length() - 1)
-    cuts = [
-        _cuts(file, kind, key, bits) if count else [0] * ((1 << bits) + 1) for file, count in zip(files, counts, strict=True)
-    ]
+    files = [(number, file) for number, folder in enumerate(folders) for file in sorted(folder.glob(f"{name}-*"))]
+    rows = sum(file.stat().st_size // kind.itemsize for _, file in files)
+    bits = min(max(rows // RANGE_ROWS, 1).bit_length(), MOST_RANGES.bit_length() - 1)
+    cuts = [_cuts(file, kind, key, bits) for _, file in files]
     for number in range(1 << bits):
-        slices = [_read(file, kind, cut[number], cut[number + 1]) for file, cut in zip(files, cuts, strict=True)]
-        part = np.repeat(np.arange(len(files)), [len(one) for one in slices])
-        if len(part):
-            yield np.concatenate(slices), part
+        slices = [_read(file, kind, cut[number], cut[number + 1]) for (_, file), cut in zip(files, cuts, strict=True)]
+        owner = np.repeat(np.array([owner for owner, _ in files], np.int64), [len(some) for some in slices])
+        if len(owner):
+            yield np.concatenate(slices), owner
 
 
 def _cuts(file: Path, kind: np.dtype[np.void], key: str, bits: int) -> list[int]:

@@ -21,7 +21,7 @@ from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
 from lmpipe.data.dedup.config import LinesConfig, ParagraphsConfig
 from lmpipe.data.dedup.marking import lay_out
-from lmpipe.data.dedup.ranges import merged, scatter, write_sorted
+from lmpipe.data.dedup.ranges import SortedWriter, merged, scatter
 from lmpipe.data.dedup.rewriting import Span, rewrite
 from lmpipe.data.documents import parts_of, tables_of
 from lmpipe.data.parts import PartTask, run_over_parts
@@ -59,7 +59,7 @@ def remove_repeated(
     options: dict[str, Any] = {"workers": workers, "progress": progress}
     hashed = run_over_parts(_hash_part, documents, config, scratch / "units", **options)
     repeated = Counter[int]()
-    found = _repeated(documents, [folder / UNITS for folder in hashed], config, repeated)
+    found = _repeated(documents, hashed, config, repeated)
     removals = scatter(found, len(parts_of(documents)), scratch / "removals")
     return rewrite(
         documents, output, removals, find_units, kind=UNIT, repeated=repeated, config=config, scratch=scratch, **options
@@ -86,7 +86,7 @@ def find_units(text: str, wanted: npt.NDArray[np.void], config: Any) -> list[Spa
 
 
 def _hash_part(task: PartTask, folder: Path, tick: Tick) -> None:
-    blocks = [np.empty(0, UNIT)]
+    writer = SortedWriter(folder, UNITS, UNIT, "high")
     row = 0
     for table in tables_of(task.part, ["text"]):
         keys: list[bytes] = []
@@ -98,18 +98,18 @@ def _hash_part(task: PartTask, folder: Path, tick: Tick) -> None:
         block = np.empty(len(rows), UNIT)
         halves = np.frombuffer(b"".join(keys), [("high", "<u8"), ("low", "<u8")])
         block["high"], block["low"], block["row"] = halves["high"], halves["low"], rows
-        blocks.append(block)
+        writer.add(block)
         row += table.num_rows
         tick(table.num_rows)
-    write_sorted(folder / UNITS, np.concatenate(blocks), "high")
+    writer.close()
 
 
 def _repeated(
-    documents: Path, files: Sequence[Path], config: LinesConfig | ParagraphsConfig, repeated: Counter[int]
+    documents: Path, folders: Sequence[Path], config: LinesConfig | ParagraphsConfig, repeated: Counter[int]
 ) -> Iterator[tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]]:
     """(units to be taken out, their parts), range of hashes by range; counts in how many documents each stands."""
     layout = lay_out(documents, {}, ())
-    for together, part in merged(files, UNIT, "high"):
+    for together, part in merged(folders, UNITS, UNIT, "high"):
         row = layout.first_P[part] + together["row"]
         order = np.lexsort((row, together["low"], together["high"]))
         together, part = together[order], part[order]

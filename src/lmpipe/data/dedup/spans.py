@@ -21,7 +21,7 @@ from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
 from lmpipe.data.dedup.config import SpansConfig
 from lmpipe.data.dedup.marking import lay_out
-from lmpipe.data.dedup.ranges import merged, scatter, write_sorted
+from lmpipe.data.dedup.ranges import SortedWriter, merged, scatter
 from lmpipe.data.dedup.rewriting import Span, rewrite
 from lmpipe.data.dedup.shingles import shingles_of, slices_of, word_spans, words_of
 from lmpipe.data.documents import parts_of, tables_of
@@ -52,7 +52,7 @@ def remove_spans(
     options: dict[str, Any] = {"workers": workers, "progress": progress}
     hashed = run_over_parts(_hash_part, documents, config, scratch / "runs", **options)
     repeated = Counter[int]()
-    found = _repeated(documents, [folder / RUNS for folder in hashed], repeated)
+    found = _repeated(documents, hashed, repeated)
     removals = scatter(found, len(parts_of(documents)), scratch / "removals")
     return rewrite(
         documents, output, removals, find_spans, kind=RUN, repeated=repeated, config=config, scratch=scratch, **options
@@ -78,7 +78,7 @@ def _end(text: str, end: int) -> int:
 
 
 def _hash_part(task: PartTask, folder: Path, tick: Tick) -> None:
-    blocks = [np.empty(0, RUN)]
+    writer = SortedWriter(folder, RUNS, RUN, "key")
     row = 0
     for table in tables_of(task.part, ["text"]):
         for first, some in slices_of(table.column("text")):
@@ -89,18 +89,18 @@ def _hash_part(task: PartTask, folder: Path, tick: Tick) -> None:
             block["key"] = hashes
             block["row"] = np.repeat(np.arange(row + first, row + first + len(runs_D)), runs_D)
             block["place"] = np.arange(len(hashes)) - np.repeat(first_D[:-1], runs_D)
-            blocks.append(block[np.repeat(words.count_D >= task.config.ngram, runs_D)])
+            writer.add(block[np.repeat(words.count_D >= task.config.ngram, runs_D)])
         row += table.num_rows
         tick(table.num_rows)
-    write_sorted(folder / RUNS, np.concatenate(blocks), "key")
+    writer.close()
 
 
 def _repeated(
-    documents: Path, files: Sequence[Path], repeated: Counter[int]
+    documents: Path, folders: Sequence[Path], repeated: Counter[int]
 ) -> Iterator[tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]]:
     """(runs that an earlier document has, their parts), range of hashes by range; counts in how many documents each stands."""
     layout = lay_out(documents, {}, ())
-    for together, part in merged(files, RUN, "key"):
+    for together, part in merged(folders, RUNS, RUN, "key"):
         row = layout.first_P[part] + together["row"]
         order = np.lexsort((row, together["key"]))
         together, part, row = together[order], part[order], row[order]
