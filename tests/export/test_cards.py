@@ -165,3 +165,12 @@ def test_long_lists_of_sources_are_cut_and_counted():
     card = {"name": "tiny", "sources": [{"name": f"{i}.txt", "bytes": i} for i in range(30)], "source_count": 4000}
     text = data_card([card])
     assert "- `19.txt` (19 bytes)\n- and 3,980 more" in text
+
+
+def test_evaluation_text_in_training_text_is_told_set_by_set():
+    sets = {"other.test": {"items": 1200, "found": 3, "too_short": 40}}
+    text = data_card([{"name": "corpus", "contamination": {"documents": 7, "sets": sets}}])
+    assert "7 training documents that held evaluation text were taken out." in text
+    assert re.search(r"other\.test.*1,200.*3.*40", text)
+    assert "No training document was found" in data_card([{"name": "corpus", "contamination": {"documents": 0, "sets": sets}}])
+    assert "Evaluation text" not in data_card([{"name": "corpus"}])

@@ -9,6 +9,7 @@ mask personal data must not read as if it had found none. Accepted keys, all opt
     licences    {licence: documents}            languages   {language: documents}
     pii         {kind: n} or {counts: {kind: n}, documents: n, action: mask | drop | tag}
     splits      {split: {documents, characters, bytes}}
+    contamination  {documents, sets: {set: {items, too_short, found}}}
     canaries    {count, repeats}
 """
 
@@ -57,6 +58,7 @@ def _chapter(card: Card) -> str:
         _counts("Languages", "Language", card.get("languages")),
         _personal_data(card.get("pii")),
         _splits(card.get("splits") or {}),
+        _contamination(card.get("contamination")),
         _canaries(card.get("canaries")),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -150,6 +152,21 @@ def _splits(splits: Mapping[str, Card]) -> str:
     ]
     header = ["Split", "Documents", "Characters", "Bytes", "Share of bytes"]
     return "### Splits\n\n" + table(header, rows, right=[1, 2, 3, 4])
+
+
+def _contamination(contamination: Card | None) -> str:
+    if contamination is None:
+        return ""
+    sets: Mapping[str, Mapping[str, int]] = contamination.get("sets") or {}
+    documents = contamination.get("documents", 0)
+    words = (
+        f"{quantity(documents)} training documents that held evaluation text were taken out."
+        if documents
+        else "No training document was found to hold evaluation text."
+    )
+    rows = [[name, *(f"{counts.get(key, 0):,}" for key in ("items", "found", "too_short"))] for name, counts in sets.items()]
+    header = ["Evaluation set", "Items", "Found in training text", "Too short to look for"]
+    return f"### Evaluation text\n\n{words} Reworded items are not found.\n\n" + table(header, rows, right=[1, 2, 3])
 
 
 def _canaries(canaries: Card | None) -> str:
