@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from lmpipe.base.canonical import digests_of_folder
 from lmpipe.base.errors import SourceError
 from lmpipe.base.files import read_json
 from lmpipe.base.progress import Silent
@@ -164,6 +165,15 @@ def test_parts_show_in_no_text(rewritten, config):
     (one, output, _), (many, other, _) = rewritten(texts, config), rewritten(texts, config, part_bytes=600)
     assert one == many != texts
     assert read_json(output / "repeated.json") == read_json(other / "repeated.json")
+
+
+@pytest.mark.slow  # starting five processes twice
+@pytest.mark.parametrize("config", [LinesConfig(min_characters=8), SpansConfig(ngram=3, min_words=4)])
+def test_workers_show_in_no_byte(rewritten, config):
+    texts = ["\n\n".join([f"document {n}", *(sentence(n % 7 + step, 6) for step in range(5))]) for n in range(60)]
+    outputs = [rewritten(texts, config, part_bytes=600, workers=workers)[1] for workers in (1, 2, 5)]
+    digests = [digests_of_folder(output) for output in outputs]
+    assert digests[0] == digests[1] == digests[2]
 
 
 def test_words_do_not_run_together():
