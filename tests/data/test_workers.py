@@ -18,8 +18,12 @@ from lmpipe.data.cleaning.repair import repair
 from lmpipe.data.dedup.config import ExactConfig, MinhashConfig
 from lmpipe.data.dedup.exact import mark_duplicates
 from lmpipe.data.dedup.minhash import mark_near_duplicates
+from lmpipe.data.engines.choice import Engine, use_engine
 from lmpipe.data.filters.config import LengthConfig, MeasureConfig, RepetitionConfig, SelectConfig
 from lmpipe.data.measuring import measure
+from lmpipe.data.mixing.balancing import balance
+from lmpipe.data.mixing.config import BalanceConfig, CurriculumConfig
+from lmpipe.data.mixing.ordering import arrange
 from lmpipe.data.pii.config import PiiConfig
 from lmpipe.data.pii.masking import mask
 from lmpipe.data.selection import select
@@ -51,25 +55,45 @@ def whole_pipeline(base, read_corpus, folders, workers):
     step("mask", mask, "select", config=PiiConfig())
     step("source", split, "mask", config=SplitConfig(train=0.6, validation=0.2, test=0.2, by="source"), seed=1)
     step("position", split, "mask", config=SplitConfig(by="position"), seed=1)
+    step("balance", balance, "source", config=BalanceConfig(column="source"), seed=1)
+    step("arrange", arrange, "source", config=CurriculumConfig(), seed=1, part_bytes=2000)
     return {name: digests_of_folder(folder) for name, folder in done.items()}
 
 
-STEPS = ("read", "repair", "measure", "duplicates", "near", "select", "mask", "source", "position")
-SLOW = [pytest.param(dict.fromkeys(STEPS, workers), marks=pytest.mark.slow, id=f"all-{workers}") for workers in (2, 3)]
+STEPS = ("read", "repair", "measure", "duplicates", "near", "select", "mask", "source", "position", "balance", "arrange")
+SLOW = [pytest.param(dict.fromkeys(STEPS, workers), marks=pytest.mark.slow, id=f"all-{workers}") for workers in (2, 5)]
 
 
 @pytest.mark.parametrize(
     "workers", [{"read": 3, "duplicates": 2, "near": 2, "source": 3}, *SLOW]
 )  # starting processes takes the time
 def test_the_number_of_workers_shows_in_no_byte(tmp_path, read_corpus, folders, workers):
+    write_texts(tmp_path)
+    one, many = (whole_pipeline(tmp_path, read_corpus, folders, n) for n in ({}, workers))
+    assert one == many
+    assert len([name for name in one["read"] if name.startswith("part-")]) > 3
+
+
+@pytest.mark.slow
+def test_the_whole_side_on_ray_has_the_same_bytes(tmp_path, read_corpus, folders, monkeypatch):
+    ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    write_texts(tmp_path)
+    expected = whole_pipeline(tmp_path, read_corpus, folders, {})
+    use_engine(Engine("ray"))
+    try:
+        assert whole_pipeline(tmp_path, read_corpus, folders, dict.fromkeys(STEPS, 2)) == expected
+    finally:
+        use_engine(Engine())
+        ray.shutdown()
+
+
+def write_texts(tmp_path):
     (tmp_path / "texts").mkdir()
     for number in range(30):
         words = random.Random(number % 25).choices([f"wörd{word}" for word in range(500)], k=number % 7 * 40 + 4)
         body = f"naÃ¯ve, mail p{number % 25}@example.org\n" + "\n".join(map(" ".join, zip(*[iter(words)] * 4, strict=True)))
         (tmp_path / "texts" / f"{number:02}.txt").write_bytes(b"\xff" if number == 13 else body.encode())
-    one, many = (whole_pipeline(tmp_path, read_corpus, folders, n) for n in ({}, workers))
-    assert one == many
-    assert len([name for name in one["read"] if name.startswith("part-")]) > 3
 
 
 def fails_on_two(task, folder, tick):

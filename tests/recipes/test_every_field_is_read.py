@@ -192,7 +192,17 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     reads = Reads()
     reads.watch(monkeypatch)
     assert run(whole, runtime=runtime).status == "finished"
-    run(whole, {"train.0.schedule": {"kind": "constant"}, "train.0.optimizer": {"kind": "muon"}}, runtime=runtime)
+    by_year = {"by": "group", "column": "year", "without_value": "train", "leakage": {"action": "drop"}}
+    by_year = {f"data.corpus.split.{key}": value for key, value in by_year.items()}
+    other = {"train.0.schedule": {"kind": "constant"}, "train.0.optimizer": {"kind": "muon"}}
+    second = {
+        "read": whole["data"]["corpus"]["read"][:1],
+        "select_toward": {"corpus": "corpus", "fraction": 0.9},
+        "balance": {"column": "source", "method": "undersample"},
+        "curriculum": {"by": "words", "runs": 2},
+    }
+    mixture = {"data.second": second, "train.0.on": {"mixture": ["corpus", "second"], "temperature": 2.0}}
+    run(whole, {**other, **by_year, **mixture}, runtime=runtime)
     for optimizer, schedule in (("lion", "linear"), ("adafactor", "inverse_sqrt"), ("sgd", "linear")):
         run(whole, {"train.0.schedule": {"kind": schedule}, "train.0.optimizer": {"kind": optimizer}}, runtime=runtime)
     use_every_family(tmp_path / "models")

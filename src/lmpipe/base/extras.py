@@ -12,6 +12,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("numpy", "torch", "tokenizers", "safetensors"),
     "serve": ("fastapi", "uvicorn", "prometheus_client"),
     "hub": ("datasets", "transformers"),
+    "ray": ("ray",),
 }
 """Which modules each extra of `pyproject.toml` brings: the table that `lmpipe doctor` prints and a test compares with it."""
 

@@ -20,6 +20,10 @@ class Runtime:
     """Compute threads of one stage; 0: the processors this process may use, at most 8."""
     workers: int = 0
     """Processes of the data stages; 0: the processors this process may use."""
+    on: str = "local"
+    """Where the tasks of the data stages are done: `local`, `ray`, `ray://HOST:PORT`, `slurm`, `slurm:OPTIONS`."""
+    document_seconds: float = 300.0
+    """A data task from which nothing is heard for so long loses its worker, and the document to blame is booked as failed."""
     compile: bool = True
     """Whether training may compile its step (needs a C++ compiler; falls back with a note where there is none)."""
     isolate: bool = True

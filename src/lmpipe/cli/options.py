@@ -18,6 +18,20 @@ StoreOption = Annotated[
 DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where models are trained and run.")]
 ThreadsOption = Annotated[int, typer.Option(min=0, help="Compute threads; 0: as many as there are processors, at most 8.")]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Processes of the data stages; 0: as many as there are processors.")]
+OnOption = Annotated[
+    str,
+    typer.Option(
+        "--on",
+        metavar="ENGINE",
+        help="Where data tasks are done: local, ray, ray://HOST:PORT, slurm or slurm:OPTIONS (sbatch's).",
+    ),
+]
+DocumentSecondsOption = Annotated[
+    float,
+    typer.Option(
+        min=1, help="A data worker from which nothing is heard for so long is replaced; its document counts as failed."
+    ),
+]
 CompileOption = Annotated[
     bool, typer.Option("--compile/--no-compile", help="Compile the training step where a C++ compiler is installed.")
 ]

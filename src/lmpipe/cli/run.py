@@ -9,7 +9,9 @@ from lmpipe.base.runtime import Runtime
 from lmpipe.cli.options import (
     CompileOption,
     DeviceOption,
+    DocumentSecondsOption,
     JsonOption,
+    OnOption,
     RecipeArgument,
     SetOption,
     StoreOption,
@@ -28,6 +30,8 @@ def run(
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     workers: WorkersOption = 0,
+    on: OnOption = "local",
+    document_seconds: DocumentSecondsOption = 300.0,
     compile_: CompileOption = True,
     json: JsonOption = False,
 ) -> None:
@@ -39,7 +43,15 @@ def run(
     from lmpipe.recipes.running import run as run_recipe
     from lmpipe.recipes.validation import parse_overrides
 
-    runtime = Runtime(store=store, device=device, threads=threads, workers=workers, compile=compile_)
+    runtime = Runtime(
+        store=store,
+        device=device,
+        threads=threads,
+        workers=workers,
+        on=on,
+        document_seconds=document_seconds,
+        compile=compile_,
+    )
     with LiveRun() as live:
         result = run_recipe(recipe, set=parse_overrides(set_ or []), runtime=runtime, progress=live)
     if json:

@@ -63,10 +63,10 @@ def corpus_card(name: str, folders: Mapping[str, Path], rules: Sequence[Rule] = 
         card["duplicates"] = repeated
     if "mask" in folders:
         card["pii"] = read_json(folders["mask"] / "pii.json")
-    if "split" in folders:
-        divided = folders.get("decontaminate", folders["split"])
-        card["splits"] = read_json(divided / "splits.json")
-        card |= read_json(divided / "composition.json")
+    divided = [folders[kind] for kind in ("split", "decontaminate", "balance", "arrange") if kind in folders]
+    if divided:  # the last of them is what is trained on
+        card["splits"] = read_json(divided[-1] / "splits.json")
+        card |= read_json(divided[-1] / "composition.json")
     if "decontaminate" in folders:
         card["contamination"] = read_json(folders["decontaminate"] / CONTAMINATION)
     if "canaries" in folders:

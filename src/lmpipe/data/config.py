@@ -17,6 +17,7 @@ from lmpipe.data.cleaning.config import UnicodeConfig
 from lmpipe.data.decontamination.config import DecontaminateConfig
 from lmpipe.data.dedup.config import DedupConfig, DuplicatesConfig, RepeatedBase, RepeatedConfig
 from lmpipe.data.filters.config import FilterConfig, LengthConfig, MeasureConfig, RepetitionConfig, SelectConfig
+from lmpipe.data.mixing.config import BalanceConfig, CurriculumConfig, TowardConfig
 from lmpipe.data.pii.config import PiiConfig
 from lmpipe.data.readers.config import SourceConfig
 from lmpipe.data.splitting.config import SplitConfig
@@ -37,10 +38,16 @@ class CorpusConfig(Config):
     """Removal of duplicates, kind by kind in this order; what one kind marked the next does not look at."""
     pii: PiiConfig | None = None
     """Personal data and secrets."""
+    select_toward: TowardConfig | None = None
+    """Of the documents, those that resemble another corpus; null: all."""
     split: SplitConfig = SplitConfig()
     """Training, validation and test text."""
     decontaminate: DecontaminateConfig | None = None
     """Removal of evaluation text from the training side: what `evaluate:` measures on the held-out text of other corpora."""
+    balance: BalanceConfig | None = None
+    """Classes of the training text made equally frequent; null: as they are."""
+    curriculum: CurriculumConfig | None = None
+    """Training text from easy to hard; null: in random order."""
 
     @model_validator(mode="after")
     def _each_step_once(self) -> Self:

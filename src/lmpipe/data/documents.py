@@ -151,6 +151,12 @@ class TableWriter:
             with storing(self.path):
                 self._writer.write_table(table, row_group_size=table.num_rows)
 
+    def write_in_groups(self, table: Any) -> None:
+        """Append a large table as several row groups of bounded size."""
+        rows = max(1, min(ROW_GROUP_ROWS, table.num_rows * ROW_GROUP_BYTES // max(1, table.nbytes)))
+        for start in range(0, table.num_rows, rows):
+            self.write(table.slice(start, rows))
+
     def __enter__(self) -> Self:
         return self
 

@@ -18,6 +18,7 @@ from lmpipe.data.documents import TableWriter, part_name, tables_of
 from lmpipe.data.filters.config import MeasureConfig
 from lmpipe.data.filters.repetition import SCORES, repetition_scores
 from lmpipe.data.parts import PartTask, finish, run_over_parts
+from lmpipe.data.rescuing import RescueRows
 from lmpipe.data.tasks import Tick, save_ledger
 
 
@@ -44,7 +45,15 @@ def measure(documents: Path, output: Path, *, config: MeasureConfig, scratch: Pa
         progress: told documents done.
         workers: at most so many processes; changes no byte.
     """
-    folders = run_over_parts(_measure_part, documents, config, scratch / "measure", workers=workers, progress=progress)
+    folders = run_over_parts(
+        _measure_part,
+        documents,
+        config,
+        scratch / "measure",
+        workers=workers,
+        progress=progress,
+        rescue=RescueRows(aligned=True),
+    )
     return finish(folders, output, "measure")
 
 

@@ -14,7 +14,8 @@ from lmpipe.base.errors import SourceError
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
 from lmpipe.data.documents import parts_of, rows_in
-from lmpipe.data.tasks import Task, add_ledgers, gather_parts, run_tasks, save_ledger
+from lmpipe.data.rescuing import FAILURES, RescueRows
+from lmpipe.data.tasks import Task, add_ledgers, gather_lines, gather_parts, run_tasks, save_ledger
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def run_over_parts(
     workers: int,
     progress: Progress,
     beside: Sequence[Path | None] = (),
+    rescue: RescueRows | None = None,
 ) -> list[Path]:
     """Do `function` for every part of `documents`; return the folders that it wrote, in order.
 
@@ -48,17 +50,25 @@ def run_over_parts(
         workers: at most so many processes.
         progress: told documents done.
         beside: folders whose parts are aligned with those of `documents`.
+        rescue: for steps whose rows stand for themselves: how a part is done without a document that ends or hangs its worker.
     """
     tasks = [PartTask(part, config, tuple(folder and folder / part.name for folder in beside)) for part in parts_of(documents)]
-    return run_part_tasks(function, tasks, scratch, workers=workers, progress=progress)
+    return run_part_tasks(function, tasks, scratch, workers=workers, progress=progress, rescue=rescue)
 
 
 def run_part_tasks(
-    function: Task[PartTask], tasks: Sequence[PartTask], scratch: Path, *, workers: int, progress: Progress
+    function: Task[PartTask],
+    tasks: Sequence[PartTask],
+    scratch: Path,
+    *,
+    workers: int,
+    progress: Progress,
+    rescue: RescueRows | None = None,
 ) -> list[Path]:
     """The same for tasks that differ in more than their part."""
     rows = [rows_in(task.part) for task in tasks]
-    return run_tasks(function, tasks, rows, scratch, workers=workers, progress=progress, unit="documents")
+    options: dict[str, Any] = {"workers": workers, "progress": progress, "unit": "documents", "rescue": rescue}
+    return run_tasks(function, tasks, rows, scratch, **options)
 
 
 def finish(folders: Sequence[Path], output: Path, step: str) -> Ledger:
@@ -73,6 +83,9 @@ def finish(folders: Sequence[Path], output: Path, step: str) -> Ledger:
     if ledger.rows_in and not ledger.rows_kept:
         raise nothing_left(ledger, step)
     gather_parts(folders, output)
+    failures = [folder for folder in folders if (folder / FAILURES).is_file()]
+    if failures:
+        gather_lines(failures, output, FAILURES)
     save_ledger(output, ledger)
     return ledger
 

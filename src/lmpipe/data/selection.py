@@ -32,6 +32,8 @@ from lmpipe.data.tasks import Tick, save_ledger
 
 DROPPED = "dropped.parquet"
 DUPLICATE_RULE = "dedup.{kind}"
+UNMEASURED = "failed.measure"
+"""A document without scores is not known to be good."""
 DROPPED_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -151,6 +153,7 @@ def _dropped(table: Any, scores: Any, doubles: Mapping[str, Any], rules: Sequenc
         value[found], threshold[found] = (_numbers(marks, name)[found] for name in ("similarity", "threshold"))
     if scores is not None:
         _check_aligned(table, scores)
+        rule_of[_unmeasured(scores) & (rule_of == None)] = UNMEASURED  # noqa: E711 - elementwise
     for rule in rules:
         values = np.asarray(scores.column(rule.score), dtype=np.float64)
         breaks, bound = _breaks(rule, values)
@@ -165,6 +168,12 @@ def _dropped(table: Any, scores: Any, doubles: Mapping[str, Any], rules: Sequenc
         pa.array(duplicate_of, pa.string()),
     ]
     return pa.table(columns, schema=DROPPED_SCHEMA)
+
+
+def _unmeasured(scores: Any) -> npt.NDArray[np.bool_]:
+    """Documents whose measuring failed: their rows are empty."""
+    columns = [np.asarray(scores.column(name).is_null()) for name in scores.column_names[1:]]
+    return np.logical_and.reduce(columns) if columns else np.zeros(scores.num_rows, bool)
 
 
 def _numbers(table: Any, name: str) -> npt.NDArray[np.float64]:

@@ -27,6 +27,7 @@ from lmpipe.data.readers.sources import pinned, resolve_all, whole_folder
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
 from lmpipe.recipes.schema import Recipe
+from lmpipe.tokens.config import MixtureConfig
 from lmpipe.training.config import PhaseConfig, resolve_precision
 
 VERSIONS = {
@@ -41,11 +42,15 @@ VERSIONS = {
     "spans": 1,
     "select": 2,
     "mask": 2,
-    "split": 1,
+    "toward": 1,
+    "split": 2,
     "decontaminate": 1,
+    "balance": 1,
+    "arrange": 1,
     "canaries": 1,
     "tokenizer": 1,
     "tokenize": 1,
+    "mix": 1,
     "train": 1,
     "ngram": 1,
     "evaluate": 1,
@@ -98,18 +103,23 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
         known = set(graph.stages)
         cleaned[name] = _corpus(graph, name, recipe.data[name], base_folders, cleaned)
         graph.corpora[name] = [stage for stage in graph.stages if stage not in known]
-    splits = {name: _split(graph, name, recipe, cleaned[name]) for name in recipe.data if name in recipe.used_corpora()}
+    splits: dict[str, Stage] = {}
+    for name in recipe.splits_in_order():
+        splits[name] = _split(graph, name, recipe, cleaned[name], splits)
     splits |= _decontaminated(graph, recipe, splits)
+    splits = {name: _training_side(graph, name, recipe.data[name], recipe.seed, split) for name, split in splits.items()}
     for name in splits:
-        graph.corpora[name] += [stage for stage in (f"split-{name}", f"decontaminate-{name}") if stage in graph.stages]
+        divided = (f"{kind}-{name}" for kind in ("toward", "split", "decontaminate", "balance", "arrange"))
+        graph.corpora[name] += [stage for stage in divided if stage in graph.stages]
     tokenizer = graph.add("tokenizer", "tokenizer", recipe.tokenizer, {"documents": splits[recipe.tokenizer.train_on]})
-    trained_on = {phase.on for phase in recipe.train}
+    trained_on = {name for phase in recipe.train for name in phase.corpora()}
     tokens = {}
     for name in trained_on | {part.on for part in recipe.evaluate}:
         inputs = {"documents": splits[name], "tokenizer": tokenizer}
         if canaries and name in trained_on:
             inputs["canaries"] = canaries
         tokens[name] = graph.add("tokenize", f"tokenize-{name}", configs.TokenizeStage(), inputs)
+    tokens |= {phase.source(): _mix(graph, phase, phase.on, tokens) for phase in recipe.train if not isinstance(phase.on, str)}
     train = _train(graph, recipe, recipe.train[0], tokens)
     measured = _evaluations(graph, recipe, splits, tokens, tokenizer, train)
     measured |= _audits(graph, recipe, tokens, tokenizer, train, canaries)
@@ -166,8 +176,14 @@ def _encoder(config: SemanticConfig, corpus: str, base_folders: list[Path]) -> S
     return Source(folder.name, folder.url, folder.size, folder.stamp, folder.digest)
 
 
-def _split(graph: Graph, name: str, recipe: Recipe, documents: Stage) -> Stage:
-    config = configs.SplitStage(split=recipe.data[name].split, seed=recipe.seed)
+def _split(graph: Graph, name: str, recipe: Recipe, documents: Stage, splits: Mapping[str, Stage]) -> Stage:
+    """The division of a corpus, what resembles another corpus selected before it; `splits` are those that it may name."""
+    corpus = recipe.data[name]
+    if corpus.select_toward:
+        toward = configs.TowardStage(toward=corpus.select_toward, seed=recipe.seed)
+        inputs = {"documents": documents, "target": splits[corpus.select_toward.corpus]}
+        documents = graph.add("toward", f"toward-{name}", toward, inputs)
+    config = configs.SplitStage(split=corpus.split, seed=recipe.seed)
     return graph.add("split", f"split-{name}", config, {"documents": documents})
 
 
@@ -184,6 +200,24 @@ def _decontaminated(graph: Graph, recipe: Recipe, splits: Mapping[str, Stage]) -
             inputs = {"documents": splits[name], **{f"evaluated-{on}": splits[on] for on, _ in sets}}
             found[name] = graph.add("decontaminate", f"decontaminate-{name}", config, inputs)
     return found
+
+
+def _training_side(graph: Graph, name: str, corpus: CorpusConfig, seed: int, split: Stage) -> Stage:
+    """What is done to training text alone; gives what looks like a split and is one."""
+    last = split
+    if corpus.balance:
+        config: Config = configs.BalanceStage(balance=corpus.balance, seed=seed)
+        last = graph.add("balance", f"balance-{name}", config, {"documents": last})
+    if corpus.curriculum:
+        config = configs.ArrangeStage(curriculum=corpus.curriculum, seed=seed)
+        last = graph.add("arrange", f"arrange-{name}", config, {"documents": last})
+    return last
+
+
+def _mix(graph: Graph, phase: PhaseConfig, mixture: MixtureConfig, tokens: Mapping[str, Stage]) -> Stage:
+    """The corpora of a phase as one."""
+    inputs = {name: tokens[name] for name in mixture.corpora()}
+    return graph.add("mix", phase.source(), configs.MixStage(mixture=mixture), inputs)
 
 
 def _read(graph: Graph, name: str, corpus: CorpusConfig, base_folders: list[Path]) -> Stage:
@@ -210,7 +244,7 @@ def _canaries(graph: Graph, recipe: Recipe) -> Stage | None:
 
 def _train(graph: Graph, recipe: Recipe, phase: PhaseConfig, tokens: Mapping[str, Stage]) -> Stage:
     config = configs.TrainStage(model=recipe.model, phase=phase, seed=recipe.seed)
-    return graph.add("train", f"train-{phase.name}", config, {"tokens": tokens[phase.on]})
+    return graph.add("train", f"train-{phase.name}", config, {"tokens": tokens[phase.source()]})
 
 
 def _evaluations(
@@ -228,12 +262,14 @@ def _evaluations(
         inputs = {"train": train, "tokens": tokens[part.on], "documents": splits[part.on], "tokenizer": tokenizer}
         ngram = part.baseline("ngram")
         if ngram:
-            name = f"ngram-{recipe.train[0].on}"
-            inputs["ngram"] = graph.stages.get(name) or graph.add("ngram", name, ngram, {"tokens": tokens[recipe.train[0].on]})
+            name = f"ngram-{recipe.train[0].source()}"
+            inputs["ngram"] = graph.stages.get(name) or graph.add(
+                "ngram", name, ngram, {"tokens": tokens[recipe.train[0].source()]}
+            )
         config = configs.EvaluateStage(evaluation=part, weights=weights, seed=recipe.seed)
         stage = graph.add("evaluate", f"evaluate-{part.on}-{part.split}", config, inputs)
         measured[stage.name] = stage
-    inputs = {"train": train, "tokens": tokens[recipe.train[0].on], "tokenizer": tokenizer}
+    inputs = {"train": train, "tokens": tokens[recipe.train[0].source()], "tokenizer": tokenizer}
     graph.add("samples", "samples", configs.SamplesStage(weights=weights, seed=recipe.seed), inputs)
     return measured
 
@@ -251,7 +287,7 @@ def _audits(
     for audit in recipe.audit:
         if isinstance(audit, MemorizationConfig):
             config = configs.MemorizationStage(audit=audit, weights=recipe.export[0].weights, seed=recipe.seed)
-            inputs = {"train": train, "tokens": tokens[recipe.train[0].on], "tokenizer": tokenizer}
+            inputs = {"train": train, "tokens": tokens[recipe.train[0].source()], "tokenizer": tokenizer}
             inputs |= {"canaries": canaries} if canaries else {}
             measured["audit-memorization"] = graph.add("memorization", "audit-memorization", config, inputs)
         else:
@@ -270,7 +306,7 @@ def _gate(graph: Graph, recipe: Recipe, measured: Mapping[str, Stage]) -> Stage 
 def goal_corpus(recipe: Recipe) -> str:
     """The corpus that the goal speaks of: the one evaluated on the goal's split, the first of them where there are several."""
     split = recipe.goal.on if recipe.goal else "test"
-    return next((part.on for part in recipe.evaluate if part.split == split), recipe.train[0].on)
+    return next((part.on for part in recipe.evaluate if part.split == split), recipe.train[0].corpora()[0])
 
 
 def _bundle(

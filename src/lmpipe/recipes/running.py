@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lmpipe.base.runtime import Runtime
+from lmpipe.data.engines.choice import check_engine
 from lmpipe.pipeline import runner
 from lmpipe.pipeline.events import RunProgress
 from lmpipe.pipeline.runs import RunLog
@@ -39,6 +40,7 @@ def run(
     project = open_project(recipe, set)
     check_gate(project.recipe)
     check_extras()
+    check_engine(runtime.on)
     stages = project.stages(runtime)
     store = open_store(runtime.store)
     extra = {

@@ -5,6 +5,7 @@ Knows names and references (a corpus that is trained on must exist; one that not
 
 from __future__ import annotations
 
+from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -55,7 +56,8 @@ class Recipe(Config):
         used = {
             **{f"data.{name}.dedup.against.{other}": other for name in self.data for other in self._compared_with(name)},
             "tokenizer.train_on": self.tokenizer.train_on,
-            **{f"train.{i}.on": phase.on for i, phase in enumerate(self.train)},
+            **{f"train.{i}.on ({name})": name for i, phase in enumerate(self.train) for name in phase.corpora()},
+            **{f"data.{name}.select_toward.corpus": c.select_toward.corpus for name, c in self.data.items() if c.select_toward},
             **{f"evaluate.{i}.on": part.on for i, part in enumerate(self.evaluate)},
         }
         for path, corpus in used.items():
@@ -72,6 +74,7 @@ class Recipe(Config):
                 raise ValueError(
                     f"data.{name}.decontaminate is dead: evaluate measures no other corpus whose text could be looked for"
                 )
+        self.splits_in_order()
         seen: set[tuple[str, str]] = set()
         for i, part in enumerate(self.evaluate):
             if (part.on, part.split) in seen:
@@ -103,8 +106,10 @@ class Recipe(Config):
         return order
 
     def used_corpora(self) -> set[str]:
-        """Names of the corpora that are trained on or evaluated; others only stand beside, for comparison."""
-        return {self.tokenizer.train_on, *(phase.on for phase in self.train), *(part.on for part in self.evaluate)}
+        """Names of the corpora that are trained on, evaluated or selected toward; others only stand beside, for comparison."""
+        trained_on = (name for phase in self.train for name in phase.corpora())
+        targets = (c.select_toward.corpus for c in self.data.values() if c.select_toward)
+        return {self.tokenizer.train_on, *trained_on, *targets, *(part.on for part in self.evaluate)}
 
     def evaluated_sets(self, *, but: str) -> list[tuple[str, str]]:
         """(corpus, side) of all text that is measured on, less that of one corpus: what its training text must not hold."""
@@ -112,6 +117,20 @@ class Recipe(Config):
 
     def _compared_with(self, name: str) -> list[str]:
         return [other for part in self.data[name].duplicates() for other in part.against]
+
+    def splits_in_order(self) -> list[str]:
+        """Names of the corpora that are divided, each after the one that it is selected toward.
+
+        Raises:
+            ValueError: when they are selected toward each other in a circle.
+        """
+        used = self.used_corpora()
+        needs = {name: {c.select_toward.corpus} if c.select_toward else set() for name, c in self.data.items() if name in used}
+        try:
+            return list(TopologicalSorter(needs).static_order())
+        except CycleError as error:
+            circle = " toward ".join(error.args[1])
+            raise ValueError(f"select_toward goes in a circle: {circle}; expected a corpus that needs none of them") from None
 
 
 def json_schema() -> dict[str, Any]:

@@ -11,10 +11,12 @@ from lmpipe.audit.config import CanaryConfig, EnergyConfig, MemorizationConfig
 from lmpipe.audit.gate import GateConfig, GoalConfig
 from lmpipe.base.config import Config
 from lmpipe.data.decontamination.config import DecontaminateConfig
+from lmpipe.data.mixing.config import BalanceConfig, CurriculumConfig, TowardConfig
 from lmpipe.data.splitting.config import SplitConfig
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
+from lmpipe.tokens.config import MixtureConfig
 from lmpipe.training.config import PhaseConfig
 
 
@@ -31,6 +33,33 @@ class DecontaminateStage(Config):
     decontaminate: DecontaminateConfig
     sets: tuple[str, ...]
     """Evaluation sets: `corpus.split` of other corpora."""
+
+
+class TowardStage(Config):
+    """The selection of documents that resemble a target."""
+
+    toward: TowardConfig
+    seed: int
+
+
+class BalanceStage(Config):
+    """Equal classes in the training text."""
+
+    balance: BalanceConfig
+    seed: int
+
+
+class ArrangeStage(Config):
+    """Training text in an order that counts."""
+
+    curriculum: CurriculumConfig
+    seed: int
+
+
+class MixStage(Config):
+    """Several corpora as one."""
+
+    mixture: MixtureConfig
 
 
 class CanariesStage(Config):

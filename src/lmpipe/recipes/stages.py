@@ -132,6 +132,31 @@ def decontaminate(work: Work) -> None:
     _book(work, decontaminate(work.inputs["documents"], work.output, items=items, config=config, **_data_options(work)))
 
 
+def toward(work: Work) -> None:
+    """Keep the documents that resemble another corpus's training text."""
+    from lmpipe.data.mixing.importance import select_toward
+
+    documents, target = work.inputs["documents"], work.inputs["target"] / "train"
+    config, seed = work.config.toward, work.config.seed
+    _book(work, select_toward(documents, target, work.output, config=config, seed=seed, **_data_options(work)))
+
+
+def balance(work: Work) -> None:
+    """Make the classes of the training text equally frequent."""
+    from lmpipe.data.mixing.balancing import balance
+
+    config, seed = work.config.balance, work.config.seed
+    _book(work, balance(work.inputs["documents"], work.output, config=config, seed=seed, **_data_options(work)))
+
+
+def arrange(work: Work) -> None:
+    """Put the training text into an order that counts."""
+    from lmpipe.data.mixing.ordering import arrange
+
+    config, seed = work.config.curriculum, work.config.seed
+    _book(work, arrange(work.inputs["documents"], work.output, config=config, seed=seed, **_data_options(work)))
+
+
 def canaries(work: Work) -> None:
     """Synthetic secrets, to be planted in training text."""
     from lmpipe.data.canaries import plant
@@ -142,6 +167,9 @@ def canaries(work: Work) -> None:
 
 
 def _data_options(work: Work) -> dict[str, Any]:
+    from lmpipe.data.engines.choice import Engine, use_engine
+
+    use_engine(Engine(work.runtime.on, work.runtime.document_seconds))
     workers = work.runtime.resolved_workers()
     return {"scratch": work.scratch, "progress": work.progress, "workers": workers}
 
@@ -177,6 +205,13 @@ def tokenize(work: Work) -> None:
         threads=work.runtime.resolved_threads(),
     )
     work.facts["tokens"] = summary["tokens"]
+
+
+def mix(work: Work) -> None:
+    """The token shards of several corpora in one folder, with their shares."""
+    from lmpipe.tokens.mixture import mix
+
+    work.facts.update(mix(work.inputs, work.output, config=work.config.mixture, progress=work.progress))
 
 
 def train(work: Work) -> None:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from lmpipe.base.errors import TrainingError
 from lmpipe.base.randomness import derive_seed
-from lmpipe.tokens.shards import TokenShards
+from lmpipe.tokens.shards import TokenRange, TokenShards
 
 # Shape suffixes: B rows of a batch, T positions of a row.
 
@@ -54,13 +54,24 @@ class Loader:
         than `batch(0)`: to resume, remember the number.
     """
 
-    def __init__(self, shards: TokenShards, *, context_length: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, shards: TokenShards | TokenRange, *, context_length: int, batch_size: int, seed: int, runs: int | None = None
+    ) -> None:
         """Store the arguments and check that the shards fill one batch.
+
+        Args:
+            shards: the tokens.
+            context_length: positions of a row.
+            batch_size: rows of a batch.
+            seed: of the order.
+            runs: an epoch goes through the stream in so many runs, random within each; what the shards say when None (1: random
+                all over).
 
         Raises:
             TrainingError: when they hold fewer windows than one batch has rows.
         """
         self.shards = shards
+        self.runs = shards.runs if runs is None else runs
         self.context_length = context_length
         self.batch_size = batch_size
         self.seed = seed
@@ -101,14 +112,29 @@ class Loader:
     def window_starts(self, position: int) -> list[int]:
         """First token of each row of batch `position`."""
         first = position * self.batch_size
-        starts: list[int] = []
-        while len(starts) < self.batch_size:
-            epoch, within = divmod(first + len(starts), self.windows_per_epoch)
-            take = min(self.batch_size - len(starts), self.windows_per_epoch - within)
-            keys = _keys(self.seed, epoch)
-            windows = permuted(np.arange(within, within + take), self.windows_per_epoch, keys)
-            starts += (self._offset(epoch) + windows * self.context_length).tolist()
+        return self.starts_of(np.arange(first, first + self.batch_size)).tolist()  # type: ignore[no-any-return]
+
+    def starts_of(self, rows: Ids) -> Ids:
+        """First token of each of `rows`, which are numbered through all batches and epochs; any of them, at the same cost."""
+        epochs, within = np.divmod(rows, self.windows_per_epoch)
+        starts = np.empty_like(rows)
+        for epoch in np.unique(epochs).tolist():
+            here = epochs == epoch
+            starts[here] = self._offset(epoch) + self._shuffled(within[here], epoch) * self.context_length
         return starts
+
+    def _shuffled(self, windows: Ids, epoch: int) -> Ids:
+        """Where the order of an epoch has its window numbers: anywhere within their run."""
+        if self.runs == 1:
+            return permuted(windows, self.windows_per_epoch, _keys(self.seed, epoch))
+        borders = np.arange(self.runs + 1) * self.windows_per_epoch // self.runs
+        runs = np.searchsorted(borders, windows, side="right") - 1
+        out = np.empty_like(windows)
+        for run in np.unique(runs).tolist():
+            here, start = runs == run, int(borders[run])
+            keys = _keys(derive_seed(self.seed, "run", run), epoch)
+            out[here] = start + permuted(windows[here] - start, int(borders[run + 1]) - start, keys)
+        return out
 
     def _offset(self, epoch: int) -> int:
         """Where the first window of an epoch begins: elsewhere each time, so that no token is always the first of a window."""
@@ -170,7 +196,7 @@ def _windows(tokens: int, context_length: int) -> int:
     return max(1, tokens // context_length - 1)
 
 
-def _too_small(shards: TokenShards, context_length: int, batch_size: int) -> TrainingError:
+def _too_small(shards: TokenShards | TokenRange, context_length: int, batch_size: int) -> TrainingError:
     windows = _windows(shards.tokens, context_length)
     needed = context_length + 1 if batch_size == 1 else (batch_size + 1) * context_length
     return TrainingError(

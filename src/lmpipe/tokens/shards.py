@@ -10,6 +10,7 @@ bytes themselves are the store's digests to check. A document never spans two sh
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +38,14 @@ def token_type(vocab_size: int) -> np.dtype[Any]:
 class ShardWriter:
     """Writes documents into a folder, in the order in which they come. A context manager: leaving it writes the header."""
 
-    def __init__(self, folder: Path, *, vocab_size: int, end_of_text_id: int, shard_tokens: int = SHARD_TOKENS) -> None:
+    def __init__(
+        self, folder: Path, *, vocab_size: int, end_of_text_id: int, shard_tokens: int = SHARD_TOKENS, runs: int = 1
+    ) -> None:
         self.folder = folder
         self.vocab_size = vocab_size
         self.end_of_text_id = end_of_text_id
         self.shard_tokens = shard_tokens
+        self.runs = runs
         self.dtype = token_type(vocab_size)
         self._end = np.array([end_of_text_id], self.dtype)
         self.shards: list[dict[str, Any]] = []
@@ -82,6 +86,7 @@ class ShardWriter:
             "vocab_size": self.vocab_size,
             "end_of_text_id": self.end_of_text_id,
             **self.totals(),
+            **({"runs": self.runs} if self.runs > 1 else {}),
             "shards": self.shards,
         }
         sync_tree(self.folder)
@@ -144,6 +149,10 @@ class TokenShards:
         self.tokens: int = header["tokens"]
         self.documents: int = header["documents"]
         self.bytes: int = header["bytes"]
+        self.runs: int = header.get("runs", 1)
+        """In how many runs an epoch goes through them (`Loader`): more than one where the documents' order counts."""
+        self.corpora: list[Corpus] = [Corpus(**corpus) for corpus in header.get("corpora", [])]
+        """Of a mixture, the corpora that stand one after another; else nothing."""
         self.dtype = np.dtype("<u2") if header["dtype"] == "uint16" else np.dtype("<u4")
         self._shards = [_mapped(folder, shard, self.dtype) for shard in header["shards"]]
         self._token_starts = _starts([shard["tokens"] for shard in header["shards"]])
@@ -213,12 +222,46 @@ class TokenShards:
         return int(np.searchsorted(np.asarray(starts), index, side="right")) - 1
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """One corpus of a mixture: a stretch of the shards."""
+
+    name: str
+    tokens: int
+    share: float
+    """Of the training tokens, so many come from it."""
+    runs: int
+
+
+class TokenRange:
+    """A stretch of shards, numbered from 0."""
+
+    def __init__(self, shards: TokenShards, start: int, stop: int, runs: int) -> None:
+        self.shards, self.start, self.tokens, self.runs = shards, start, stop - start, runs
+        self.folder = shards.folder
+        self.end_of_text_id = shards.end_of_text_id
+
+    def slice(self, start: int, stop: int) -> NDArray[Any]:
+        """As `TokenShards.slice`, within the stretch."""
+        if not 0 <= start <= stop <= self.tokens:
+            raise IndexError(f"tokens {start}:{stop} of {self.tokens}")
+        return self.shards.slice(self.start + start, self.start + stop)
+
+
 REMOVE_AND_REPEAT = "remove this stage's folder from the store; the same command then computes it again"
 
 
 def open_shards(folder: Path) -> TokenShards:
     """The token shards in `folder`; errors as in `TokenShards`."""
     return TokenShards(folder)
+
+
+def copy_shard(source: Path, entry: dict[str, Any], target: Path, number: int) -> dict[str, Any]:
+    """Copy one shard, by its entry in the header, under another number; return its new entry."""
+    name = f"shard-{number:05d}.bin"
+    for old, new in ((entry["file"], name), (_index_name(entry["file"]), _index_name(name))):
+        shutil.copyfile(source / old, target / new)
+    return {**entry, "file": name}
 
 
 def _index_name(name: str) -> str:

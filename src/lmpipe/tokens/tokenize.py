@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmpipe.base.files import write_json
+from lmpipe.base.files import read_json, write_json
 from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
 from lmpipe.tokens.documents import count_documents, read_ids_and_texts, read_texts
@@ -25,6 +25,8 @@ from lmpipe.tokens.threads import use_threads
 from lmpipe.tokens.tokenizer import Tokenizer, load_tokenizer, pieces_of
 
 SPLITS = ("train", "validation", "test")
+ARRANGEMENT = "arrangement.json"
+"""Left beside the splits by whoever put the training documents into an order that counts."""
 BATCH_CHARACTERS = 1 << 21
 """Texts encoded at once: enough for every thread, and some 400 MB of the library's working memory at most."""
 BATCH_PIECES = 4096
@@ -58,7 +60,8 @@ def tokenize(
     totals: dict[str, Any] = {}
     for split in SPLITS:
         texts = _training_texts(splits / split, canaries) if split == "train" and canaries else read_texts(splits / split)
-        totals[split] = _write_split(texts, loaded, output / split, counter, shard_tokens)
+        runs = _runs(splits) if split == "train" else 1
+        totals[split] = _write_split(texts, loaded, output / split, counter, shard_tokens, runs)
     summary = {
         "vocab_size": loaded.vocab_size,
         "end_of_text_id": loaded.end_of_text_id,
@@ -99,10 +102,14 @@ def _training_texts(train: Path, canaries: Path) -> Iterator[str]:
 
 
 def _write_split(
-    texts: Iterator[str], tokenizer: Tokenizer, folder: Path, counter: _Counter, shard_tokens: int
+    texts: Iterator[str], tokenizer: Tokenizer, folder: Path, counter: _Counter, shard_tokens: int, runs: int
 ) -> dict[str, Any]:
     writer = ShardWriter(
-        folder, vocab_size=tokenizer.vocab_size, end_of_text_id=tokenizer.end_of_text_id, shard_tokens=shard_tokens
+        folder,
+        vocab_size=tokenizer.vocab_size,
+        end_of_text_id=tokenizer.end_of_text_id,
+        shard_tokens=shard_tokens,
+        runs=runs,
     )
     with writer:
         for ids, text_bytes in _encoded(texts, tokenizer):
@@ -111,6 +118,12 @@ def _write_split(
     totals = writer.totals()
     text_tokens = totals["tokens"] - totals["documents"]
     return {**totals, "bytes_per_token": totals["bytes"] / text_tokens if text_tokens else 0.0}
+
+
+def _runs(splits: Path) -> int:
+    """In how many runs the training documents are to be gone through: more than one where their order was made to count."""
+    path = splits / ARRANGEMENT
+    return int(read_json(path)["runs"]) if path.is_file() else 1
 
 
 def _encoded(texts: Iterator[str], tokenizer: Tokenizer) -> Iterator[tuple[NDArray[Any], int]]:

@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints
 
 from lmpipe.base.config import Config
 from lmpipe.base.errors import TrainingError
+from lmpipe.tokens.config import MixtureConfig
 from lmpipe.training.optimizer_config import AdamWConfig, OptimizerConfig, ParameterRule
 from lmpipe.training.schedule_config import CosineConfig, ScheduleConfig
 
@@ -59,8 +60,8 @@ class PhaseConfig(Config):
 
     name: Name
     """What the phase is called in results."""
-    on: Name
-    """The corpus whose training split is learned and whose validation split is watched."""
+    on: Name | MixtureConfig
+    """The corpus whose training split is learned and whose validation split is watched, or a mixture of several."""
     objective: CausalConfig = CausalConfig()
     """What is learned."""
     tokens: int = Field(ge=1)
@@ -86,6 +87,14 @@ class PhaseConfig(Config):
     """How held-out loss is watched."""
     early_stopping: EarlyStoppingConfig | None = None
     """When to stop before the budget is spent; null: never."""
+
+    def corpora(self) -> tuple[str, ...]:
+        """The corpora that are trained on."""
+        return (self.on,) if isinstance(self.on, str) else self.on.corpora()
+
+    def source(self) -> str:
+        """What its tokens are called: the corpus, or a name for the mixture."""
+        return self.on if isinstance(self.on, str) else f"mix-{self.name}"
 
 
 @dataclass(frozen=True)

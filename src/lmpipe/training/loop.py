@@ -29,6 +29,7 @@ from lmpipe.models.llama import hf
 from lmpipe.models.llama.config import LlamaConfig
 from lmpipe.models.llama.model import Llama
 from lmpipe.tokens.loader import Batch, Loader
+from lmpipe.tokens.mixture import MixtureLoader, training_loader
 from lmpipe.tokens.shards import open_shards
 from lmpipe.training.checkpoint import newest_checkpoint, save_checkpoint
 from lmpipe.training.config import Batching, PhaseConfig, batching, resolve_precision
@@ -95,6 +96,7 @@ def train(
             progress.note(f"going on from step {run.state.step:,} of {run.steps:,}")
         else:
             run.check()
+            run.tell_repeats()
         if not run.go_on(scratch, stopping):
             return {}
         return run.finish(output, observed)
@@ -113,7 +115,7 @@ class TrainingRun:
         self.plan = batching(phase, model.context)
         self.steps, self.micro_rows = self.plan.steps, self.plan.micro_rows
         loader_seed = derive_seed(seed, "loader", phase.name)
-        self.loader = Loader(self.shards, context_length=model.context, batch_size=self.plan.rows, seed=loader_seed)
+        self.loader = training_loader(self.shards, context_length=model.context, batch_size=self.plan.rows, seed=loader_seed)
         self.validation = _validation_batches(tokens / "validation", model.context, self.micro_rows, phase.validation.tokens)
         torch.manual_seed(derive_seed(seed, "weights", phase.name))
         network = Llama(model, self.shards.vocab_size).to(device.kind).train()
@@ -127,6 +129,13 @@ class TrainingRun:
     def check(self) -> None:
         """The start-up checks, on the first batch."""
         check_startup(self.state.model, self.loader.batch(0), micro_rows=self.micro_rows, device=self.device.kind)
+
+    def tell_repeats(self) -> None:
+        """Say which corpora of a mixture will be seen several times: a small one with a large share is learned by heart."""
+        repeats = _epochs_by_corpus(self.loader, self.steps).get("epochs_by_corpus", {})
+        often = [f"{name} {times:.1f} times" for name, times in repeats.items() if times > 1]
+        if often:
+            self.progress.note(f"to be seen more than once: {', '.join(often)}")
 
     def go_on(self, scratch: Path, stopping: Callable[[], bool]) -> bool:
         """Train to the end; False when asked to stop before."""
@@ -192,6 +201,7 @@ class TrainingRun:
             "steps": state.step,
             "tokens": state.tokens,
             "epochs": self.loader.epoch(state.step),
+            **_epochs_by_corpus(self.loader, state.step),
             "parameters": sum(parameter.numel() for parameter in state.model.parameters()),
             "precision": self.phase.precision,
             "best_step": state.best_step,
@@ -204,6 +214,11 @@ class TrainingRun:
         _write_lines(output / "curve.jsonl", state.curve)
         _write_lines(observed / "meters.jsonl", state.meters)
         return {**totals, "step_seconds": state.seconds, "tokens_per_second": state.tokens / max(state.seconds, 1e-9)}
+
+
+def _epochs_by_corpus(loader: Loader | MixtureLoader, step: int) -> dict[str, dict[str, float]]:
+    """How often each corpus of a mixture was seen."""
+    return {"epochs_by_corpus": loader.epochs_by_corpus(step)} if isinstance(loader, MixtureLoader) else {}
 
 
 def validation_loss(model: Llama, nats: Nats, batches: list[Batch], device: str) -> float:

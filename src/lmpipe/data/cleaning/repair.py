@@ -14,6 +14,7 @@ from lmpipe.data.cleaning.config import UnicodeConfig
 from lmpipe.data.cleaning.unicode import repair_text
 from lmpipe.data.documents import TableWriter, part_name, tables_of, with_column
 from lmpipe.data.parts import PartTask, finish, run_over_parts
+from lmpipe.data.rescuing import RescueRows
 from lmpipe.data.tasks import Tick, save_ledger
 
 EMPTY = "empty after repair"
@@ -33,7 +34,9 @@ def repair(documents: Path, output: Path, *, config: UnicodeConfig, scratch: Pat
     Raises:
         SourceError: when nothing is left.
     """
-    folders = run_over_parts(_repair_part, documents, config, scratch / "repair", workers=workers, progress=progress)
+    folders = run_over_parts(
+        _repair_part, documents, config, scratch / "repair", workers=workers, progress=progress, rescue=RescueRows()
+    )
     return finish(folders, output, "repair")
 
 

@@ -24,6 +24,7 @@ from lmpipe.data.parts import PartTask, finish, run_over_parts
 from lmpipe.data.pii.config import MaskConfig
 from lmpipe.data.pii.find import Span, find
 from lmpipe.data.pii.pseudonyms import Pseudonyms
+from lmpipe.data.rescuing import RescueRows
 from lmpipe.data.tasks import Tick, save_ledger
 
 FACTS = "pii.json"
@@ -77,7 +78,9 @@ def mask(
         SourceError: when every document was dropped.
     """
     masking = Masking(config, key if config.action == "pseudonym" else None)
-    folders = run_over_parts(_mask_part, documents, masking, scratch / "mask", workers=workers, progress=progress)
+    folders = run_over_parts(
+        _mask_part, documents, masking, scratch / "mask", workers=workers, progress=progress, rescue=RescueRows()
+    )
     ledger = finish(folders, output, "mask")
     counts = Found()
     for folder in folders:

@@ -3,19 +3,18 @@
     part-*.parquet --> train/part-*.parquet  validation/part-*.parquet  test/part-*.parquet
                   `--> splits.json           {split: {documents, characters, bytes}}
                   `--> composition.json      {licences, languages: {name: documents}} of all three together
+                  `--> leakage.json, leaks.parquet    where the sides are compared (`leakage.py`)
                   `--> ledger.json
 
-By document or source, a group falls where the hash of its name says (`sides.py`), so no group stands on two sides and more
-text moves no document. By position, the corpus in its order is cut at two places; a document that holds such a place is cut
-at the last line end before it, and its parts get `/1`, `/2`, `/3` after their id.
+Where a document falls is another module's: `groups.py` (document, source, group), `ranked.py` (time, stratum), `positions.py`.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +25,19 @@ from lmpipe.base.errors import SourceError
 from lmpipe.base.files import read_json, write_json
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
-from lmpipe.data.documents import TableWriter, group_key, part_name, parts_of, tables_of, with_column
-from lmpipe.data.parts import PartTask, run_over_parts, run_part_tasks
-from lmpipe.data.splitting.config import SplitConfig
-from lmpipe.data.splitting.sides import SPLITS, Survey, hash_of, side_of
-from lmpipe.data.tasks import Tick, add_ledgers, gather_parts, save_ledger
+from lmpipe.data.documents import TableWriter, part_name, parts_of, tables_of
+from lmpipe.data.parts import PartTask, run_part_tasks
+from lmpipe.data.splitting.config import LeakageConfig, SplitConfig
+from lmpipe.data.splitting.groups import plan_by_hash
+from lmpipe.data.splitting.leakage import Leak, find_leaks, keep_ids, refused, write_leaks
+from lmpipe.data.splitting.positions import cut, lengths_of, plan_positions
+from lmpipe.data.splitting.ranked import plan_by_rank
+from lmpipe.data.splitting.sides import SPLITS
+from lmpipe.data.tasks import Task, Tick, add_ledgers, gather_parts, save_ledger
 
 FACTS = "splits.json"
 COMPOSITION = "composition.json"
-SURVEY = "survey.json"
+LEAKAGE = "split.leakage"
 
 
 def split(
@@ -52,21 +55,40 @@ def split(
         workers: at most so many processes; changes no byte.
 
     Raises:
-        SourceError: when training, validation or test text would be empty.
+        SourceError: when training, validation or test text would be empty, or the sides share text and that is refused.
     """
-    kwargs: dict[str, Any] = {"workers": workers, "progress": progress}
+    options: dict[str, Any] = {"workers": workers, "progress": progress}
+    parts = parts_of(documents)
+    divide: Task[PartTask] = _divide_by_row
     plans: Sequence[Any]
     if config.by == "position":
-        surveyed = run_over_parts(_survey_lengths, documents, None, scratch / "survey", **kwargs)
-        plans = _positions([read_json(folder / SURVEY) for folder in surveyed], config)
-        divide = _divide_by_position
+        divide, plans = _divide_by_position, plan_positions(documents, config, scratch, **options)
+    elif config.by in ("time", "stratum"):
+        plans = [plan_by_rank(documents, config, seed, scratch, **options)] * len(parts)
     else:
-        surveyed = run_over_parts(_survey_groups, documents, (config, seed), scratch / "survey", **kwargs)
-        exceptions = _merged([read_json(folder / SURVEY) for folder in surveyed]).exceptions(config)
-        plans = [(config, seed, exceptions)] * len(surveyed)
-        divide = _divide_by_group
-    tasks = [PartTask(part, plan) for part, plan in zip(parts_of(documents), plans, strict=True)]
-    return _finish(run_part_tasks(divide, tasks, scratch / "split", **kwargs), output)
+        plans = [plan_by_hash(documents, config, seed, scratch, **options)] * len(parts)
+    tasks = [PartTask(part, (plan, None)) for part, plan in zip(parts, plans, strict=True)]
+    folders = run_part_tasks(divide, tasks, scratch / "split", **options)
+    if config.leakage:
+        leaks = _leaks(folders, config.leakage, scratch, output, **options)
+        if leaks and config.leakage.action == "drop":
+            ids = keep_ids(leaks, scratch)
+            tasks = [PartTask(part, (plan, ids)) for part, plan in zip(parts, plans, strict=True)]
+            folders = run_part_tasks(divide, tasks, scratch / "without", **options)
+    return _finish(folders, output)
+
+
+def _leaks(folders: Sequence[Path], config: LeakageConfig, scratch: Path, output: Path, **options: Any) -> list[Leak]:
+    """What one side has of another, written down."""
+    sides = scratch / "sides"
+    shutil.rmtree(sides, ignore_errors=True)
+    for side in SPLITS:
+        gather_parts(folders, sides / side, f"{side}/part-*.parquet")
+    leaks = find_leaks(sides, config, scratch, **options)
+    if leaks and config.action == "refuse":
+        raise refused(leaks, config)
+    write_leaks(leaks, config, output)
+    return leaks
 
 
 def _finish(folders: Sequence[Path], output: Path) -> Ledger:
@@ -91,98 +113,35 @@ def _added(counts: Sequence[dict[str, int]]) -> dict[str, int]:
     return dict(sorted(total.items()))
 
 
-def _survey_groups(task: PartTask, folder: Path, tick: Tick) -> None:
-    config, seed = task.config
-    survey = Survey()
-    for table in tables_of(task.part, ["id", "source"]):
-        survey.add(((hash_of(seed, group), group) for group in set(_groups(table, config))), config)
-        tick(table.num_rows)
-    write_json(folder / SURVEY, survey.groups)
-
-
-def _merged(groups: Sequence[dict[str, list[tuple[float, str]]]]) -> Survey:
-    total = Survey()
-    for one in groups:
-        total.merge(Survey({side: [(hashed, name) for hashed, name in one[side]] for side in SPLITS}))
-    return total
-
-
-def _groups(table: Any, config: SplitConfig) -> list[str]:
-    if config.by == "source":
-        return table.column("source").to_pylist()  # type: ignore[no-any-return]
-    return [group_key(identity) for identity in table.column("id").to_pylist()]
-
-
-def _divide_by_group(task: PartTask, folder: Path, tick: Tick) -> None:
-    config, seed, exceptions = task.config
-    with _Sides(folder) as sides:
+def _divide_by_row(task: PartTask, folder: Path, tick: Tick) -> None:
+    plan, leaking = task.config
+    with _Sides(folder, leaking) as sides:
         for table in tables_of(task.part):
-            groups = _groups(table, config)
-            side_by_group = {g: exceptions.get(g) or side_of(hash_of(seed, g), config) for g in set(groups)}
-            chosen = pa.array([side_by_group[group] for group in groups], pa.string())
+            chosen = pa.array(plan.sides_of(table), pa.string())
             for side in SPLITS:
                 sides.write(side, table.filter(pc.equal(chosen, side)))
             sides.book(table)
             tick(table.num_rows)
 
 
-def _survey_lengths(task: PartTask, folder: Path, tick: Tick) -> None:
-    characters = 0
-    for table in tables_of(task.part, ["text"]):
-        characters += sum(_lengths(table))
-        tick(table.num_rows)
-    write_json(folder / SURVEY, characters)
-
-
-def _positions(lengths: Sequence[int], config: SplitConfig) -> list[tuple[int, int]]:
-    """For every part, where the two borders are, counted in characters from its beginning."""
-    total = sum(lengths)
-    starts = list(accumulate(lengths, initial=0))[:-1]
-    first, second = round(config.train * total), round((config.train + config.validation) * total)
-    return [(first - start, second - start) for start in starts]
-
-
 def _divide_by_position(task: PartTask, folder: Path, tick: Tick) -> None:
-    borders, position = task.config, 0
-    with _Sides(folder) as sides:
+    (borders, leaking), position = task.config, 0
+    with _Sides(folder, leaking) as sides:
         for table in tables_of(task.part):
-            for row, length in enumerate(_lengths(table)):
-                for side, document in _cut(table.slice(row, 1), length, [border - position for border in borders]):
+            for row, length in enumerate(lengths_of(table)):
+                for side, document in cut(table.slice(row, 1), length, [border - position for border in borders]):
                     sides.write(side, document)
                 position += length
             sides.book(table)
             tick(table.num_rows)
 
 
-def _cut(document: Any, length: int, borders: Sequence[int]) -> list[tuple[str, Any]]:
-    """One document on the sides where it belongs; in several parts if a border lies within it."""
-    sides = [SPLITS[sum(border <= 0 for border in borders)]]
-    cuts = [0]
-    for border in borders:
-        if 0 < border < length:
-            text = document.column("text")[0].as_py()
-            start = cuts[-1]
-            cuts.append((text.rfind("\n", start, border) + 1) or (text.rfind(" ", start, border) + 1) or border)
-            sides.append(SPLITS[SPLITS.index(sides[-1]) + 1])
-    if len(cuts) == 1:
-        return [(sides[0], document)]
-    identity = document.column("id")[0].as_py()
-    parts = []
-    for number, (side, start, end) in enumerate(zip(sides, cuts, [*cuts[1:], length], strict=True), start=1):
-        part = with_column(with_column(document, "text", [text[start:end]]), "id", [f"{identity}/{number}"])
-        parts.append((side, part))
-    return parts
-
-
-def _lengths(table: Any) -> list[int]:
-    return pc.utf8_length(table.column("text")).to_pylist()  # type: ignore[no-any-return]
-
-
 class _Sides:
     """Writes the three sides of one part, each only if something falls there, and counts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, leaking: Path | None) -> None:
         self._folder, self._stack = folder, ExitStack()
+        self._leaking = pa.array(leaking.read_text(encoding="utf-8").splitlines() if leaking else [], pa.string())
         self._writers: dict[str, TableWriter] = {}
         self._waiting: dict[str, list[Any]] = {side: [] for side in SPLITS}
         self._counts = {side: Counter(documents=0, characters=0, bytes=0) for side in SPLITS}
@@ -195,22 +154,31 @@ class _Sides:
             self._waiting[side].append(table)
 
     def book(self, table: Any) -> None:
-        """All rows of a row group were written somewhere."""
-        for length in _lengths(table):
-            self._ledger.keep(length)
+        """All rows of a row group were written somewhere, or leak."""
+        leaks = pc.is_in(table.column("id"), value_set=self._leaking)
+        for length, leaking in zip(lengths_of(table), leaks.to_pylist(), strict=True):
+            if leaking:
+                self._ledger.drop(LEAKAGE, length)
+            else:
+                self._ledger.keep(length)
+        table = table.filter(pc.invert(leaks))
         for counter, column in ((self._licences, "licence"), (self._languages, "language")):
             counter.update(table.column(column).to_pylist())
         for side, tables in self._waiting.items():
             if tables:
-                self._flush(side, pa.concat_tables(tables).combine_chunks())
+                together = pa.concat_tables(tables).combine_chunks()
+                stays = pc.invert(pc.is_in(together.column("id"), value_set=self._leaking))
+                self._flush(side, together.filter(stays) if len(self._leaking) else together)
                 tables.clear()
 
     def _flush(self, side: str, table: Any) -> None:
+        if not table.num_rows:
+            return
         if side not in self._writers:
             self._writers[side] = self._stack.enter_context(TableWriter(self._folder / side / part_name(0)))
         self._writers[side].write(table)
         size = pc.sum(pc.binary_length(table.column("text").cast(pa.large_binary()))).as_py()
-        self._counts[side].update(documents=table.num_rows, characters=sum(_lengths(table)), bytes=size)
+        self._counts[side].update(documents=table.num_rows, characters=sum(lengths_of(table)), bytes=size)
 
     def __enter__(self) -> _Sides:
         return self

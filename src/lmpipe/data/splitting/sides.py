@@ -76,7 +76,7 @@ class Survey:
 
 
 def _too_few(groups: int, config: SplitConfig) -> SourceError:
-    finer = "`by: document` or, for one long text, `by: position`" if config.by == "source" else "`by: position`"
+    finer = "`by: document` or, for one long text, `by: position`" if config.by in ("source", "group") else "`by: position`"
     return SourceError(
         f"a split by {config.by} needs at least {len(SPLITS)} {config.by}s, and the corpus has {groups}",
         where="split",

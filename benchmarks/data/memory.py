@@ -1,8 +1,8 @@
 """Peak memory of every data stage on an input and on ten times as much: it must stay flat.
 
-    python benchmarks/data_memory.py                   # 40 MB and 400 MB of made-up but realistic JSON lines
-    python benchmarks/data_memory.py --megabytes 20
-    python benchmarks/data_memory.py FOLDER            # files of your own: all of them, and ten copies under other names
+    python benchmarks/data/memory.py                   # 40 MB and 400 MB of made-up but realistic JSON lines
+    python benchmarks/data/memory.py --megabytes 20
+    python benchmarks/data/memory.py FOLDER            # files of your own: all of them, and ten copies under other names
 
 Each stage runs in a process of its own, one worker, as in a run; the peak is what the kernel reports for that process (VmHWM).
 The interpreter with its libraries alone takes much of it, so that is measured, too, and the ratio is also given without it.

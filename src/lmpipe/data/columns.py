@@ -1,0 +1,34 @@
+"""The value of a named column for every document: one of the schema's own, or a key of its metadata.
+
+Knows documents as tables; not what a value is used for.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+OWN_COLUMNS = ("source", "licence", "language")
+"""Columns of every document that a name may mean; any other name is a key of `meta`."""
+
+
+def needed_for(column: str | None) -> list[str]:
+    """The columns of the schema that `values_of` reads."""
+    return [] if column is None else [column if column in OWN_COLUMNS else "meta"]
+
+
+def values_of(table: Any, column: str) -> list[str | None]:
+    """What each document says in a column, as text; None where it says nothing.
+
+    `{"year": 2019}` gives "2019" for the column `year`, `{"year": ""}` and `{}` give None.
+    """
+    if column in OWN_COLUMNS:
+        return [value or None for value in table.column(column).to_pylist()]
+    key = json.dumps(column, ensure_ascii=False)  # most documents without the key need no parsing to tell
+    return [_spelled(json.loads(meta).get(column)) if key in meta else None for meta in table.column("meta").to_pylist()]
+
+
+def _spelled(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)

@@ -1,0 +1,220 @@
+"""Documents that resemble a target corpus: the `toward` stage, by hashed n-grams (DSIR, Xie et al. 2023, arXiv 2302.03169).
+
+    documents  part-*.parquet --.--> part-*.parquet     the documents with the largest log weight + Gumbel noise, in order
+    target     part-*.parquet --'`-> dropped.parquet    id, source, rule, value (log weight + noise), threshold; never text
+                                 `-> importance.json    {kept, of, divergence_before, divergence_after}: in nats
+                                 `-> ledger.json
+
+The weight of a document is how much more likely its words and pairs of words are under the target's frequencies than under the
+corpus's own: the sum over its features of log p_target / p_corpus. Adding Gumbel noise and taking the largest is sampling
+without replacement in proportion to the weights (Kool et al. 2019); the noise comes from the hash of the id. Memory follows the
+number of buckets and one row group: keys lie sorted in files, and the threshold is found by bisection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lmpipe.base.errors import SourceError
+from lmpipe.base.files import write_json
+from lmpipe.base.ledger import Ledger
+from lmpipe.base.progress import Progress
+from lmpipe.base.randomness import derive_seed, unit_interval
+from lmpipe.data.documents import TableWriter, count_rows, part_name, parts_of, tables_of
+from lmpipe.data.mixing.config import TowardConfig
+from lmpipe.data.parts import PartTask, finish, run_over_parts, run_part_tasks
+from lmpipe.data.ranks import float_of_key, keys_of_floats, nth
+from lmpipe.data.tasks import Tick, save_ledger
+
+COUNTS, KEYS, SORTED = "counts.npy", "keys.npy", "sorted.npy"
+DROPPED, FACTS = "dropped.parquet", "importance.json"
+RULE = "select_toward"
+DROPPED_SCHEMA = pa.schema(
+    [("id", pa.string()), ("source", pa.string()), ("rule", pa.string()), ("value", pa.float64()), ("threshold", pa.float64())]
+)
+WORD = re.compile(r"\w+|[^\w\s]+")
+"""Words and runs of punctuation, as the paper's tokenizer (NLTK's WordPunct) finds them, in lower case."""
+SMOOTHING = 1e-8
+"""Added to frequencies before the logarithm, as in the authors' code."""
+REMEMBERED_WORDS = 1 << 18
+
+Floats = npt.NDArray[np.float64]
+
+
+def select_toward(
+    documents: Path,
+    target: Path,
+    output: Path,
+    *,
+    config: TowardConfig,
+    seed: int,
+    scratch: Path,
+    progress: Progress,
+    workers: int,
+) -> Ledger:
+    """Keep the documents that resemble `target`.
+
+    Args:
+        documents: folder with parts of documents.
+        target: folder with parts of documents that they shall resemble.
+        output: an existing, empty folder.
+        config: how many are kept, and the number of features.
+        seed: of the noise.
+        scratch: survives a kill; what is done is not done again.
+        progress: told documents done, three times over.
+        workers: at most so many processes; changes no byte.
+
+    Raises:
+        SourceError: when more documents are asked for than there are.
+    """
+    options: dict[str, Any] = {"workers": workers, "progress": progress}
+    rows = count_rows(documents)
+    wanted = config.count if config.count is not None else max(1, round((config.fraction or 0) * rows))
+    if wanted > rows:
+        raise _too_many_asked(wanted, rows)
+    of_target = _added(run_over_parts(_count_part, target, config.buckets, scratch / "target", **options))
+    of_corpus = _added(run_over_parts(_count_part, documents, config.buckets, scratch / "corpus", **options))
+    ratio = np.log(of_target / of_target.sum() + SMOOTHING) - np.log(of_corpus / of_corpus.sum() + SMOOTHING)
+    np.save(scratch / "ratio.npy", ratio, allow_pickle=False)
+    scored = run_over_parts(_score_part, documents, (scratch / "ratio.npy", seed), scratch / "scores", **options)
+    keys = [np.load(folder / SORTED, mmap_mode="r", allow_pickle=False) for folder in scored]
+    threshold = float_of_key(nth(keys, rows - wanted))
+    tasks = [
+        PartTask(part, (threshold, config.buckets), (s / KEYS,)) for part, s in zip(parts_of(documents), scored, strict=True)
+    ]
+    done = run_part_tasks(_select_part, tasks, scratch / "select", **options)
+    ledger = finish(done, output, "select_toward")
+    _write_dropped(done, output)
+    facts = {"kept": ledger.rows_kept, "of": rows, "divergence_before": _divergence(of_target, of_corpus)}
+    write_json(output / FACTS, {**facts, "divergence_after": _divergence(of_target, _added(done))})
+    return ledger
+
+
+class Features:
+    """Counts of a text's hashed words and pairs of words.
+
+    >>> len(Features(4).of("a b a"))
+    5
+    """
+
+    def __init__(self, buckets: int) -> None:
+        self.buckets = buckets
+        self._known: dict[str, int] = {}
+
+    def of(self, text: str) -> npt.NDArray[np.int64]:
+        """(n,): the bucket of every word and of every pair of neighbours, repeats included."""
+        words = WORD.findall(text.lower())
+        if len(self._known) > REMEMBERED_WORDS:
+            self._known.clear()
+        hashes = np.array([self._known.get(word) or self._hash(word) for word in words], np.uint64)
+        pairs = _mixed(hashes[:-1] * np.uint64(0x9E3779B97F4A7C15) + hashes[1:])
+        return (np.concatenate([hashes, pairs]) % np.uint64(self.buckets)).astype(np.int64)
+
+    def _hash(self, word: str) -> int:
+        return self._known.setdefault(word, derive_seed(0, "word", word))
+
+
+def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Every bit in changes every bit out (SplitMix64's finaliser, Steele et al. 2014). Overflow is meant."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _count_part(task: PartTask, folder: Path, tick: Tick) -> None:
+    features = Features(task.config)
+    counts = np.zeros(task.config, np.int64)
+    for table in tables_of(task.part, ["text"]):
+        for text in table.column("text").to_pylist():
+            counts += np.bincount(features.of(text), minlength=task.config)
+        tick(table.num_rows)
+    np.save(folder / COUNTS, counts, allow_pickle=False)
+
+
+def _added(folders: Sequence[Path]) -> npt.NDArray[np.int64]:
+    total: npt.NDArray[np.int64] = np.sum([np.load(folder / COUNTS, allow_pickle=False) for folder in folders], axis=0)
+    return total
+
+
+def _score_part(task: PartTask, folder: Path, tick: Tick) -> None:
+    path, seed = task.config
+    ratio: Floats = np.load(path, allow_pickle=False)
+    features, keys = Features(len(ratio)), []
+    for table in tables_of(task.part, ["id", "text"]):
+        weights = [ratio[features.of(text)].sum() for text in table.column("text").to_pylist()]
+        keys.append(np.array(weights) + _noise(table, seed))
+        tick(table.num_rows)
+    found = np.concatenate([np.empty(0), *keys])
+    np.save(folder / KEYS, found, allow_pickle=False)
+    np.save(folder / SORTED, np.sort(keys_of_floats(found)), allow_pickle=False)
+
+
+def _noise(table: Any, seed: int) -> Floats:
+    """A Gumbel variable for each document, from its id."""
+    uniform = np.array([unit_interval(seed, RULE, identity) for identity in table.column("id").to_pylist()])
+    noise: Floats = -np.log(-np.log(np.clip(uniform, 2.0**-60, 1 - 2.0**-53)))
+    return noise
+
+
+def _select_part(task: PartTask, folder: Path, tick: Tick) -> None:
+    threshold, buckets = task.config
+    (path,) = task.beside
+    assert path is not None
+    keys: Floats = np.load(path, allow_pickle=False)
+    features, ledger, counts, row = Features(buckets), Ledger(), np.zeros(buckets, np.int64), 0
+    with (
+        TableWriter(folder / part_name(0)) as kept_rows,
+        TableWriter(folder / DROPPED, DROPPED_SCHEMA) as dropped_rows,
+    ):
+        for table in tables_of(task.part):
+            values = keys[row : row + table.num_rows]
+            stays = values >= threshold
+            for text, kept in zip(table.column("text").to_pylist(), stays.tolist(), strict=True):
+                if kept:
+                    ledger.keep(len(text))
+                    counts += np.bincount(features.of(text), minlength=buckets)
+                else:
+                    ledger.drop(RULE, len(text))
+            kept_rows.write(table.filter(pa.array(stays)))
+            dropped_rows.write(_dropped(table, values, ~stays, threshold))
+            row += table.num_rows
+            tick(table.num_rows)
+    np.save(folder / COUNTS, counts, allow_pickle=False)
+    save_ledger(folder, ledger)
+
+
+def _dropped(table: Any, values: Floats, rows: npt.NDArray[np.bool_], threshold: float) -> Any:
+    gone = table.select(["id", "source"]).filter(pa.array(rows))
+    count = gone.num_rows
+    columns = [pa.array([RULE] * count, pa.string()), pa.array(values[rows]), pa.array(np.full(count, threshold))]
+    return pa.table([*(column.combine_chunks() for column in gone.columns), *columns], schema=DROPPED_SCHEMA)
+
+
+def _write_dropped(folders: Sequence[Path], output: Path) -> None:
+    with TableWriter(output / DROPPED, DROPPED_SCHEMA) as writer:
+        for folder in folders:
+            for table in tables_of(folder / DROPPED):
+                writer.write(table)
+
+
+def _divergence(target: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> float:
+    """Kullback-Leibler divergence of the target's feature frequencies from the other's, in nats; add-one smoothed."""
+    p = (target + 1) / (target.sum() + len(target))
+    q = (other + 1) / (other.sum() + len(other))
+    return float((p * np.log(p / q)).sum())
+
+
+def _too_many_asked(wanted: int, rows: int) -> SourceError:
+    return SourceError(
+        f"select_toward asks for {wanted:,} documents, and the corpus has {rows:,}",
+        where="select_toward",
+        expected=f"at most {rows:,}",
+        fix="lower count, or read more text",
+    )
