@@ -24,7 +24,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-STAGES = ("nothing", "read", "repair", "measure", "duplicates", "near", "select", "mask", "split")
+STAGES = (
+    "nothing",
+    "read",
+    "repair",
+    "measure",
+    "duplicates",
+    "near",
+    "select",
+    "mask",
+    "toward",
+    "split",
+    "balance",
+    "arrange",
+)
 BAR = 1.10
 WORDS = """the of and to in that was his he it with as for had you not be her on at by which have or from this but all were she
 they model data token loss gradient naïve façade größer Straße über café résumé coöperate — “quoted” text river mountain letter
@@ -65,12 +78,16 @@ def document(generator: random.Random) -> str:
 def run_stage(stage: str, folder: Path, source: Path) -> None:
     """One stage in this process; its output stays in `folder` for the next one."""
     from lmpipe.base.progress import Silent
-    from lmpipe.data import cleaning, measuring, reading, selection
+    from lmpipe.data import measuring, reading, selection
+    from lmpipe.data.cleaning.repair import repair
     from lmpipe.data.config import CorpusConfig
     from lmpipe.data.dedup import exact, minhash
+    from lmpipe.data.mixing import balancing, importance, ordering
+    from lmpipe.data.mixing.config import BalanceConfig, CurriculumConfig, TowardConfig
     from lmpipe.data.pii import masking
     from lmpipe.data.readers.sources import pinned, resolve_all
     from lmpipe.data.splitting import dividing
+    from lmpipe.data.splitting.config import LeakageConfig, SplitConfig
 
     suffix = next(path.suffix for path in sorted(source.iterdir()))
     kind = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}.get(suffix, "text")
@@ -97,7 +114,7 @@ def run_stage(stage: str, folder: Path, source: Path) -> None:
     stages: dict[str, Callable[[], object]] = {
         "nothing": lambda: None,
         "read": read,
-        "repair": lambda: cleaning.repair(folder / "read", output, config=corpus.unicode(), **kwargs),
+        "repair": lambda: repair(folder / "read", output, config=corpus.unicode(), **kwargs),
         "measure": lambda: measuring.measure(repaired, output, config=corpus.measure(), **kwargs),
         "duplicates": lambda: exact.mark_duplicates(repaired, output, config=corpus.dedup[0], **kwargs),
         "near": lambda: minhash.mark_near_duplicates(
@@ -111,8 +128,17 @@ def run_stage(stage: str, folder: Path, source: Path) -> None:
             config=corpus.select(),
             **kwargs,
         ),
-        "mask": lambda: masking.mask(folder / "select", output, config=corpus.pii, **kwargs),
-        "split": lambda: dividing.split(folder / "mask", output, config=corpus.split, seed=1, **kwargs),
+        "mask": lambda: masking.mask(folder / "select", output, config=corpus.pii.masking(), **kwargs),
+        "toward": lambda: importance.select_toward(
+            folder / "mask", folder / "mask", output, config=TowardConfig(corpus="itself", fraction=0.9), seed=1, **kwargs
+        ),
+        "split": lambda: dividing.split(
+            folder / "mask", output, config=SplitConfig(leakage=LeakageConfig(action="drop")), seed=1, **kwargs
+        ),
+        "balance": lambda: balancing.balance(
+            folder / "split", output, config=BalanceConfig(column="source", max_repeats=2), seed=1, **kwargs
+        ),
+        "arrange": lambda: ordering.arrange(folder / "split", output, config=CurriculumConfig(), seed=1, **kwargs),
     }
     stages[stage]()
     shutil.rmtree(scratch)

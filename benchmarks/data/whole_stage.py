@@ -133,8 +133,8 @@ def ours(source: Path, scratch: Path) -> dict[str, Any]:
     runtime = Runtime(store=str(scratch / "store"), device="cpu", threads=1, workers=1)
     stages = [stage for stage in open_project(recipe).stages(runtime) if stage.name == "mask-corpus"]
     results = run(stages, runtime)
-    clock = {stage: round(results[stage].record.seconds, 2) for stage in results}
-    peak = max(results[stage].record.peak_memory_bytes for stage in results) / 1e6
+    clock = {result.name: round(result.record.seconds, 2) for result in results.stages}
+    peak = max(result.record.peak_memory_bytes for result in results.stages) / 1e6
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "peak_mb": peak, "kept": count_rows(results["mask-corpus"].path), "clock": clock}
 

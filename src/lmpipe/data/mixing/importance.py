@@ -98,7 +98,7 @@ def select_toward(
 
 
 class Features:
-    """Counts of a text's hashed words and pairs of words.
+    """Hashed words and pairs of words of texts.
 
     >>> len(Features(4).of("a b a"))
     5
@@ -117,6 +117,15 @@ class Features:
         pairs = _mixed(hashes[:-1] * np.uint64(0x9E3779B97F4A7C15) + hashes[1:])
         return (np.concatenate([hashes, pairs]) % np.uint64(self.buckets)).astype(np.int64)
 
+    def of_all(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The buckets of several texts, one text after another, and how many each has."""
+        found = [self.of(text) for text in texts]
+        return np.concatenate([np.empty(0, np.int64), *found]), np.array([len(one) for one in found], np.int64)
+
+    def counts(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
+        """(buckets,): how often each stands in all of them."""
+        return np.bincount(self.of_all(texts)[0], minlength=self.buckets)
+
     def _hash(self, word: str) -> int:
         return self._known.setdefault(word, derive_seed(0, "word", word))
 
@@ -132,8 +141,7 @@ def _count_part(task: PartTask, folder: Path, tick: Tick) -> None:
     features = Features(task.config)
     counts = np.zeros(task.config, np.int64)
     for table in tables_of(task.part, ["text"]):
-        for text in table.column("text").to_pylist():
-            counts += np.bincount(features.of(text), minlength=task.config)
+        counts += features.counts(table.column("text").to_pylist())
         tick(table.num_rows)
     np.save(folder / COUNTS, counts, allow_pickle=False)
 
@@ -148,8 +156,9 @@ def _score_part(task: PartTask, folder: Path, tick: Tick) -> None:
     ratio: Floats = np.load(path, allow_pickle=False)
     features, keys = Features(len(ratio)), []
     for table in tables_of(task.part, ["id", "text"]):
-        weights = [ratio[features.of(text)].sum() for text in table.column("text").to_pylist()]
-        keys.append(np.array(weights) + _noise(table, seed))
+        buckets, sizes = features.of_all(table.column("text").to_pylist())
+        sums = np.concatenate([[0.0], np.cumsum(ratio[buckets])])[np.cumsum([0, *sizes])]
+        keys.append(np.diff(sums) + _noise(table, seed))
         tick(table.num_rows)
     found = np.concatenate([np.empty(0), *keys])
     np.save(folder / KEYS, found, allow_pickle=False)
@@ -176,10 +185,11 @@ def _select_part(task: PartTask, folder: Path, tick: Tick) -> None:
         for table in tables_of(task.part):
             values = keys[row : row + table.num_rows]
             stays = values >= threshold
-            for text, kept in zip(table.column("text").to_pylist(), stays.tolist(), strict=True):
+            texts = table.column("text").to_pylist()
+            counts += features.counts([text for text, kept in zip(texts, stays.tolist(), strict=True) if kept])
+            for text, kept in zip(texts, stays.tolist(), strict=True):
                 if kept:
                     ledger.keep(len(text))
-                    counts += np.bincount(features.of(text), minlength=buckets)
                 else:
                     ledger.drop(RULE, len(text))
             kept_rows.write(table.filter(pa.array(stays)))
