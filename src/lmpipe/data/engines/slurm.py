@@ -148,7 +148,7 @@ def _not_spelled(scratch: Path, error: TypeError) -> StageError:
 
 def _to_be_submitted(script: Path, tasks: int, options: Sequence[str]) -> StageError:
     return StageError(
-        f"{tasks} tasks wait for Slurm, and `sbatch` is not installed here",
+        f"{tasks} task{'s wait' if tasks != 1 else ' waits'} for Slurm, and `sbatch` is not installed here",
         where=str(script),
         expected="a machine from which jobs can be submitted",
         fix=f"there: {shlex.join(['sbatch', '--wait', *options, str(script)])}; then the same command goes on",
