@@ -181,7 +181,7 @@ def use_every_family(folder: Path) -> None:
         derivation(config, parameter_count(config, 50))
         flops_per_token(config, 50)
         network = build(config, 50)
-        network.train()(torch.zeros(1, 4, dtype=torch.long))
+        network.train()(*[torch.zeros(1, 4, dtype=torch.long)] * (2 if config.architecture == "encoder-decoder" else 1))
         save(network, folder / kind, end_of_text_id=0)
 
 

@@ -9,7 +9,12 @@ from pydantic import Field
 from lmpipe.models.bert.config import BertConfig
 from lmpipe.models.gpt2.config import Gpt2Config
 from lmpipe.models.llama.config import LlamaConfig
+from lmpipe.models.lstm.config import LstmConfig
 from lmpipe.models.mixtral.config import MixtralConfig
 from lmpipe.models.modernbert.config import ModernBertConfig
+from lmpipe.models.t5.config import T5Config
 
-ModelConfig = Annotated[LlamaConfig | Gpt2Config | MixtralConfig | BertConfig | ModernBertConfig, Field(discriminator="kind")]
+ModelConfig = Annotated[
+    LlamaConfig | Gpt2Config | MixtralConfig | BertConfig | ModernBertConfig | T5Config | LstmConfig,
+    Field(discriminator="kind"),
+]

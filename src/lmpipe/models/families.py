@@ -25,6 +25,8 @@ FAMILIES = {
     "mixtral": "lmpipe.models.mixtral",
     "bert": "lmpipe.models.bert",
     "modernbert": "lmpipe.models.modernbert",
+    "t5": "lmpipe.models.t5",
+    "lstm": "lmpipe.models.lstm",
 }
 
 

@@ -7,7 +7,8 @@ Where prompt and answer outgrow the context, the last half of it is read again a
 
     context 8:  p p p a a a a a | > a a a a | > a a a a ...    one step in context/2 costs a reading of half a context
 
-What came before that half is forgotten. A prompt longer than the context is cut to its last `context` tokens.
+What came before that half is forgotten. A prompt longer than the context is cut to its last `context` tokens. A recurrent
+network carries its state instead, and forgets nothing.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class TextGenerator:
         return self._draw(list(prompt_ids) or [self.start_id], max_new_tokens, choose, frozenset(stop_ids))
 
     def _draw(self, ids: list[int], max_new_tokens: int, choose: _Sampler, stop_ids: frozenset[int]) -> Iterator[int]:
-        pending = ids[-self.context_length :]
+        pending = list(ids) if self.model.carries_state else ids[-self.context_length :]
         cache: Sequence[CacheEntry] = ()
         for _ in range(max_new_tokens):
             if cache and not self.model.carries_state and cache[0].length + len(pending) > self.context_length:
@@ -104,11 +105,12 @@ class TextGenerator:
         self._check_ids(tokens)
         stream = torch.tensor([self.start_id, *tokens], dtype=torch.long, device=self._device)
         found = np.empty(len(tokens), dtype=np.float64)
+        state = self.model.new_cache(1, self.context_length) if self.model.carries_state else None
         done = 0
         while done < len(tokens):
-            start = 0 if done == 0 else done - self.context_length // 2
+            start = done if done == 0 or state is not None else done - self.context_length // 2
             window = stream[start : start + self.context_length + 1]
-            logits_TV = self.model(window[None, :-1])[0].double()
+            logits_TV = self.model(window[None, :-1], cache=state)[0].double()
             scores_T = torch.log_softmax(logits_TV, dim=-1).gather(1, window[1:, None])[:, 0].cpu().numpy()
             found[done : start + len(scores_T)] = scores_T[done - start :]
             done = start + len(scores_T)

@@ -20,12 +20,14 @@ FAMILIES = {
     "bert": "lmpipe.models.bert.hf",
     "gpt2": "lmpipe.models.gpt2.hf",
     "llama": "lmpipe.models.llama.hf",
+    "lstm": "lmpipe.models.lstm.hf",
     "mistral": "lmpipe.models.llama.hf",
     "mixtral": "lmpipe.models.mixtral.hf",
     "modernbert": "lmpipe.models.modernbert.hf",
     "qwen2": "lmpipe.models.llama.hf",
     "qwen3": "lmpipe.models.llama.hf",
     "roberta": "lmpipe.models.bert.hf",
+    "t5": "lmpipe.models.t5.hf",
 }
 """`model_type` on disk to the module that reads it."""
 WITH_HEADS = ("bert", "roberta", "modernbert")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from importlib import import_module
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -59,7 +59,12 @@ def underived() -> Any:
 
 
 class Sized(Config):
-    """A config whose shape may be derived. A family says what a shape costs, and which fields hang on it."""
+    """A config whose shape may be derived. A family says which fields hang on the shape."""
+
+    shapes: ClassVar[dict[str, tuple[int, int]]] = SHAPES
+    """What the named sizes are: layers and width."""
+    depth: ClassVar[int | None] = None
+    """Layers within a budget where width is all that grows."""
 
     size: Size | None = None
     """A named shape: tiny, mini, small, medium, base, large or xl. Fields that are written out override it."""
@@ -96,7 +101,7 @@ def derive(cls: type[Sized], data: dict[str, Any]) -> dict[str, Any]:
     """
     layers, width = _shape(cls, data)
     if not (_positive(layers) and _positive(width)):  # wrong as written: the fields' own checks say so
-        layers_, width_ = SHAPES[DEFAULT_SIZE]
+        layers_, width_ = cls.shapes[DEFAULT_SIZE]
         return {"context": LONG_CONTEXT, **cls.hanging_on(layers_, width_), **data, "layers": layers, "width": width}
     context = CONTEXTS.get(str(data.get("size") or _nearest_size(layers, width)), LONG_CONTEXT)
     return {"context": context, **cls.hanging_on(layers, width), **data, "layers": layers, "width": width}
@@ -112,8 +117,8 @@ def _shape(cls: type[Sized], data: dict[str, Any]) -> tuple[Any, Any]:
             raise ValueError("a budget of parameters needs for_vocabulary: embeddings are part of it")
         if (layers is None or _positive(layers)) and (width is None or _positive(width)):
             count = _counting(cls, data, vocab_size)
-            return within_budget(budget, count, layers=layers, width=width)
-    shape = SHAPES.get(str(data.get("size") or DEFAULT_SIZE), SHAPES[DEFAULT_SIZE])
+            return within_budget(budget, count, layers=layers or cls.depth, width=width)
+    shape = cls.shapes.get(str(data.get("size") or DEFAULT_SIZE), cls.shapes[DEFAULT_SIZE])
     return layers if layers is not None else shape[0], width if width is not None else shape[1]
 
 
@@ -188,12 +193,11 @@ def derivation(config: Sized, parameters: int) -> dict[str, str]:
     shape = f"{layers} layers of width {width}"
     budget, vocabulary, size = config.parameters, config.for_vocabulary, config.size
     if budget and vocabulary:
-        why = (
-            f"the most that fits into {budget:,} parameters with a vocabulary of {vocabulary:,}, "
-            f"near {WIDTH_PER_LAYER} of width per layer (Kaplan et al. 2020, figure 5)"
-        )
+        near = f"near {WIDTH_PER_LAYER} of width per layer (Kaplan et al. 2020, figure 5)"
+        shape_rule = f"in {config.depth} layers" if config.depth else near
+        why = f"the most that fits into {budget:,} parameters with a vocabulary of {vocabulary:,}, {shape_rule}"
     elif size:
-        why = f"size {size}" + ("" if SHAPES[size] == (layers, width) else ", overridden")
+        why = f"size {size}" + ("" if config.shapes[size] == (layers, width) else ", overridden")
     else:
         why = "as written"
     return {
