@@ -95,7 +95,7 @@ class Lstm(Decoder):
     @torch.no_grad()
     def _initialise(self) -> None:
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
-        nn.init.zeros_(self.head.bias)
+        nn.init.zeros_(self.head.get_parameter("bias"))
         width = self.config.width
         for layer in self.layers if self.config.cell == "lstm" else ():
             layer.get_parameter("bias_ih_l0")[width : 2 * width].fill_(1.0)
