@@ -68,15 +68,11 @@ class TextGenerator:
             ModelError: at once, for an id outside the vocabulary or a setting out of range.
         """
         self._check_ids(prompt_ids)
-        if max_new_tokens < 0 or not temperature >= 0 or not 0 < top_p <= 1 or top_k < 0:
-            raise ModelError(
-                f"{max_new_tokens} tokens at temperature {temperature}, top_p {top_p} and top_k {top_k} cannot be drawn",
-                expected="tokens, temperature and top_k of at least 0, and 0 < top_p <= 1",
-            )
-        choose = _Sampler(temperature, top_k, top_p, seed)
+        check_settings(max_new_tokens, temperature, top_k, top_p)
+        choose = Sampler(temperature, top_k, top_p, seed)
         return self._draw(list(prompt_ids) or [self.start_id], max_new_tokens, choose, frozenset(stop_ids))
 
-    def _draw(self, ids: list[int], max_new_tokens: int, choose: _Sampler, stop_ids: frozenset[int]) -> Iterator[int]:
+    def _draw(self, ids: list[int], max_new_tokens: int, choose: Sampler, stop_ids: frozenset[int]) -> Iterator[int]:
         pending = list(ids) if self.model.carries_state else ids[-self.context_length :]
         cache: Sequence[CacheEntry] = ()
         for _ in range(max_new_tokens):
@@ -117,12 +113,34 @@ class TextGenerator:
         return found
 
     def _check_ids(self, ids: Sequence[int]) -> None:
-        for token in ids:
-            if not 0 <= token < self.vocab_size:
-                raise ModelError(f"the id {token} is not in the model", expected=f"an id below {self.vocab_size}")
+        check_ids(ids, self.vocab_size)
 
 
-class _Sampler:
+def check_ids(ids: Sequence[int], vocab_size: int) -> None:
+    """Refuse ids that a model does not have.
+
+    Raises:
+        ModelError: naming the first one.
+    """
+    for token in ids:
+        if not 0 <= token < vocab_size:
+            raise ModelError(f"the id {token} is not in the model", expected=f"an id below {vocab_size}")
+
+
+def check_settings(max_new_tokens: int, temperature: float, top_k: int, top_p: float) -> None:
+    """Refuse settings of drawing that are out of range.
+
+    Raises:
+        ModelError: naming them all.
+    """
+    if max_new_tokens < 0 or not temperature >= 0 or not 0 < top_p <= 1 or top_k < 0:
+        raise ModelError(
+            f"{max_new_tokens} tokens at temperature {temperature}, top_p {top_p} and top_k {top_k} cannot be drawn",
+            expected="tokens, temperature and top_k of at least 0, and 0 < top_p <= 1",
+        )
+
+
+class Sampler:
     """Logits to one id. Temperature, then top-k, then top-p, as in Transformers; then one uniform number decides."""
 
     def __init__(self, temperature: float, top_k: int, top_p: float, seed: int) -> None:
