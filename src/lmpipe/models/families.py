@@ -28,6 +28,7 @@ FAMILIES = {
     "t5": "lmpipe.models.t5",
     "lstm": "lmpipe.models.lstm",
 }
+"""Families that are trained from scratch; `auto` (any Transformers model) is loaded, and saved through here."""
 
 
 def parameter_count(config: ModelConfig, vocab_size: int) -> int:
@@ -68,4 +69,4 @@ def save(network: Network, folder: Path, *, end_of_text_id: int, state: dict[str
 
 
 def _part(config: ModelConfig, name: str) -> Any:
-    return import_module(f"{FAMILIES[config.kind]}.{name}")
+    return import_module(f"{FAMILIES.get(config.kind, f'lmpipe.models.{config.kind}')}.{name}")

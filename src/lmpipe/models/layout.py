@@ -104,7 +104,7 @@ def read_tensors(folder: Path, device: str) -> dict[str, Tensor]:
         ModelError: when there are none, a file is cut off or damaged, or the weights are pickles.
     """
     tensors: dict[str, Tensor] = {}
-    for path in _weight_files(folder):
+    for path in weight_files(folder):
         try:
             with safe_open(path, framework="pt", device=device) as file:
                 tensors |= {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
@@ -118,7 +118,12 @@ def read_tensors(folder: Path, device: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors of a folder, whether they are there or not.
+
+    Raises:
+        ModelError: when there are pickles instead.
+    """
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if (folder / INDEX).is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Container
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +12,7 @@ import torch
 
 from lmpipe.base.errors import ModelError
 from lmpipe.base.files import read_json
+from lmpipe.models.auto.config import AutoConfig
 
 if TYPE_CHECKING:
     from lmpipe.models.heads import Head
@@ -70,15 +72,28 @@ def load_network(folder: Path, *, device: str = "cpu", dtype: Dtype = "float32",
     if not path.is_file():
         raise ModelError("there is no model", where=str(path), expected="a folder in Hugging Face layout")
     family = str(read_json(path).get("model_type", ""))
+    if family not in FAMILIES and family in _known_to_transformers():
+        from lmpipe.models.auto.model import load
+
+        return load(AutoConfig(source=str(folder)), device=device, dtype=DTYPES[dtype])
     if family not in FAMILIES:
         close = difflib.get_close_matches(family, FAMILIES, n=1)
         raise ModelError(
             f"the model type '{family}' is unknown" + (f" (did you mean '{close[0]}'?)" if close else ""),
             where=str(path),
-            expected=f"one of: {', '.join(FAMILIES)}",
+            expected=f"one of: {', '.join(FAMILIES)}, or one that Transformers (the extra [hub]) knows",
         )
     if head is not None and family not in WITH_HEADS:
         raise ModelError(f"a {family} model has no choice of heads", where=str(path), expected=", ".join(WITH_HEADS))
     wanted = {} if head is None else {"head": head}
     network: Network = import_module(FAMILIES[family]).load(folder, device=device, dtype=DTYPES[dtype], **wanted)
     return network
+
+
+def _known_to_transformers() -> Container[str]:
+    try:
+        from transformers import CONFIG_MAPPING
+    except ModuleNotFoundError:
+        return ()
+    known: Container[str] = CONFIG_MAPPING
+    return known

@@ -1,0 +1,24 @@
+"""A foreign model back to disk, by Transformers' own hand: safetensors, in its own layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from lmpipe.models.auto.model import AutoDecoder, AutoEncoder, AutoEncoderDecoder
+
+OWN = "model."
+"""What our wrapper puts before the names of theirs."""
+
+
+def save(
+    network: AutoDecoder | AutoEncoder | AutoEncoderDecoder,
+    folder: Path,
+    *,
+    end_of_text_id: int,
+    state: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """As `families.save`; where generation stops is what the model's own files say."""
+    theirs = {name.removeprefix(OWN): tensor for name, tensor in (state or network.state_dict()).items()}
+    network.model.save_pretrained(folder, state_dict=theirs)  # type: ignore[operator]

@@ -1,0 +1,198 @@
+"""Any Transformers model behind our interface: the network computes as theirs does, we only speak to it.
+
+    decoder           hidden() gives logits, head is the identity: some models change logits after their last matrix
+    encoder           likewise, with the head that the files name
+    encoder-decoder   likewise; the source is read once
+
+Weights come from safetensors alone; code that comes with a model runs only when it was asked for by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lmpipe.base.errors import ModelError
+from lmpipe.base.extras import require
+from lmpipe.models import layout
+from lmpipe.models.auto.config import AutoConfig
+from lmpipe.models.layers.attention import cached_mask, document_mask
+from lmpipe.models.layers.positions import positions_of
+from lmpipe.models.network import Decoder, Encoder, EncoderDecoder, Network
+
+LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+"""Keys under which models say how long a text may be."""
+
+
+@dataclass
+class ForeignCache:
+    """Transformers' cache of all layers, and how much it holds."""
+
+    past: Any = None
+    length: int = 0
+
+    def select(self, rows: Tensor) -> ForeignCache:
+        """The cache of these rows, in this order."""
+        self.past.reorder_cache(rows)
+        return self
+
+
+class AutoDecoder(Decoder):
+    """A foreign decoder."""
+
+    def __init__(self, config: AutoConfig, model: nn.Module, vocab_size: int) -> None:
+        super().__init__()
+        self.config, self.model, self.vocab_size = config, model, vocab_size
+        self.head = nn.Identity()
+
+    def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: Sequence[ForeignCache] | None = None) -> Tensor:
+        """Logits (B, T, V): the head leaves them as they are."""
+        start = cache[0].length if cache else 0
+        asked: dict[str, Any] = {"use_cache": bool(cache)}
+        if segments_BT is not None:
+            asked["position_ids"] = positions_of(ids_BT, segments_BT)
+            asked["attention_mask"] = _additive(document_mask(segments_BT), self.model)
+        elif (mask := cached_mask(start, ids_BT.shape[1], ids_BT.device)) is not None:
+            asked["attention_mask"] = torch.ones(len(ids_BT), mask.shape[1], dtype=torch.long, device=ids_BT.device)
+        if cache:
+            asked["past_key_values"] = cache[0].past
+        result = self.model(input_ids=ids_BT, **asked)
+        if cache:
+            cache[0].past, cache[0].length = result.past_key_values, start + ids_BT.shape[1]
+        logits: Tensor = result.logits
+        return logits
+
+    def new_cache(self, rows: int, length: int) -> list[ForeignCache]:
+        """An empty cache, of all layers in one."""
+        return [ForeignCache()]
+
+
+class AutoEncoder(Encoder):
+    """A foreign encoder with the head that its files name."""
+
+    def __init__(self, config: AutoConfig, model: nn.Module, vocab_size: int) -> None:
+        super().__init__()
+        self.config, self.model, self.vocab_size = config, model, vocab_size
+        self.head = nn.Identity()
+
+    def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
+        """The model's logits: the head leaves them as they are. One segment and padding (-1) to a row."""
+        attended = None if segments_BT is None else (segments_BT >= 0).long()
+        if segments_BT is not None and int(segments_BT.max()) > int(segments_BT.clamp(min=0).min()):
+            raise ModelError("several texts in one row were given to a foreign encoder", expected="one text, then padding")
+        logits: Tensor = self.model(input_ids=ids_BT, attention_mask=attended).logits
+        return logits
+
+
+class AutoEncoderDecoder(EncoderDecoder):
+    """A foreign encoder-decoder."""
+
+    def __init__(self, config: AutoConfig, model: nn.Module, vocab_size: int) -> None:
+        super().__init__()
+        self.config, self.model, self.vocab_size = config, model, vocab_size
+        self.head = nn.Identity()
+        self.start_id = int(getattr(model.config, "decoder_start_token_id", 0) or 0)
+
+    def encode(self, source_BS: Tensor, source_segments_BS: Tensor | None = None) -> Tensor:
+        """The source's hidden states (B, S, C); padding is segment -1."""
+        attended = None if source_segments_BS is None else (source_segments_BS >= 0).long()
+        memory: Tensor = self.model.get_encoder()(input_ids=source_BS, attention_mask=attended).last_hidden_state  # type: ignore[operator]
+        return memory
+
+    def hidden(
+        self,
+        target_BT: Tensor,
+        memory_BSC: Tensor,
+        source_segments_BS: Tensor | None = None,
+        segments_BT: Tensor | None = None,
+        cache: Sequence[ForeignCache] | None = None,
+    ) -> Tensor:
+        """Logits (B, T, V): the head leaves them as they are. One pair to a row."""
+        attended = None if source_segments_BS is None else (source_segments_BS >= 0).long()
+        asked: dict[str, Any] = {"use_cache": bool(cache), "attention_mask": attended}
+        if cache:
+            asked["past_key_values"] = cache[0].past
+        result = self.model(encoder_outputs=(memory_BSC,), decoder_input_ids=target_BT, **asked)
+        if cache:
+            cache[0].past, cache[0].length = result.past_key_values, cache[0].length + target_BT.shape[1]
+        logits: Tensor = result.logits
+        return logits
+
+    def new_cache(self, memory_BSC: Tensor, length: int) -> list[ForeignCache]:
+        """An empty cache, of all layers in one."""
+        return [ForeignCache()]
+
+
+KINDS: dict[str, tuple[str, type[AutoDecoder] | type[AutoEncoder] | type[AutoEncoderDecoder]]] = {
+    "ForCausalLM": ("AutoModelForCausalLM", AutoDecoder),
+    "LMHeadModel": ("AutoModelForCausalLM", AutoDecoder),
+    "ForConditionalGeneration": ("AutoModelForSeq2SeqLM", AutoEncoderDecoder),
+    "ForMaskedLM": ("AutoModelForMaskedLM", AutoEncoder),
+    "ForSequenceClassification": ("AutoModelForSequenceClassification", AutoEncoder),
+    "ForTokenClassification": ("AutoModelForTokenClassification", AutoEncoder),
+}
+"""Ends of the names in config.json's `architectures`: what loads them there, and what they are here."""
+
+
+def load(config: AutoConfig, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Network:
+    """The model that `config.source` names, ready to predict.
+
+    Raises:
+        MissingExtraError: when Transformers is not installed.
+        ModelError: when it cannot be found or read, is a pickle, needs code of its own, or is of no kind that we speak to.
+    """
+    transformers = require("transformers", extra="hub", purpose="a model of another family")
+    if Path(config.source).is_dir():
+        layout.weight_files(Path(config.source))  # refuses pickles, naming them
+    options = {"revision": config.revision, "trust_remote_code": config.remote_code}
+    try:
+        theirs = transformers.AutoConfig.from_pretrained(config.source, **options)
+        loader, ours = _kind_of(theirs, config.source)
+        model = getattr(transformers, loader).from_pretrained(
+            config.source, use_safetensors=True, dtype=dtype, attn_implementation="sdpa", **options
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(config, error) from None
+    length = next((value for key in LENGTHS if isinstance(value := getattr(theirs, key, None), int)), config.context)
+    network = ours(config.model_copy(update={"context": length}), model, int(theirs.get_text_config().vocab_size))
+    network.to(device).eval()
+    return network
+
+
+def _kind_of(theirs: Any, source: str) -> tuple[str, type[AutoDecoder] | type[AutoEncoder] | type[AutoEncoderDecoder]]:
+    architecture = str((getattr(theirs, "architectures", None) or [""])[0])
+    found = next((kind for end, kind in KINDS.items() if architecture.endswith(end)), None)
+    if found is None:
+        raise ModelError(
+            f"'{architecture or 'no architecture'}' is none that can be used here",
+            where=source,
+            expected=f"config.json to name one that ends with: {', '.join(KINDS)}",
+        )
+    return found
+
+
+def _unreadable(config: AutoConfig, error: Exception) -> ModelError:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    needs_code = "remote code" in str(error) or "trust_remote_code" in str(error)
+    if needs_code and not config.remote_code:
+        return ModelError(
+            f"'{config.source}' comes with code of its own, which was not asked for",
+            expected="a model that Transformers knows by itself",
+            fix="read that code; then set remote_code: true for this model",
+        )
+    return ModelError(
+        f"'{config.source}' cannot be loaded: {first}",
+        expected="a folder or a name on the Hub, with weights as safetensors; pickle is refused",
+        fix="check the name and the network, or fetch the model first and give its folder",
+    )
+
+
+def _additive(mask: Tensor, model: nn.Module) -> Tensor:
+    """A mask as Transformers takes it ready-made: 0 where one may look, the lowest number where not."""
+    dtype = next(model.parameters()).dtype
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
