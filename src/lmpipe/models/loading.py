@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from lmpipe.base.errors import ModelError
-from lmpipe.base.files import read_json
 from lmpipe.models.auto.config import AutoConfig
+from lmpipe.models.layout import json_of
 
 if TYPE_CHECKING:
     from lmpipe.models.heads import Head
@@ -69,9 +69,7 @@ def load_network(folder: Path, *, device: str = "cpu", dtype: Dtype = "float32",
         ModelError: when there is none, its family is unknown or has no such head, or its files are damaged.
     """
     path = folder / "config.json"
-    if not path.is_file():
-        raise ModelError("there is no model", where=str(path), expected="a folder in Hugging Face layout")
-    family = str(read_json(path).get("model_type", ""))
+    family = str(json_of(path).get("model_type", ""))
     if family not in FAMILIES and family in _known_to_transformers():
         from lmpipe.models.auto.model import load
 

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from lmpipe.base.errors import ModelError
+
 
 class CacheEntry(Protocol):
     """What one layer remembers of the positions seen so far."""
@@ -23,6 +25,20 @@ class CacheEntry(Protocol):
     @property
     def length(self) -> int:
         """Positions seen."""
+
+
+def check_length(positions: int, context: int) -> None:
+    """Refuse a text that is longer than a network's table of positions.
+
+    Raises:
+        ModelError: with both numbers.
+    """
+    if positions > context:
+        raise ModelError(
+            f"{positions} tokens were given to a model with {context} positions",
+            expected=f"at most {context} tokens",
+            fix="shorten the text, or train with a larger model.context",
+        )
 
 
 class Network(nn.Module):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmpipe.base.errors import ModelError
 from lmpipe.models.bert.config import ROBERTA_OFFSET, BertConfig
 from lmpipe.models.heads import Head, LanguageHead, SequenceHead
 from lmpipe.models.layers.bidirectional import FullAttention, segment_mask
@@ -18,7 +17,7 @@ from lmpipe.models.layers.encoder_heads import LanguagePrediction, PooledPredict
 from lmpipe.models.layers.feed_forward import PlainFeedForward
 from lmpipe.models.layers.initial import initialise
 from lmpipe.models.layers.positions import positions_of
-from lmpipe.models.network import Encoder
+from lmpipe.models.network import Encoder, check_length
 
 
 class Block(nn.Module):
@@ -64,12 +63,7 @@ class Bert(Encoder):
         Raises:
             ModelError: when the text is longer than the position table.
         """
-        if ids_BT.shape[1] > self.config.context:
-            raise ModelError(
-                f"{ids_BT.shape[1]} tokens were given to a model with {self.config.context} positions",
-                expected=f"at most {self.config.context} tokens",
-                fix="shorten the text, or train with a larger model.context",
-            )
+        check_length(ids_BT.shape[1], self.config.context)
         offset = ROBERTA_OFFSET if self.config.layout == "roberta" else 0
         places = self.positions(positions_of(ids_BT, segments_BT) + offset)
         embedded_BTC = self.embedding_norm(self.embedding(ids_BT) + self.types.weight[0] + places)

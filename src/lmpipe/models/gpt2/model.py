@@ -13,14 +13,13 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmpipe.base.errors import ModelError
 from lmpipe.models.gpt2.config import Gpt2Config
 from lmpipe.models.heads import Head
 from lmpipe.models.layers.attention import Attention, Cache, cached_mask, document_mask
 from lmpipe.models.layers.feed_forward import PlainFeedForward
 from lmpipe.models.layers.initial import initialise
 from lmpipe.models.layers.positions import positions_of
-from lmpipe.models.network import Decoder
+from lmpipe.models.network import Decoder, check_length
 
 
 class Block(nn.Module):
@@ -64,12 +63,7 @@ class Gpt2(Decoder):
             ModelError: when the text is longer than the position table.
         """
         start, positions = cache[0].length if cache else 0, ids_BT.shape[1]
-        if start + positions > self.config.context:
-            raise ModelError(
-                f"{start + positions} tokens were given to a model with {self.config.context} positions",
-                expected=f"at most {self.config.context} tokens",
-                fix="shorten the text, or train with a larger model.context",
-            )
+        check_length(start + positions, self.config.context)
         mask = document_mask(segments_BT) if segments_BT is not None else cached_mask(start, positions, ids_BT.device)
         x_BTC = self.embedding(ids_BT) + self.positions(positions_of(ids_BT, segments_BT, start))
         x_BTC = F.dropout(x_BTC, self.config.dropout, self.training)

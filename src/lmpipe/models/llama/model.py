@@ -20,7 +20,7 @@ from lmpipe.models.layers.initial import initialise
 from lmpipe.models.layers.norm import RMSNorm
 from lmpipe.models.layers.rotary import rotary_table
 from lmpipe.models.llama.config import LlamaConfig, RotaryShape
-from lmpipe.models.network import Decoder
+from lmpipe.models.network import Decoder, check_length
 
 
 class Block(nn.Module):
@@ -73,9 +73,14 @@ class RotaryDecoder(Decoder):
         initialise(self, config.layers, ("attention.out.weight", "feed_forward.down.weight", "feed_forward.down"))
 
     def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: Sequence[Cache] | None = None) -> Tensor:
-        """The last normalised residual stream (B, T, C): what the logits are made from."""
+        """The last normalised residual stream (B, T, C): what the logits are made from.
+
+        Raises:
+            ModelError: when the text is longer than the context.
+        """
         start = cache[0].length if cache else 0
         stop = start + ids_BT.shape[1]
+        check_length(stop, self.config.context)
         if segments_BT is not None:
             mask: Tensor | None = document_mask(segments_BT, self.config.sliding_window)
         else:

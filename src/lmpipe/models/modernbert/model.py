@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmpipe.base.errors import ModelError
 from lmpipe.models.heads import Head, LanguageHead, SequenceHead
 from lmpipe.models.layers.bidirectional import FullAttention, segment_mask
 from lmpipe.models.layers.encoder_heads import LanguagePrediction, TransformedPrediction
@@ -20,7 +19,7 @@ from lmpipe.models.layers.feed_forward import FeedForward
 from lmpipe.models.layers.initial import initialise
 from lmpipe.models.layers.rotary import rotary_table
 from lmpipe.models.modernbert.config import ModernBertConfig
-from lmpipe.models.network import Encoder
+from lmpipe.models.network import Encoder, check_length
 
 LOCAL_THETA = 10_000.0
 
@@ -70,12 +69,7 @@ class ModernBert(Encoder):
             ModelError: when the text is longer than the position table.
         """
         positions = ids_BT.shape[1]
-        if positions > self.config.context:
-            raise ModelError(
-                f"{positions} tokens were given to a model with {self.config.context} positions",
-                expected=f"at most {self.config.context} tokens",
-                fix="shorten the text, or train with a larger model.context",
-            )
+        check_length(positions, self.config.context)
         x_BTC = F.dropout(self.embedding_norm(self.embedding(ids_BT)), self.config.dropout, self.training)
         far = segment_mask(segments_BT, positions, ids_BT.device), self.global_TD[:, :positions].to(x_BTC.dtype)
         near_mask = segment_mask(segments_BT, positions, ids_BT.device, self.config.local_window // 2)
