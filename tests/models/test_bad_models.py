@@ -75,8 +75,13 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("damage", DAMAGE)
+QUICK = [("llama", damage) for damage in DAMAGE] + [(kind, "a tensor is missing") for kind in KINDS if kind != "llama"]
+REST = [
+    pytest.param(kind, damage, marks=pytest.mark.slow) for kind in KINDS for damage in DAMAGE if (kind, damage) not in QUICK
+]
+
+
+@pytest.mark.parametrize(("kind", "damage"), [*QUICK, *REST])
 def test_a_damaged_folder_is_one_message(kind: str, damage: str, tmp_path: Path) -> None:
     save(make(kind), tmp_path, end_of_text_id=0)
     harm, message = DAMAGE[damage]
