@@ -6,6 +6,7 @@ from huggingface_hub import ModelCard
 
 from lmpipe.audit.gate import Bound, decide
 from lmpipe.base.measures import Finding, Interval, Metric
+from lmpipe.export.architecture import architecture_of, shape_of
 from lmpipe.export.cards import ModelFacts, model_card
 from lmpipe.export.data_card import data_card
 from lmpipe.export.markdown import front_matter, table
@@ -174,3 +175,12 @@ def test_evaluation_text_in_training_text_is_told_set_by_set():
     assert re.search(r"other\.test.*1,200.*3.*40", text)
     assert "No training document was found" in data_card([{"name": "corpus", "contamination": {"documents": 0, "sets": sets}}])
     assert "Evaluation text" not in data_card([{"name": "corpus"}])
+
+
+def test_a_card_says_what_its_models_config_says() -> None:
+    gpt2 = {"model_type": "gpt2", "n_layer": 2, "n_embd": 64, "n_positions": 128, "vocab_size": 300}
+    assert shape_of(gpt2) == "2 layers of width 64, a context of 128 tokens and a vocabulary of 300"
+    assert "GPT-2" in architecture_of(gpt2).sentence
+    tagger = architecture_of({"model_type": "bert", "architectures": ["BertForTokenClassification"]})
+    assert (tagger.task, tagger.loader) == ("token-classification", "AutoModelForTokenClassification")
+    assert architecture_of({"model_type": "lstm"}).loader == ""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmpipe.base.measures import Finding, Interval, Metric, Requirement, Verdict
+from lmpipe.export.architecture import Architecture, architecture_of, shape_of
 from lmpipe.export.markdown import front_matter, number, quantity, table
 
 BASELINE_NAMES = {"ngram": "n-gram baseline", "xz": "xz"}
@@ -50,7 +51,7 @@ def model_card(facts: ModelFacts) -> str:
         f"# {facts.name}",
         _opening(facts),
         _intended_use(facts),
-        HOW_TO_USE,
+        _how_to_use(architecture_of(facts.model_config)),
         _training_data(facts),
         _training(facts),
         _evaluation(facts.metrics),
@@ -65,7 +66,7 @@ def _metadata(facts: ModelFacts) -> dict[str, Any]:
     languages = {code for card in facts.data_cards for code in card.get("languages") or {}}
     metadata: dict[str, Any] = {
         "library_name": "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": architecture_of(facts.model_config).task,
         "language": sorted(code for code in languages if 2 <= len(code) <= 3 and code.isalpha() and code != "und"),
         "tags": ["lmpipe", str(facts.model_config.get("model_type", "llama"))],
         "model-index": [{"name": facts.name, "results": _results(facts.metrics)}],
@@ -92,16 +93,12 @@ def _results(metrics: Sequence[Metric]) -> list[dict[str, Any]]:
 
 
 def _opening(facts: ModelFacts) -> str:
-    config = facts.model_config
-    shape = (
-        f"{config.get('num_hidden_layers', '?')} layers of width {config.get('hidden_size', '?')}, a context of "
-        f"{config.get('max_position_embeddings', '?')} tokens and a vocabulary of {config.get('vocab_size', '?')}"
-    )
+    architecture, shape = architecture_of(facts.model_config), shape_of(facts.model_config)
     tokens = facts.training.get("tokens")
     trained = f", trained from scratch on {quantity(tokens)} tokens" if isinstance(tokens, (int, float)) else ""
     verdict = f" The gate says **{facts.verdict.verdict}**." if facts.verdict else " No gate was asked."
     return (
-        f"A decoder-only language model in Llama layout with {quantity(facts.parameters)} parameters: {shape}{trained}. "
+        f"A {architecture.sentence} with {quantity(facts.parameters)} parameters: {shape}{trained}. "
         f"These are the {facts.weights} weights of the run, stored in {facts.dtype}.{verdict}"
     )
 
@@ -117,6 +114,23 @@ def _intended_use(facts: ModelFacts) -> str:
     )
 
 
+def _how_to_use(architecture: Architecture) -> str:
+    if architecture.loader == "AutoModelForCausalLM":
+        return HOW_TO_USE
+    if not architecture.loader:
+        return "## How to use\n\n" + WITH_LMPIPE
+    loading = (
+        f"from transformers import {architecture.loader}, AutoTokenizer\n\n"
+        'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")\n'
+        f'model = {architecture.loader}.from_pretrained("path/to/this/folder")\n'
+        'logits = model(**tokenizer("Once upon a time", return_tensors="pt")).logits'
+    )
+    return f"## How to use\n\n```python\n{loading}\n```"
+
+
+WITH_LMPIPE = """With lmpipe: `lmpipe chat path/to/this/folder` in a terminal, `lmpipe serve path/to/this/folder` as an
+OpenAI-compatible server, or `lmpipe.load("path/to/this/folder").generate("Once upon a time")` in Python."""
+
 HOW_TO_USE = """## How to use
 
 ```python
@@ -129,8 +143,8 @@ ids = tokenizer(start, return_tensors="pt", add_special_tokens=False)
 print(tokenizer.decode(model.generate(**ids, max_new_tokens=50)[0]))
 ```
 
-With lmpipe: `lmpipe chat path/to/this/folder` in a terminal, `lmpipe serve path/to/this/folder` as an OpenAI-compatible server,
-or `lmpipe.load("path/to/this/folder").generate("Once upon a time")` in Python."""
+"""
+HOW_TO_USE += WITH_LMPIPE
 
 
 def _training_data(facts: ModelFacts) -> str:
