@@ -16,7 +16,9 @@ from lmpipe.recipes.reading import Source
 SHAPE = ("size", "parameters", "layers", "width", "from")
 """Keys of a model that say how large it is."""
 LEAST_BUDGET = 500_000
-"""A training text too short for this many parameters trains the smallest named size."""
+LEAST_PER_TOKEN = 128
+"""A training text too short for so many parameters, in all and for each entry of the vocabulary, trains the smallest named
+size: embeddings would be most of the model."""
 
 
 def complete(source: Source) -> Source:
@@ -26,15 +28,15 @@ def complete(source: Source) -> Source:
         return source
     model = {"kind": "llama", **model}
     if not any(key in model for key in SHAPE):
-        model |= _by_tokens(source.data.get("train"))
+        model |= _by_tokens(source.data.get("train"), tokenizer.get("vocab_size"))
     if model.get("parameters") is not None and isinstance(tokenizer.get("vocab_size"), int):
         model.setdefault("for_vocabulary", tokenizer["vocab_size"])
     return replace(source, data={**source.data, "model": model})
 
 
-def _by_tokens(phases: Any) -> dict[str, Any]:
+def _by_tokens(phases: Any, vocab_size: Any) -> dict[str, Any]:
     tokens = [phase.get("tokens") for phase in phases if isinstance(phase, dict)] if isinstance(phases, list) else []
     budget = optimal_parameters(sum(count for count in tokens if isinstance(count, int)))
-    if not budget:
+    if not budget or not isinstance(vocab_size, int):
         return {}
-    return {"parameters": budget} if budget >= LEAST_BUDGET else {"size": "tiny"}
+    return {"parameters": budget} if budget >= max(LEAST_BUDGET, LEAST_PER_TOKEN * vocab_size) else {"size": "tiny"}

@@ -45,26 +45,43 @@ class Tagger:
     """(word, tag, count), in order: the lexicon."""
 
     def tag(self, words: Sequence[str]) -> list[str]:
-        """The most likely tags (Viterbi over pairs of tags)."""
+        """The most likely tags (Viterbi over pairs of tags; a word is tried with the tags that it can have)."""
         if not words:
             return []
-        border = len(self.tags)
-        log_transition = self._log_transition_BBB
-        best_BB = np.full((border + 1, border + 1), -np.inf)
-        best_BB[border, border] = 0.0
+        border, log_transition = len(self.tags), self._log_transition_BBB
+        before = here = np.array([border])
+        best = np.zeros((1, 1))  # over the tags of the last two words
         back: list[NDArray[np.int64]] = []
+        possible: list[NDArray[np.int64]] = []
         for word in words:
-            through_BBK = best_BB[:, :, None] + log_transition[:, :, :border]
-            back.append(through_BBK.argmax(axis=0))
-            best_BB = np.full((border + 1, border + 1), -np.inf)
-            best_BB[:, :border] = through_BBK.max(axis=0) + self._log_emission_K(word)
-        last = best_BB[:, :border] + log_transition[:, :border, border]
-        before, here = np.unravel_index(int(last.argmax()), last.shape)
-        path = [int(here)]
+            tags, log_emission = self._possible(word)
+            through = best[:, :, None] + log_transition[before[:, None, None], here[:, None], tags]
+            back.append(through.argmax(axis=0))
+            best = through.max(axis=0) + log_emission
+            before, here = here, tags
+            possible.append(tags)
+        last = best + log_transition[before[:, None], here, border]
+        first, second = (int(place) for place in np.unravel_index(int(last.argmax()), last.shape))
+        path = [second]
         for pointers in reversed(back[1:]):
-            before, here = pointers[before, here], before
-            path.append(int(here))
-        return [self.tags[number] for number in reversed(path)]
+            first, second = int(pointers[first, second]), first
+            path.append(second)
+        return [self.tags[tags[place]] for tags, place in zip(possible, reversed(path), strict=True)]
+
+    def _possible(self, word: str) -> tuple[NDArray[np.int64], Floats]:
+        """The tags that a word can have, and the logarithm of P(word | tag) for each."""
+        known = self._candidates.get(word)
+        if known is None:
+            log_emission_K = self._log_emission_K(word)
+            tags = np.flatnonzero(log_emission_K > -np.inf)
+            known = tags, log_emission_K[tags]
+            if word in self._lexicon:
+                self._candidates[word] = known
+        return known
+
+    @cached_property
+    def _candidates(self) -> dict[str, tuple[NDArray[np.int64], Floats]]:
+        return {}
 
     @cached_property
     def _log_transition_BBB(self) -> Floats:

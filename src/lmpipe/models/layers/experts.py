@@ -48,12 +48,25 @@ class Experts(nn.Module):
         self.routing = Routing(chosen_NE.sum(dim=0), probability_NE.sum(dim=0), len(x_NC)) if self.training else None
         order = torch.argsort(expert_Nk.flatten(), stable=True)
         ends_E = chosen_NE.sum(dim=0).cumsum(dim=0).to(torch.int32)
-        gate, up = F.grouped_mm(x_NC[order // self.per_token], self.gate_up.transpose(-1, -2), offs=ends_E).chunk(2, dim=-1)
-        out = F.grouped_mm(F.silu(gate) * up, self.down.transpose(-1, -2), offs=ends_E)
+        gate, up = _grouped(x_NC[order // self.per_token], self.gate_up, ends_E).chunk(2, dim=-1)
+        out = _grouped(F.silu(gate) * up, self.down, ends_E)
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order), device=order.device)
         mixed_NC = (out[back].view(len(x_NC), self.per_token, -1) * weight_Nk[..., None]).sum(dim=1)
         return mixed_NC.view(x_BTC.shape)
+
+
+def _grouped(x: Tensor, weight: Tensor, ends_E: Tensor) -> Tensor:
+    """Rows of `x` times the transposed matrix of their expert; expert e has the rows from where e - 1 ends to where e ends."""
+    return (
+        F.grouped_mm(x, weight.transpose(-1, -2), offs=ends_E) if x.dtype == torch.bfloat16 else _uncompiled(x, weight, ends_E)
+    )
+
+
+@torch.compiler.disable
+def _uncompiled(x: Tensor, weight: Tensor, ends_E: Tensor) -> Tensor:
+    """torch 2.13 computes this product in fp32 but refuses to compile it: "Expected inputs of BF16 type"."""
+    return F.grouped_mm(x, weight.transpose(-1, -2), offs=ends_E)
 
 
 def balance_loss(routings: list[Routing]) -> Tensor:
