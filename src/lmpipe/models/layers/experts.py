@@ -63,7 +63,7 @@ def _grouped(x: Tensor, weight: Tensor, ends_E: Tensor) -> Tensor:
     )
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _uncompiled(x: Tensor, weight: Tensor, ends_E: Tensor) -> Tensor:
     """torch 2.13 computes this product in fp32 but refuses to compile it: "Expected inputs of BF16 type"."""
     return F.grouped_mm(x, weight.transpose(-1, -2), offs=ends_E)
