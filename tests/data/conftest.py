@@ -3,6 +3,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from lmpipe.base.ledger import Ledger
@@ -30,7 +31,13 @@ class Reading:
 
     @property
     def failures(self):
-        return [json.loads(line) for line in (self.output / "failures.jsonl").read_text().splitlines()]
+        """What could not be read; that its bytes were kept is left out."""
+        lines = [json.loads(line) for line in (self.output / "failures.jsonl").read_text().splitlines()]
+        return [{key: value for key, value in line.items() if key != "quarantined"} for line in lines]
+
+    @property
+    def quarantine(self):
+        return pq.read_table(self.output / "quarantine.parquet").to_pylist()
 
 
 @pytest.fixture

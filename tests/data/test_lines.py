@@ -30,7 +30,9 @@ def test_lines_are_those_of_the_whole_with_long_ones_left_out(chunks, block, lon
     for line in whole:
         expected.append((offset, line if len(line) <= longest else None))
         offset += len(line)
-    assert [tuple(line) for line in read_lines(Dripping(data, block), longest, bare_cr=bare_cr)] == expected
+    found = list(read_lines(Dripping(data, block), longest, bare_cr=bare_cr))
+    assert [(line.offset, line.data) for line in found] == expected
+    assert all(line.head and data.startswith(line.head, line.offset) for line in found if line.data is None)
 
 
 def test_memory_of_a_long_line_is_bounded():
@@ -42,4 +44,4 @@ def test_memory_of_a_long_line_is_bounded():
             return b"x" * size if self.left > 0 else b""
 
     (line,) = read_lines(Endless(), lines.BLOCK_BYTES, bare_cr=True)
-    assert line == (0, None)
+    assert (line.offset, line.data, len(line.head)) == (0, None, lines.KEPT_BYTES)

@@ -6,6 +6,8 @@ import csv
 import json
 import random
 import sys
+import tarfile
+import zipfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -73,7 +75,61 @@ def write_sources(folder: Path) -> list[dict[str, Any]]:
         {"kind": "csv", "paths": [str(folder / "*.csv")], **columns},
         {"kind": "parquet", "paths": [str(folder / "*.parquet")], **columns},
         {"kind": "hub", "name": str(folder / "hub"), **columns},
+        *write_pages_and_media(folder, *texts(3, 3)),
     ]
+
+
+def write_pages_and_media(folder: Path, *paragraphs: str) -> list[dict[str, Any]]:
+    """One small source of every kind whose text has to be found first."""
+    page = f"<html lang='en'><title>A page</title><body><article><p>{paragraphs[0]}</p></article></body></html>".encode()
+    (folder / "page.html").write_bytes(page)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + page
+    head = f"WARC/1.0\r\nWARC-Type: response\r\nContent-Type: application/http\r\nContent-Length: {len(answer)}\r\n\r\n"
+    (folder / "crawl.warc").write_bytes(head.encode() + answer + b"\r\n\r\n")
+    (folder / "note.md").write_text("---\ntitle: A note\n---\n\n" + paragraphs[1], encoding="utf-8")
+    (folder / "paper.pdf").write_bytes(pdf("The text of a paper stands in a layer of its own"))
+    with zipfile.ZipFile(folder / "letter.docx", "w") as archive:
+        space = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+        body = "<w:document xmlns:w='{}'><w:body><w:p><w:r><w:t>A letter</w:t></w:r></w:p></w:body></w:document>"
+        archive.writestr("word/document.xml", body.format(space))
+    for name in ("media/1.png", "sound/1.wav", "tar/1.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"bytes of a medium")
+        (folder / name).with_suffix(".json").write_text(json.dumps({"caption": f"What is in {name}"}), encoding="utf-8")
+    with tarfile.open(folder / "shard.tar", "w") as tar:
+        for path in sorted((folder / "tar").iterdir()):
+            tar.add(path, path.name)
+    return [
+        {"kind": "html", "paths": [str(folder / "*.html")]},
+        {"kind": "warc", "paths": [str(folder / "*.warc")], "extract": {"engine": "resiliparse"}},
+        {"kind": "markdown", "paths": [str(folder / "*.md")]},
+        {"kind": "pdf", "paths": [str(folder / "*.pdf")]},
+        {"kind": "docx", "paths": [str(folder / "*.docx")]},
+        {"kind": "image", "paths": [str(folder / "media")]},
+        {"kind": "audio", "paths": [str(folder / "sound")]},
+        {"kind": "webdataset", "paths": [str(folder / "*.tar")]},
+    ]
+
+
+def pdf(text: str) -> bytes:
+    """The smallest file with a text layer."""
+    drawn = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET".encode()
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
+        b"<</Length %d>>stream\n%s\nendstream" % (len(drawn), drawn),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+    ]
+    data, places = b"%PDF-1.4\n", []
+    for number, value in enumerate(objects, 1):
+        places.append(len(data))
+        data += b"%d 0 obj%s\nendobj\n" % (number, value)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    return data + b"xref\n0 6\n0000000000 65535 f \n%strailer<</Size 6/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % (
+        table,
+        len(data),
+    )
 
 
 def write_encoder(folder: Path) -> str:

@@ -13,6 +13,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "serve": ("fastapi", "uvicorn", "prometheus_client"),
     "hub": ("datasets", "transformers"),
     "ray": ("ray",),
+    "web": ("trafilatura", "resiliparse", "brotli", "lxml_html_clean"),
+    "documents": ("pypdfium2",),
+    "remote": ("aiohttp",),
 }
 """Which modules each extra of `pyproject.toml` brings: the table that `lmpipe doctor` prints and a test compares with it."""
 

@@ -32,6 +32,8 @@ class CorpusConfig(Config):
     """Where the text comes from. The order counts: of two equal documents the first stays."""
     max_failed_fraction: float = Field(default=0.001, ge=0, le=1)
     """The run stops when more than this share of the records cannot be read."""
+    max_quarantine_bytes: int = Field(default=64_000_000, ge=0)
+    """Bytes of records that cannot be read are kept in the quarantine of the reading stage, the first so many of them."""
     clean: tuple[CleanConfig, ...] = ()
     """Repair and filters."""
     dedup: tuple[DedupConfig, ...] = ()

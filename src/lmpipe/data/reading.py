@@ -1,30 +1,40 @@
 """Raw files to documents: the `read` stage.
 
-    files --> records --> part-*.parquet     documents with stable ids
-                     `--> failures.jsonl     {file, record, error, offset}: what could not be read, never its text
-                     `--> sources.jsonl      {name, licence, bytes, documents, characters, dropped, failed}: one line per file
-                     `--> ledger.json        records in = kept + dropped{empty} + failed{error}
+    files --> slices --> records --> part-*.parquet       documents with stable ids
+                               |     media/part-*.parquet images and recordings, row for row beside them
+                               `--> failures.jsonl        {file, record, error, offset, quarantined}: what could not be read
+                               `--> quarantine.parquet    the bytes of it, up to a bound
+                               `--> sources.jsonl         {name, licence, bytes, documents, characters, dropped, failed}
+                               `--> ledger.json           records in = kept + dropped{reason} + failed{error}
 
 Promises: memory does not follow the size of the input; the order is that of the sources and, within one, of the names; ids
-depend on names, numbers and bytes only. A truncated or damaged file stops the run: nobody knows what it should have held.
+depend on names, numbers and bytes only; a big file is read in slices, by as many workers as there are, with the same bytes. A
+truncated or damaged file stops the run: nobody knows what it should have held (a damaged record of a web archive is booked,
+because the next one can be found). A file that changes meanwhile stops it, too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import Any, TextIO
 
 from lmpipe.base.errors import SourceError
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
 from lmpipe.data.documents import PART_BYTES, Document, PartWriter
-from lmpipe.data.readers.config import CsvSource, HubSource, JsonlSource, ParquetSource, ReadConfig, SourceConfig, TextSource
-from lmpipe.data.readers.opening import open_decompressed, reading
-from lmpipe.data.readers.record import Record, Records, meta_json, record_of_row, without_surrogates
+from lmpipe.data.readers import dispatch
+from lmpipe.data.readers.config import HubSource, MediaSource, ReadConfig, SourceConfig
+from lmpipe.data.readers.dividing import WHOLE, Slice, WrongCutError, can_be_divided, divide, slice_bytes, slices_in
+from lmpipe.data.readers.media import MEDIA, MediaWriter
+from lmpipe.data.readers.opening import reading
+from lmpipe.data.readers.quarantine import QUARANTINE, Quarantine, gather_quarantine
+from lmpipe.data.readers.record import TOO_LONG, Record, meta_json, text_bytes, without_surrogates
+from lmpipe.data.readers.sources import check_unchanged
 from lmpipe.data.tasks import Tick, add_ledgers, gather_lines, gather_parts, run_tasks, save_ledger
 
 FAILURES = "failures.jsonl"
@@ -38,12 +48,18 @@ SHOWN_FAILURES = 5
 
 @dataclass(frozen=True)
 class _File:
-    """One raw file and how it is read."""
+    """One raw file, or a slice of one, and how it is read."""
 
     config: SourceConfig
     name: str
     url: str
     size: int
+    stamp: str
+    beside: tuple[tuple[str, str], ...] = ()
+    """(name, url) of files that belong to the same record."""
+    part: Slice = WHOLE
+    share: float = 1.0
+    """Of the file's bytes, about so much is in the slice."""
 
 
 def read(
@@ -60,7 +76,7 @@ def read(
 
     Args:
         config: the sources, with names of files for paths, as `sources.pinned` makes it.
-        files: with `name`, `url` and `size`: every file that the sources name, in any order.
+        files: with `name`, `url`, `size` and `stamp`: every file that the sources name, in any order.
         output: an existing, empty folder.
         scratch: survives a kill; what is done is not done again.
         progress: told bytes read.
@@ -68,67 +84,118 @@ def read(
         part_bytes: of text in one part, and of files in one task.
 
     Raises:
-        SourceError: when a file cannot be read to its end, too many records fail, or no document is left.
+        SourceError: when a file cannot be read to its end, changes meanwhile, too many records fail, or no document is left.
     """
     known = {file.name: file for file in files}
-    wanted = [(source, name) for source in config.sources for name in _names(source)]
-    queue = [_File(source, name, known[name].url, known[name].size) for source, name in wanted]
-    tasks = list(_tasks(queue, part_bytes))
-    folders = run_tasks(
-        _read_files,
-        [(task, part_bytes) for task in tasks],
-        [sum(file.size for file in task) for task in tasks],
-        scratch / "read",
-        workers=workers,
-        progress=progress,
-        unit="bytes",
-    )
+    wanted = [file for source in config.sources for file in _files(source, known)]
+    options = _Options(part_bytes, config.max_quarantine_bytes, any(isinstance(s, MediaSource) for s in config.sources))
+    run = {"workers": workers, "progress": progress, "unit": "bytes"}
+    try:
+        folders = _read_all(wanted, options, scratch, "", run)
+    except WrongCutError:  # an archive within an archive, or a damaged one
+        folders = _read_all(wanted, options, scratch, "-exactly", run)
     ledger = add_ledgers(folders)
-    for name in (FAILURES, SOURCES):
-        gather_lines(folders, output, name)
-    ledger.close(max_failed_fraction=config.max_failed_fraction, where=_first_failures(output / FAILURES))
+    _gather_accounts(folders, output, config.max_quarantine_bytes)
+    try:
+        ledger.close(max_failed_fraction=config.max_failed_fraction, where=_first_failures(output / FAILURES))
+    except SourceError as error:
+        raise _with_list(error, output, scratch) from error
     if not ledger.rows_kept:
-        raise _empty(ledger, len(queue))
+        raise _empty(ledger, len(wanted))
     gather_parts(folders, output)
+    if options.media:
+        gather_parts(folders, output / MEDIA, f"{MEDIA}/part-*.parquet")
     save_ledger(output, ledger)
     return ledger
 
 
-def _names(source: SourceConfig) -> Sequence[str]:
-    return (source.name,) if isinstance(source, HubSource) else source.paths
+def _files(source: SourceConfig, known: Mapping[str, Any]) -> Iterator[_File]:
+    """The files of a source as they are read: those that together are one record, as one."""
+    if isinstance(source, HubSource):
+        file = known[source.name]
+        yield _File(source, file.name, file.url, file.size, file.stamp)
+        return
+    for group in dispatch.records_of_files(source, source.paths):
+        first, *others = (known[name] for name in group)
+        size, beside = sum(known[name].size for name in group), tuple((file.name, file.url) for file in others)
+        yield _File(source, first.name, first.url, size, first.stamp if not others else "", beside)
+
+
+def _read_all(files: list[_File], options: _Options, scratch: Path, how: str, run: Mapping[str, Any]) -> list[Path]:
+    """Divide what is big, and read everything; the folders of the tasks, in order."""
+    queue = _sliced(files, options.part_bytes, scratch / f"divide{how}", run, guess=not how)
+    tasks = list(_tasks(queue, options.part_bytes))
+    sizes = [sum(file.size * file.share for file in task) for task in tasks]
+    return run_tasks(_read_files, [(task, options) for task in tasks], sizes, scratch / f"read{how}", **run)
+
+
+def _sliced(files: list[_File], part_bytes: int, scratch: Path, run: Mapping[str, Any], *, guess: bool) -> list[_File]:
+    """The files, with slices of big ones in their places."""
+    big = [f for f in files if can_be_divided(f.config) and f.size > 2 * slice_bytes(f.config, part_bytes)]
+    tasks = [(file, slice_bytes(file.config, part_bytes), guess) for file in big]
+    folders = run_tasks(_divide_file, tasks, [file.size for file in big], scratch, **run)
+    found = {file.name: slices_in(folder) for file, folder in zip(big, folders, strict=True)}
+    return [
+        replace(file, part=part, share=1 / len(found[file.name])) if file.name in found else file
+        for file in files
+        for part in found.get(file.name, [WHOLE])
+    ]
+
+
+def _divide_file(task: tuple[_File, int, bool], folder: Path, tick: Tick) -> None:
+    file, size, guess = task
+    with reading(file.name, file.url):
+        divide(file.config, file.name, file.url, size, folder, tick, guess=guess)
 
 
 def _tasks(files: Sequence[_File], part_bytes: int) -> Iterator[tuple[_File, ...]]:
-    """Runs of files that together fill about one part. A single file is never divided."""
+    """Runs of files and slices that together fill about one part; slices of a web archive are tasks of their own."""
     task: list[_File] = []
-    size = 0
+    size = 0.0
     for file in files:
         task.append(file)
-        size += file.size
-        if size >= part_bytes:
+        size += file.size * file.share
+        if size >= slice_bytes(file.config, part_bytes) or file.part != WHOLE:
             yield tuple(task)
             task, size = [], 0
     if task:
         yield tuple(task)
 
 
-def _read_files(task: tuple[tuple[_File, ...], int], folder: Path, tick: Tick) -> None:
-    files, part_bytes = task
+@dataclass(frozen=True)
+class _Options:
+    """What all tasks have in common."""
+
+    part_bytes: int
+    max_quarantine_bytes: int
+    media: bool
+
+
+def _read_files(task: tuple[tuple[_File, ...], _Options], folder: Path, tick: Tick) -> None:
+    files, options = task
     total = Ledger()
+    quarantine = Quarantine(folder, options.max_quarantine_bytes)
     with (
-        PartWriter(folder, part_bytes=part_bytes) as writer,
+        (MediaWriter if options.media else PartWriter)(folder, part_bytes=options.part_bytes) as writer,
         (folder / FAILURES).open("w", encoding="utf-8") as failures,
         (folder / SOURCES).open("w", encoding="utf-8") as sources,
     ):
         for file in files:
-            account = _Account(file, writer, failures)
-            meter = _Meter(tick, file.size)
-            for record in _records(file, meter.add):
+            account = _Account(file, writer, failures, quarantine)
+            meter = _Meter(tick, file.size * file.share)
+            for record in dispatch.records(file, file.part, meter.add):
                 account.book(without_surrogates(record, file.config.errors))
+            _check_unchanged(file)
             meter.close()
             sources.write(_line(account.summary()))
             total.add(account.ledger)
+    quarantine.close()
     save_ledger(folder, total)
+
+
+def _check_unchanged(file: _File) -> None:
+    allowed = not isinstance(file.config, HubSource) and file.config.allow_private_addresses
+    check_unchanged(file.name, file.url, file.size, file.stamp, allow_private=allowed)
 
 
 @dataclass
@@ -149,40 +216,6 @@ class _Meter:
         self.add(self.left)
 
 
-def _records(file: _File, tick: Tick) -> Records:
-    """The records of one file, by the reader of its kind."""
-    if isinstance(file.config, HubSource):
-        from lmpipe.data.readers.hub import read_rows
-
-        rows = read_rows(file.config, file.name, file.url)
-        yield from (record_of_row(file.config, number, row) for number, row in enumerate(rows))
-        return
-    with reading(file.name, file.url), open_decompressed(file.url) as stream:
-        yield from _records_of_stream(file, stream, tick)
-
-
-def _records_of_stream(file: _File, stream: IO[bytes], tick: Tick) -> Records:
-    match file.config:
-        case TextSource():
-            from lmpipe.data.readers.text import read_text
-
-            return read_text(file.config, stream, tick)
-        case JsonlSource():
-            from lmpipe.data.readers.jsonl import read_jsonl
-
-            return read_jsonl(file.config, stream, tick)
-        case CsvSource():
-            from lmpipe.data.readers.csv import read_csv
-
-            return read_csv(file.config, stream, file.name, tick)
-        case ParquetSource():
-            from lmpipe.data.readers.parquet import read_parquet
-
-            return read_parquet(file.config, stream, file.name, file.url, tick)
-        case HubSource():
-            raise TypeError("a data set of the hub is no stream")
-
-
 @dataclass
 class _Account:
     """Books the records of one file: into parts, into failures, into a ledger."""
@@ -190,18 +223,25 @@ class _Account:
     file: _File
     writer: PartWriter
     failures: TextIO
+    quarantine: Quarantine
     ledger: Ledger = field(default_factory=Ledger)
 
     def book(self, record: Record) -> None:
         """Write one record where it belongs."""
-        if record.text is None:
+        if record.dropped is not None:
+            self.ledger.drop(record.dropped, len(record.text or ""))
+        elif record.text is None:
             self._fail(record, record.error or "")
         elif not record.text or record.text.isspace():
             self.ledger.drop(EMPTY, len(record.text))
         elif record.text.count("\0") * BINARY_NULS > len(record.text):
             self._fail(record, BINARY)
         else:
-            self.writer.add(self._document(record, record.text))
+            document = self._document(record, record.text)
+            if isinstance(self.writer, MediaWriter):
+                self.writer.add_with_media(document, record)
+            else:
+                self.writer.add(document)
             self.ledger.keep(len(record.text))
 
     def _document(self, record: Record, text: str) -> Document:
@@ -217,8 +257,12 @@ class _Account:
 
     def _fail(self, record: Record, error: str) -> None:
         self.ledger.fail(error)
+        raw = record.raw if record.text is None else text_bytes(record.text)
+        whole = not record.cut and error != TOO_LONG
+        kept = raw is not None and self.quarantine.add(self.file.name, record.number, error, record.offset, raw, whole)
         offset = {} if record.offset is None else {"offset": record.offset}
-        self.failures.write(_line({"file": self.file.name, "record": record.number, "error": error, **offset}))
+        line = {"file": self.file.name, "record": record.number, "error": error, **offset, "quarantined": kept}
+        self.failures.write(_line(line))
 
     def summary(self) -> dict[str, Any]:
         """What the file gave."""
@@ -235,6 +279,44 @@ class _Account:
 
 def _line(value: Mapping[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=True) + "\n"
+
+
+def _gather_accounts(folders: Sequence[Path], output: Path, max_quarantine_bytes: int) -> None:
+    """Failures, their bytes, and one line for each file whatever the number of its slices."""
+    gather_lines(folders, output, FAILURES)
+    gather_quarantine(folders, output, max_quarantine_bytes)
+    gather_lines(folders, output, SOURCES)
+    slices, joined = output / SOURCES, output / f"{SOURCES}.joined"
+    with slices.open(encoding="utf-8") as lines, joined.open("w", encoding="utf-8") as target:
+        for summary in _joined(map(json.loads, lines)):
+            target.write(_line(summary))
+    joined.replace(slices)
+
+
+def _joined(summaries: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Neighbours of one name, added up."""
+    last: dict[str, Any] | None = None
+    for summary in summaries:
+        if last is not None and last["name"] == summary["name"]:
+            counts = ("documents", "characters", "dropped", "failed")
+            last |= {key: last[key] + summary[key] for key in counts}
+        else:
+            if last is not None:
+                yield last
+            last = summary
+    if last is not None:
+        yield last
+
+
+def _with_list(error: SourceError, output: Path, scratch: Path) -> SourceError:
+    """The same error, the list of failures saved where it survives: a stage that stops leaves no output."""
+    kept = [shutil.copy2(output / name, scratch / name) for name in (FAILURES, QUARANTINE)]
+    return SourceError(
+        error.what,
+        where=error.where,
+        expected=error.expected,
+        fix=f"{error.fix}; all of them are listed in {kept[0]}, their bytes are in {kept[1]}",
+    )
 
 
 def _first_failures(path: Path) -> str:

@@ -31,7 +31,7 @@ from lmpipe.tokens.config import MixtureConfig
 from lmpipe.training.config import PhaseConfig, resolve_precision
 
 VERSIONS = {
-    "read": 1,
+    "read": 2,
     "repair": 1,
     "measure": 1,
     "exact": 2,
@@ -224,7 +224,7 @@ def _read(graph: Graph, name: str, corpus: CorpusConfig, base_folders: list[Path
     """Reading: identified by the names and digests of its files, wherever they lie."""
     resolved = resolve_all(corpus.read, base_folders)
     found = [Source(f.name, f.url, f.size, f.stamp, f.digest) for files in resolved for f in files]
-    config = pinned(corpus.read, resolved, corpus.max_failed_fraction)
+    config = pinned(corpus.read, resolved, corpus.max_failed_fraction, corpus.max_quarantine_bytes)
     return graph.add("read", f"read-{name}", config, sources=lambda: found)
 
 

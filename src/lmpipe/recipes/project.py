@@ -10,9 +10,10 @@ from typing import Any
 from lmpipe.audit.config import MemorizationConfig, known_finding_names
 from lmpipe.audit.gate import check_names
 from lmpipe.audit.gate import resolve as resolve_gate
-from lmpipe.base.errors import RecipeError
+from lmpipe.base.errors import MissingExtraError, RecipeError
 from lmpipe.base.extras import EXTRAS
 from lmpipe.base.runtime import Runtime
+from lmpipe.data.readers.config import modules_of
 from lmpipe.evaluation.config import known_metric_names
 from lmpipe.pipeline.stage import Stage
 from lmpipe.recipes.completing import complete
@@ -50,6 +51,7 @@ class Project:
         """
         check_gate(self.recipe)
         check_extras()
+        check_sources(self.recipe)
         stages = self.stages(Runtime())
         sources = [source for stage in stages if stage.sources for source in stage.sources()]
         return {"recipe": self.recipe.name, "stages": len(stages), "files": len(sources), "bytes": sum(s.size for s in sources)}
@@ -111,14 +113,30 @@ def _check_passages(recipe: Recipe) -> None:
             )
 
 
+def check_sources(recipe: Recipe) -> None:
+    """What the sources of the corpora need beyond the extra [train] must be installed.
+
+    Raises:
+        MissingExtraError: naming the source, the missing module and the extra that brings it.
+    """
+    for name, corpus in recipe.data.items():
+        for number, source in enumerate(corpus.read):
+            for module, extra in modules_of(source).items():
+                if installed_version(module) is None:
+                    raise MissingExtraError(
+                        f"a source of kind '{source.kind}' needs '{module}', which is not installed",
+                        where=f"data.{name}.read.{number}",
+                        expected=f"the extra [{extra}]",
+                        fix=f"pip install 'lmpipe[{extra}]' (`lmpipe doctor` shows what is there)",
+                    )
+
+
 def check_extras() -> None:
     """Everything that a run needs must be installed.
 
     Raises:
         MissingExtraError: naming the first missing module and the extra that brings it.
     """
-    from lmpipe.base.errors import MissingExtraError
-
     for module in dict.fromkeys((*EXTRAS["data"], *EXTRAS["train"])):
         if installed_version(module) is None:
             raise MissingExtraError(

@@ -1,5 +1,11 @@
 """Where text may come from: one class for every `kind` of source, and what a reading stage is identified by.
 
+    text, jsonl, csv, parquet, markdown        text as it stands, or in a column
+    html, warc                                 pages, whose text is extracted
+    pdf, docx                                  papers with a text layer
+    image, audio, webdataset                   media with a text beside them
+    hub                                        data sets of the Hugging Face Hub
+
 Data only: the readers live in the modules beside this one, and neither numpy nor pyarrow is imported here.
 """
 
@@ -11,6 +17,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from lmpipe.base.config import Config
+from lmpipe.data.extraction.config import ExtractConfig
 
 STANDARD_LIBRARY_EXCLUDED = (
     "stdlib/**/site-packages/**",
@@ -41,9 +48,12 @@ class FileSource(SourceBase):
     paths: tuple[str, ...] = Field(min_length=1)
     """Files, folders, globs (`**` too), fsspec URLs (`s3://`, `https://`, ...) or the named root `{stdlib}`, the running
     Python's standard library. Relative paths are looked up in the recipe's folder, then in the working folder. Files
-    ending in .gz, .bz2, .xz or .zst are decompressed."""
+    ending in .gz, .bz2, .xz, .zst or .lz4 are decompressed."""
     exclude: tuple[str, ...] = STANDARD_LIBRARY_EXCLUDED
     """Globs over the names of files (`stdlib/json/decoder.py`, `books/emma.txt`) that are left out."""
+    allow_private_addresses: bool = False
+    """Let `http://` and `https://` lead to loopback, private and link-local addresses, also by a redirect. Off, because a
+    recipe from elsewhere could otherwise read what only this machine can reach."""
 
 
 class TextSource(FileSource):
@@ -107,6 +117,80 @@ class ParquetSource(FileSource, RecordSource):
     kind: Literal["parquet"] = "parquet"
 
 
+class MarkdownSource(FileSource):
+    """Markdown files. The markup stays: models learn to write it. Front matter goes into the metadata."""
+
+    kind: Literal["markdown"] = "markdown"
+    front_matter: bool = True
+    """Take a leading block between two `---` lines out of the text; its simple `key: value` lines become metadata."""
+
+
+class HtmlSource(FileSource):
+    """HTML files, one page each."""
+
+    kind: Literal["html"] = "html"
+    errors: Literal["fail", "replace"] = "replace"
+    """A page with bytes that are no text in its encoding: book it as failed, or, as browsers do, put U+FFFD in their place."""
+    extract: ExtractConfig = ExtractConfig()
+    """How the text of a page is found."""
+
+
+class WarcSource(FileSource):
+    """Web archives: WARC 0.17 to 1.1 with captured pages, and WET with their text; plain or compressed, whole or by record.
+
+    Records that are no page are dropped, with a reason each. A damaged record is booked as failed, and reading goes on at the
+    next one."""
+
+    kind: Literal["warc"] = "warc"
+    errors: Literal["fail", "replace"] = "replace"
+    """A page with bytes that are no text in its encoding: book it as failed, or, as browsers do, put U+FFFD in their place."""
+    extract: ExtractConfig = ExtractConfig()
+    """How the text of a page is found."""
+    statuses: tuple[int, ...] = (200,)
+    """HTTP status codes of the responses that count as pages; empty: all."""
+
+
+class PdfSource(FileSource):
+    """PDF files with a text layer, one document each. Nothing is recognised in pictures of text."""
+
+    kind: Literal["pdf"] = "pdf"
+    max_pages: int | None = Field(default=None, ge=1)
+    """Read no further than so many pages; the metadata then says `pages_left_out`."""
+
+
+class DocxSource(FileSource):
+    """Word documents (.docx): paragraphs, headings, lists and tables in their order; no pictures, comments or page headers."""
+
+    kind: Literal["docx"] = "docx"
+
+
+class MediaSource(FileSource):
+    """What sources of media beside text have: files whose names differ in the suffix only are one record."""
+
+    caption_key: str = "caption"
+    """In a `.json` file beside the medium: the key that holds the text. A `.txt` file beside it is the text itself."""
+    max_media_bytes: int = Field(default=64_000_000, ge=1)
+    """A record with a larger medium is booked as failed instead of being read into memory."""
+
+
+class ImageSource(MediaSource):
+    """Folders of images, each with its text in a `.txt` or `.json` file of the same name."""
+
+    kind: Literal["image"] = "image"
+
+
+class AudioSource(MediaSource):
+    """Folders of recordings, each with its text in a `.txt` or `.json` file of the same name."""
+
+    kind: Literal["audio"] = "audio"
+
+
+class WebDatasetSource(MediaSource):
+    """Tar files in WebDataset layout: consecutive members with one name and different suffixes are one record."""
+
+    kind: Literal["webdataset"] = "webdataset"
+
+
 class HubSource(RecordSource):
     """A Hugging Face data set by name, or a local folder in one of the layouts that `datasets` reads."""
 
@@ -121,7 +205,55 @@ class HubSource(RecordSource):
     """A commit hash pins the data set; a branch, a tag or nothing is looked up on the hub whenever a run is planned."""
 
 
-SourceConfig = Annotated[TextSource | JsonlSource | CsvSource | ParquetSource | HubSource, Field(discriminator="kind")]
+PathSource = (
+    TextSource
+    | JsonlSource
+    | CsvSource
+    | ParquetSource
+    | MarkdownSource
+    | HtmlSource
+    | WarcSource
+    | PdfSource
+    | DocxSource
+    | ImageSource
+    | AudioSource
+    | WebDatasetSource
+)
+SourceConfig = Annotated[PathSource | HubSource, Field(discriminator="kind")]
+
+SUFFIXES: dict[str, tuple[str, ...]] = {
+    "text": (".txt", ".text", ".md", ".rst", ".py"),
+    "jsonl": (".jsonl", ".ndjson"),
+    "csv": (".csv", ".tsv"),
+    "parquet": (".parquet",),
+    "markdown": (".md", ".markdown"),
+    "html": (".html", ".htm", ".xhtml"),
+    "warc": (".warc", ".wet"),
+    "pdf": (".pdf",),
+    "docx": (".docx",),
+    "image": (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".txt", ".json"),
+    "audio": (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".txt", ".json"),
+    "webdataset": (".tar",),
+}
+"""Which files of a folder are read when a path names only the folder."""
+
+
+def modules_of(source: PathSource | HubSource) -> dict[str, str]:
+    """Modules beyond the extra [data] that reading a source needs, each with the extra that brings it.
+
+    >>> modules_of(PdfSource(paths=("a.pdf",)))
+    {'pypdfium2': 'documents'}
+    """
+    if isinstance(source, HubSource):
+        return {"datasets": "hub"}
+    needed: dict[str, str] = {}
+    if any(path.startswith(("http://", "https://")) for path in source.paths):
+        needed["aiohttp"] = "remote"
+    if isinstance(source, HtmlSource | WarcSource):
+        needed |= dict.fromkeys(source.extract.modules(), "web")
+    if isinstance(source, PdfSource):
+        needed["pypdfium2"] = "documents"
+    return needed
 
 
 class ReadConfig(Config):
@@ -131,3 +263,7 @@ class ReadConfig(Config):
     """The sources; `paths` are the names of their files in order, `exclude` is empty."""
     max_failed_fraction: float = 0.001
     """Share of failed records that stops the run."""
+    max_quarantine_bytes: int = 64_000_000
+    """How many bytes of failed records are kept."""
+    libraries: dict[str, str] = Field(default_factory=dict)
+    """Versions of the libraries that decide what text a page or a paper gives."""

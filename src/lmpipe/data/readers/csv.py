@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 from lmpipe.base.errors import SourceError
@@ -16,24 +16,36 @@ BAD_ROW = "row is not valid CSV"
 COLUMN_COUNT = "row has another number of columns than the header"
 
 
-def read_csv(config: CsvSource, stream: IO[bytes], name: str, tick: Tick) -> Records:
-    """The documents of one file; empty lines are no records.
+def read_csv(
+    config: CsvSource,
+    stream: IO[bytes],
+    name: str,
+    tick: Tick,
+    *,
+    start: int = 0,
+    first: int = 0,
+    header: Sequence[str] | None = None,
+) -> Records:
+    """The documents of one file, or of a slice of it; empty lines are no records.
 
     Args:
         config: the source.
         stream: decompressed bytes.
         name: of the file: its suffix decides the delimiter where the source does not.
         tick: told bytes read.
+        start: where in the file the stream begins.
+        first: number of the first record.
+        header: the names of the columns, where the stream does not begin with them.
 
     Raises:
         SourceError: when the header is missing or lacks a column that the source names.
     """
     csv.field_size_limit(config.max_record_bytes)  # also ends a quoted field that never closes
-    delimiter = config.delimiter or ("\t" if without_compression(name).endswith(".tsv") else ",")
-    feed = _Feed(config, stream, tick)
-    rows = csv.reader(feed, delimiter=delimiter)
-    header = _header(rows, config, name)
-    number = 0
+    feed = _Feed(config, stream, tick, start)
+    rows = csv.reader(feed, delimiter=delimiter_of(config, name))
+    columns = list(header) if header is not None else _header(rows, config, name)
+    feed.take()
+    number = first
     while True:
         try:
             row = next(rows)
@@ -41,21 +53,27 @@ def read_csv(config: CsvSource, stream: IO[bytes], name: str, tick: Tick) -> Rec
             return
         except csv.Error:
             row = None
-        trouble, offset = feed.take()
+        trouble, offset, raw = feed.take()
         if row == [] and trouble is None:
             continue
-        yield _record(config, number, header, row, trouble, offset)
+        yield _record(config, number, columns, row, trouble, offset, raw)
         number += 1
+
+
+def delimiter_of(config: CsvSource, name: str) -> str:
+    """What separates the columns of a file."""
+    return config.delimiter or ("\t" if without_compression(name).endswith(".tsv") else ",")
 
 
 class _Feed:
     """Decoded lines for the parser, remembering what was wrong with those of the current row."""
 
-    def __init__(self, config: CsvSource, stream: IO[bytes], tick: Tick) -> None:
+    def __init__(self, config: CsvSource, stream: IO[bytes], tick: Tick, start: int) -> None:
         self._errors, self._tick = config.errors, tick
-        self._lines = read_lines(stream, config.max_record_bytes, bare_cr=True)
+        self._lines = read_lines(stream, config.max_record_bytes, bare_cr=True, start=start)
         self._trouble: tuple[str, int] | None = None
         self._start: int | None = None
+        self._raw: list[bytes] = []
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -64,6 +82,7 @@ class _Feed:
         line = next(self._lines)
         if self._start is None:
             self._start = line.offset
+        self._raw.append(line.head if line.data is None else line.data)
         if line.data is None:
             self._trouble = self._trouble or (TOO_LONG, line.offset)
             return "\n"
@@ -74,11 +93,11 @@ class _Feed:
             return line.data.decode("utf-8", "replace")  # keeps quotes and delimiters in their places
         return text
 
-    def take(self) -> tuple[str | None, int | None]:
-        """(what was wrong with the row, where) and forget."""
-        trouble, start = self._trouble, self._start
-        self._trouble = self._start = None
-        return (trouble[0], trouble[1]) if trouble else (None, start)
+    def take(self) -> tuple[str | None, int | None, list[bytes]]:
+        """(what was wrong with the row, where, its lines) and forget."""
+        trouble, start, raw = self._trouble, self._start, self._raw
+        self._trouble, self._start, self._raw = None, None, []
+        return (trouble[0], trouble[1], raw) if trouble else (None, start, raw)
 
 
 def _header(rows: Iterator[list[str]], config: CsvSource, name: str) -> list[str]:
@@ -98,10 +117,16 @@ def _header(rows: Iterator[list[str]], config: CsvSource, name: str) -> list[str
 
 
 def _record(
-    config: CsvSource, number: int, header: list[str], row: list[str] | None, trouble: str | None, offset: int | None
+    config: CsvSource,
+    number: int,
+    header: list[str],
+    row: list[str] | None,
+    trouble: str | None,
+    offset: int | None,
+    raw: list[bytes],
 ) -> Record:
     if trouble is not None or row is None:
-        return Record(str(number), error=trouble or BAD_ROW, offset=offset)
+        return Record(str(number), error=trouble or BAD_ROW, offset=offset, raw=b"".join(raw))
     if len(row) != len(header):
-        return Record(str(number), error=COLUMN_COUNT, offset=offset)
+        return Record(str(number), error=COLUMN_COUNT, offset=offset, raw=b"".join(raw))
     return record_of_row(config, number, dict(zip(header, row, strict=True)), offset=offset)

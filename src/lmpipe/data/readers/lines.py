@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import IO, NamedTuple
 
 BLOCK_BYTES = 1 << 20
+KEPT_BYTES = 1 << 20
+"""So much of a line that is too long is kept, for the quarantine."""
 BOM = codecs.BOM_UTF8
 Tick = Callable[[float], None]
 
@@ -19,19 +21,22 @@ class Line(NamedTuple):
     """Where it begins, in bytes."""
     data: bytes | None
     """None: it was longer than the bound."""
+    head: bytes = b""
+    """The beginning of a line that was longer."""
 
 
-def read_lines(stream: IO[bytes], max_bytes: int, *, bare_cr: bool) -> Iterator[Line]:
+def read_lines(stream: IO[bytes], max_bytes: int, *, bare_cr: bool, start: int = 0) -> Iterator[Line]:
     """Every line of a stream; a byte order mark at its beginning is left out.
 
     Args:
         stream: decompressed bytes.
         max_bytes: the longest line that is given; memory stays below this and two blocks.
         bare_cr: whether a carriage return alone ends a line (old Macintosh texts), beside LF and CR LF.
+        start: where in its file the stream begins; only the beginning of a file has a byte order mark.
     """
     split = _split_anywhere if bare_cr else _split_at_lf
-    position = start = 0  # of the next byte that was not split yet; of the line that goes on
-    carry, too_long = b"", False
+    position = start  # of the next byte that was not split yet; `start` is where the line that goes on began
+    carry, head, too_long = b"", b"", False
     while block := stream.read(BLOCK_BYTES):
         if position == 0 and block.startswith(BOM):
             position = start = len(BOM)
@@ -41,15 +46,22 @@ def read_lines(stream: IO[bytes], max_bytes: int, *, bare_cr: bool) -> Iterator[
         # A final CR is not closed: LF may follow in the next block.
         carry = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
         for data in lines:
-            yield Line(start, None if too_long or len(data) > max_bytes else data)
+            yield _line(start, data, head, too_long, max_bytes)
             position += len(data)
             start, too_long = position, False
-        too_long = too_long or len(carry) > max_bytes
+        if len(carry) > max_bytes and not too_long:
+            too_long, head = True, carry[:KEPT_BYTES]
         position += len(carry)
         if too_long:  # throw it away but for a byte that may be half of CR LF
             carry = carry[-1:]
     if carry:
-        yield Line(start, None if too_long or len(carry) > max_bytes else carry)
+        yield _line(start, carry, head, too_long, max_bytes)
+
+
+def _line(start: int, data: bytes, head: bytes, too_long: bool, max_bytes: int) -> Line:
+    if too_long:
+        return Line(start, None, head)
+    return Line(start, data) if len(data) <= max_bytes else Line(start, None, data[:KEPT_BYTES])
 
 
 def _split_anywhere(data: bytes) -> list[bytes]:

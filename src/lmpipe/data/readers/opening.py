@@ -16,9 +16,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from lmpipe.base.errors import MissingExtraError, SourceError
+from lmpipe.data.readers.remote import filesystem_of, refused_address
 
 BUFFER_BYTES = 1 << 20
-COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -52,12 +53,16 @@ def reading(name: str, url: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
+        if is_url(url) and error.__cause__ is not None:  # fsspec's HTTP takes every refusal for an absent file
+            raise protocol_problem(url, error.__cause__) from error
         raise SourceError(f"'{name}' is not there any more", where=shown(url), fix="plan the run again") from error
     except PermissionError as error:
         raise SourceError(
             f"no permission to read '{name}'", where=shown(url), expected="a file that this user may read"
         ) from error
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        if refused_address(error):
+            raise protocol_problem(url, error) from error
         raise damaged(name, url, str(error)) from error
 
 
@@ -71,31 +76,36 @@ def damaged(name: str, url: str, why: str) -> SourceError:
     )
 
 
-def open_raw(url: str) -> IO[bytes]:
+def is_compressed(url: str) -> bool:
+    """Whether a suffix names a compression."""
+    return _suffix(url) in COMPRESSIONS
+
+
+def _suffix(url: str) -> str:
+    return PurePosixPath(url.partition("?")[0] if is_url(url) else url).suffix
+
+
+def open_raw(url: str, *, allow_private: bool = False) -> IO[bytes]:
     """The bytes of a local file or URL as they are stored."""
     if not is_url(url):
         return Path(url).open("rb", buffering=BUFFER_BYTES)
-    import fsspec
-
-    try:
-        return cast("IO[bytes]", fsspec.open(url, "rb").open())
-    except ImportError as error:
-        raise missing_protocol(url, error) from None
+    filesystem, path = filesystem_of(url, allow_private=allow_private)
+    return cast("IO[bytes]", filesystem.open(path, "rb"))
 
 
 @contextmanager
-def open_decompressed(url: str) -> Iterator[IO[bytes]]:
+def open_decompressed(url: str, *, allow_private: bool = False) -> Iterator[IO[bytes]]:
     """The bytes of a local file or URL, decompressed as its suffix says. Reads of n bytes take memory for n bytes."""
-    suffix = PurePosixPath(url.partition("?")[0] if is_url(url) else url).suffix
-    with open_raw(url) as raw:
-        if suffix not in COMPRESSIONS:
+    with open_raw(url, allow_private=allow_private) as raw:
+        if not is_compressed(url):
             yield raw
         else:
-            with _decompressor(raw, suffix) as stream:
+            with decompressor(raw, _suffix(url)) as stream:
                 yield stream
 
 
-def _decompressor(raw: IO[bytes], suffix: str) -> IO[bytes]:
+def decompressor(raw: IO[bytes], suffix: str) -> IO[bytes]:
+    """A stream, unpacked."""
     if suffix == ".gz":
         return cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
     if suffix == ".bz2":
@@ -104,7 +114,9 @@ def _decompressor(raw: IO[bytes], suffix: str) -> IO[bytes]:
         return lzma.LZMAFile(raw)
     import pyarrow as pa  # its reader, unlike python-zstandard's, does not take a truncated stream for the end
 
-    return cast("IO[bytes]", pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
+    return cast(
+        "IO[bytes]", pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), suffix.removeprefix(".").replace("zst", "zstd"))
+    )
 
 
 def missing_protocol(url: str, error: ImportError) -> MissingExtraError:
@@ -117,8 +129,17 @@ def missing_protocol(url: str, error: ImportError) -> MissingExtraError:
 
 def protocol_problem(url: str, error: Any) -> SourceError:
     """A server or bucket refuses, or cannot be reached."""
+    address = refused_address(error)
+    if address:
+        return SourceError(
+            f"{shown(url)} leads to {address}, an address of this machine or its own network",
+            where=shown(url),
+            expected="an address on the internet",
+            fix="correct the address; `allow_private_addresses: true` in the source, if that network is meant",
+        )
+    reason = " ".join(shown(str(error)).split())
     return SourceError(
-        f"{shown(url)} cannot be read: {type(error).__name__}: {shown(str(error))}",
+        f"{shown(url)} cannot be read: {type(error).__name__}: {reason[:300]}",
         where=shown(url),
         expected="a place that can be reached and read from here",
         fix="check the address, the network and the credentials",

@@ -20,8 +20,17 @@ BATCH_BYTES = 4 << 20
 BATCH_ROWS = 1024
 
 
-def read_parquet(config: ParquetSource, stream: IO[bytes], name: str, url: str, tick: Tick) -> Records:
-    """The documents of one file. Memory follows the file's pages, not its row groups.
+def read_parquet(
+    config: ParquetSource,
+    stream: IO[bytes],
+    name: str,
+    url: str,
+    tick: Tick,
+    *,
+    groups: range | None = None,
+    first: int = 0,
+) -> Records:
+    """The documents of one file, or of some of its row groups. Memory follows the file's pages, not its row groups.
 
     Args:
         config: the source.
@@ -29,20 +38,23 @@ def read_parquet(config: ParquetSource, stream: IO[bytes], name: str, url: str, 
         name: of the file, for messages.
         url: of the file, for messages.
         tick: told bytes read.
+        groups: the row groups that are read; all by default.
+        first: number of the first record.
 
     Raises:
         SourceError: when it is no Parquet file, a truncated one, or lacks a column that the source names.
     """
     with (
-        _arrow_errors(name, url),
+        arrow_errors(name, url),
         pq.ParquetFile(stream if is_url(url) else Path(url), buffer_size=1 << 20, pre_buffer=False) as file,
     ):
         check_columns(config, file.schema_arrow.names, name)
         columns = _columns(config)
         rows = max(1, file.metadata.num_rows)
         batch_rows = int(min(BATCH_ROWS, max(1, BATCH_BYTES * rows // (_stored_bytes(file.metadata, columns) + 1))))
-        number = 0
-        for batch in file.iter_batches(batch_size=batch_rows, columns=columns, use_threads=False):
+        number = first
+        wanted = None if groups is None else list(groups)
+        for batch in file.iter_batches(batch_size=batch_rows, row_groups=wanted, columns=columns, use_threads=False):
             for row in _rows(batch, config.text_column):
                 yield _record(config, number, row)
                 number += 1
@@ -85,12 +97,13 @@ def _record(config: ParquetSource, number: int, row: Mapping[str, Any]) -> Recor
         return record_of_row(config, number, row)
     text, invalid = decode(value, "utf-8", config.errors)
     if invalid is not None:
-        return Record(str(number), error=INVALID_TEXT.format(encoding="utf-8"))
+        return Record(str(number), error=INVALID_TEXT.format(encoding="utf-8"), raw=value)
     return record_of_row(config, number, {**row, config.text_column: text})
 
 
 @contextmanager
-def _arrow_errors(name: str, url: str) -> Iterator[None]:
+def arrow_errors(name: str, url: str) -> Iterator[None]:
+    """Turn what Arrow says of a damaged file into a `SourceError`."""
     try:
         yield
     except (pa.ArrowException, UnicodeDecodeError) as error:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from lmpipe.base.errors import SourceError
 from lmpipe.data.readers.config import RecordSource
+from lmpipe.data.readers.lines import KEPT_BYTES
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 INVALID_TEXT = "invalid {encoding}"
@@ -33,7 +34,7 @@ class ReadableFile(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record of a raw file. Exactly one of `text` and `error` is set."""
+    """One record of a raw file. Exactly one of `text`, `error` and `dropped` is set."""
 
     number: str
     """Its number in the file, counted from 0, `~piece` added where it was cut; or the id that the file gives it."""
@@ -41,11 +42,18 @@ class Record:
     error: str | None = None
     """Why there is no text: one of few fixed sentences, so that they can be counted."""
     offset: int | None = None
-    """Where in the decompressed file the trouble is, in bytes."""
+    """Where in the decompressed file the trouble is, in bytes; in a WARC file packed by record, where its record begins."""
     licence: str | None = None
     """Given by the record itself."""
     language: str | None = None
     meta: Mapping[str, Any] | None = None
+    dropped: str | None = None
+    """Why a record that can be read is no document: again one of few fixed sentences."""
+    raw: bytes | None = None
+    """Of a failed record: its bytes, or, where `cut`, their beginning."""
+    cut: bool = False
+    image: bytes | None = None
+    audio: bytes | None = None
 
 
 def decode(data: bytes, encoding: str, errors: str) -> tuple[str, int | None]:
@@ -65,11 +73,11 @@ def record_of_row(config: RecordSource, number: int, row: Mapping[str, Any], off
         name = str(row[config.id_column])
     text = row.get(config.text_column)
     if text is None:
-        return Record(name, error=NO_TEXT, offset=offset)
+        return Record(name, error=NO_TEXT, offset=offset, raw=_row_bytes(row))
     if not isinstance(text, str):
-        return Record(name, error=NOT_A_STRING, offset=offset)
+        return Record(name, error=NOT_A_STRING, offset=offset, raw=_row_bytes(row))
     if 4 * len(text) > config.max_record_bytes and len(text.encode("utf-8", "surrogatepass")) > config.max_record_bytes:
-        return Record(name, error=TOO_LONG, offset=offset)
+        return Record(name, error=TOO_LONG, offset=offset, raw=text_bytes(text[:KEPT_BYTES]))
     return Record(
         name,
         text=text,
@@ -78,6 +86,16 @@ def record_of_row(config: RecordSource, number: int, row: Mapping[str, Any], off
         language=_string(row, config.language_column),
         meta={column: row[column] for column in config.meta_columns if row.get(column) is not None} or None,
     )
+
+
+def _row_bytes(row: Mapping[str, Any]) -> bytes:
+    """A row of which no text can be had, as JSON."""
+    return meta_json(row).encode()
+
+
+def text_bytes(text: str) -> bytes:
+    """Text as UTF-8, lone surrogates as they would be spelled."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _string(row: Mapping[str, Any], column: str | None) -> str | None:
@@ -90,15 +108,9 @@ def without_surrogates(record: Record, errors: str) -> Record:
     if record.text is None or record.text.isascii() or not SURROGATE.search(record.text):
         return record
     if errors == "replace":
-        return Record(
-            record.number,
-            text=SURROGATE.sub("\ufffd", record.text),
-            offset=record.offset,
-            licence=record.licence,
-            language=record.language,
-            meta=record.meta,
-        )
-    return Record(record.number, error=LONE_SURROGATE, offset=record.offset)
+        return replace(record, text=SURROGATE.sub("\ufffd", record.text))
+    raw = text_bytes(record.text[:KEPT_BYTES])
+    return Record(record.number, error=LONE_SURROGATE, offset=record.offset, raw=raw)
 
 
 def check_columns(config: RecordSource, columns: list[str], name: str) -> None:

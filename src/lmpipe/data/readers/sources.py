@@ -16,16 +16,17 @@ import hashlib
 import os
 import re
 import sysconfig
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lmpipe.base.canonical import CHUNK_BYTES, digest_of, digests_of_folder
 from lmpipe.base.errors import LmpipeError, RecipeError, SourceError
 from lmpipe.data.readers import hub
-from lmpipe.data.readers.config import CsvSource, HubSource, JsonlSource, ParquetSource, ReadConfig, SourceConfig, TextSource
+from lmpipe.data.readers.config import SUFFIXES, HubSource, PathSource, ReadConfig, SourceConfig, modules_of
 from lmpipe.data.readers.opening import (
     is_url,
     missing_protocol,
@@ -35,19 +36,14 @@ from lmpipe.data.readers.opening import (
     shown,
     without_compression,
 )
+from lmpipe.data.readers.remote import filesystem_of, full_url
 
-PathSource = TextSource | JsonlSource | CsvSource | ParquetSource
-SUFFIXES = {
-    "text": (".txt", ".text", ".md", ".rst", ".py"),
-    "jsonl": (".jsonl", ".ndjson"),
-    "csv": (".csv", ".tsv"),
-    "parquet": (".parquet",),
-}
-"""Which files of a folder are read when a path names only the folder."""
 ROOTS: dict[str, Callable[[], str]] = {"stdlib": lambda: sysconfig.get_path("stdlib")}
 """Named roots: places that exist on every machine, each under a path of its own."""
 STAMPS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated")
 """Under which keys fsspec's file systems say what changes with the bytes."""
+EXTRACTORS = {"trafilatura", "resiliparse", "pypdfium2"}
+"""Libraries of which another version may find another text."""
 NAMED_ROOT = re.compile(r"\{([^{}/]*)\}/?")
 WILDCARD = re.compile(r"[*?\[]")
 
@@ -64,6 +60,8 @@ class SourceFile:
     """Bytes; 0 where nobody says."""
     stamp: str
     """Changes when the bytes do: modification time in nanoseconds, an ETag, a commit; "" where nothing of the kind is known."""
+    allow_private: bool = False
+    """Whether a URL may lead to this machine or its own network."""
 
     def digest(self) -> str:
         """sha256 (hex) of the bytes; of a folder, of the names and digests in it; of a data set on the hub, of its commit.
@@ -77,7 +75,7 @@ class SourceFile:
             if not is_url(self.url) and Path(self.url).is_dir():
                 return digest_of(digests_of_folder(Path(self.url)))
             sha = hashlib.sha256()
-            with open_raw(self.url) as stream:
+            with open_raw(self.url, allow_private=self.allow_private) as stream:
                 while chunk := stream.read(CHUNK_BYTES):
                     sha.update(chunk)
             return sha.hexdigest()
@@ -122,15 +120,34 @@ def resolve_all(configs: Sequence[SourceConfig], base_folders: Sequence[Path]) -
     return resolved
 
 
-def pinned(configs: Sequence[SourceConfig], resolved: Sequence[Sequence[SourceFile]], max_failed_fraction: float) -> ReadConfig:
-    """What identifies a reading stage beside the digests of its files: the names of files stand where paths stood."""
+def pinned(
+    configs: Sequence[SourceConfig],
+    resolved: Sequence[Sequence[SourceFile]],
+    max_failed_fraction: float,
+    max_quarantine_bytes: int = 64_000_000,
+) -> ReadConfig:
+    """What identifies a reading stage beside the digests of its files: the names of files stand where paths stood, and the
+    versions of the libraries that extract text."""
     sources: list[SourceConfig] = []
     for config, files in zip(configs, resolved, strict=True):
         if isinstance(config, HubSource):
             sources.append(config.model_copy(update={"name": files[0].name, "revision": None}))
         else:
             sources.append(config.model_copy(update={"paths": tuple(file.name for file in files), "exclude": ()}))
-    return ReadConfig(sources=tuple(sources), max_failed_fraction=max_failed_fraction)
+    modules = sorted({module for config in configs for module in modules_of(config)} & EXTRACTORS)
+    return ReadConfig(
+        sources=tuple(sources),
+        max_failed_fraction=max_failed_fraction,
+        max_quarantine_bytes=max_quarantine_bytes,
+        libraries={module: _version(module) for module in modules},
+    )
+
+
+def _version(module: str) -> str:
+    try:
+        return metadata.version(module)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def whole_folder(path: str, name: str, base_folders: Sequence[Path]) -> SourceFile | None:
@@ -156,7 +173,8 @@ def _resolve_hub(config: HubSource, base_folders: Sequence[Path]) -> SourceFile:
 def _resolve_path(path: str, config: PathSource, base_folders: Sequence[Path]) -> list[SourceFile]:
     suffixes = SUFFIXES[config.kind]
     if is_url(path):
-        return [file for file in _resolve_url(path, suffixes) if not _is_excluded(file.name, config.exclude)]
+        found = _resolve_url(path, suffixes, config.allow_private_addresses)
+        return [file for file in found if not _is_excluded(file.name, config.exclude)]
     named = NAMED_ROOT.match(path)
     if named:
         return _below(_named_root(named[1]), path[named.end() :], config, label=named[1])
@@ -289,15 +307,19 @@ def _within_folder(translated: str) -> str:
     return re.sub(r"\\.|\[[^\]]*\]|\.", lambda m: "[^/]" if m[0] == "." else m[0], translated)
 
 
-def _resolve_url(url: str, suffixes: tuple[str, ...]) -> list[SourceFile]:
-    from fsspec.core import url_to_fs
-
+def _resolve_url(url: str, suffixes: tuple[str, ...], allow_private: bool) -> list[SourceFile]:
     try:
-        filesystem, path = url_to_fs(url)
-        return [_remote_file(filesystem, info, name) for name, info in _remote_infos(filesystem, url, path, suffixes)]
+        filesystem, path = filesystem_of(url, allow_private=allow_private)
+        found = _remote_infos(filesystem, url, path, suffixes)
+        return [
+            SourceFile(name, full_url(url, filesystem, info["name"]), int(info.get("size") or 0), _stamp(info), allow_private)
+            for name, info in found
+        ]
     except ImportError as error:
         raise missing_protocol(url, error) from None
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if error.__cause__ is not None and not isinstance(error.__cause__, FileNotFoundError):
+            raise protocol_problem(url, error.__cause__) from error
         return []
     except LmpipeError:
         raise
@@ -312,6 +334,7 @@ def _remote_infos(filesystem: Any, url: str, path: str, suffixes: tuple[str, ...
         return [(_labelled(_written_name(plain.parent), plain.name), filesystem.info(path))]
     static, wild = _static_part(path)
     if wild:
+        filesystem.ls(str(static))  # a glob takes a refusal for an empty folder
         infos = filesystem.glob(path, detail=True).values()
         root = static
     elif filesystem.isdir(path):
@@ -325,11 +348,33 @@ def _remote_infos(filesystem: Any, url: str, path: str, suffixes: tuple[str, ...
     return [(_labelled(label, PurePosixPath(info["name"]).relative_to(root).as_posix()), info) for info in files]
 
 
-def _remote_file(filesystem: Any, info: dict[str, Any], name: str) -> SourceFile:
-    stamp = next(
-        (info[key] for key in ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated") if info.get(key)), ""
-    )
-    return SourceFile(name, filesystem.unstrip_protocol(info["name"]), int(info.get("size") or 0), str(stamp))
+def _stamp(info: Mapping[str, Any]) -> str:
+    return str(next((info[key] for key in STAMPS if info.get(key)), ""))
+
+
+def check_unchanged(name: str, url: str, size: int, stamp: str, *, allow_private: bool = False) -> None:
+    """Refuse a file that is not any more the one that was planned with: its identity would speak of other bytes.
+
+    Raises:
+        SourceError: when size or stamp differ. A file without a stamp is not looked at.
+    """
+    if not stamp or url.startswith(hub.SCHEME) or (not is_url(url) and Path(url).is_dir()):
+        return
+    with reading(name, url):
+        if is_url(url):
+            filesystem, path = filesystem_of(url, allow_private=allow_private)
+            info = filesystem.info(path)
+            now = (int(info.get("size") or 0), _stamp(info))
+        else:
+            stat = Path(url).stat()
+            now = (stat.st_size, str(stat.st_mtime_ns))
+    if now != (size, stamp):
+        raise SourceError(
+            f"'{name}' changed while the run went on",
+            where=shown(url),
+            expected=f"the {size:,} bytes that the run was planned with; now there are {now[0]:,}",
+            fix="wait until nothing writes to it any more; the same command then plans again",
+        )
 
 
 def _nothing(path: str, config: PathSource, base_folders: Sequence[Path]) -> SourceError:

@@ -16,31 +16,33 @@ from lmpipe.data.readers.lines import BOM, Line, Tick, Transcoded, read_lines
 from lmpipe.data.readers.record import INVALID_TEXT, TOO_LONG, Record, Records, decode
 
 
-def read_text(config: TextSource, stream: IO[bytes], tick: Tick) -> Records:
-    """The documents of one file.
+def read_text(config: TextSource, stream: IO[bytes], tick: Tick, *, start: int = 0, first: int = 0) -> Records:
+    """The documents of one file, or of a slice of it where lines are documents.
 
     Args:
         config: the source.
         stream: decompressed bytes.
         tick: told bytes read.
+        start: where in the file the stream begins.
+        first: number of the first document.
     """
     wide = "\n".encode(config.encoding) != b"\n"
     if config.document == "file" and not wide:
         small = min(config.max_document_chars, config.max_record_bytes)
-        head = _read_up_to(stream, small + 1)
+        head = read_up_to(stream, small + 1)
         if len(head) <= small:  # one piece whatever is in it: no need to look at lines
             yield _whole(config, head)
             return
         stream = cast("IO[bytes]", _Resumed(head, stream))
     source = cast("IO[bytes]", Transcoded(stream, config.encoding, config.errors)) if wide else stream
-    cutter = _Cutter(config, "utf-8" if wide else config.encoding)
+    cutter = _Cutter(config, "utf-8" if wide else config.encoding, number=first)
     try:
-        yield from cutter.records(_ticking(read_lines(source, config.max_record_bytes, bare_cr=True), tick))
+        yield from cutter.records(_ticking(read_lines(source, config.max_record_bytes, bare_cr=True, start=start), tick))
     except UnicodeDecodeError:  # only wide encodings are decoded as a stream, and the position is lost in it
         yield Record(str(cutter.number), error=INVALID_TEXT.format(encoding=config.encoding))
 
 
-def _read_up_to(stream: IO[bytes], size: int) -> bytes:
+def read_up_to(stream: IO[bytes], size: int) -> bytes:
     """`size` bytes, fewer only at the end: streams may give less than they are asked for."""
     data = b""
     while len(data) < size and (block := stream.read(size - len(data))):
@@ -52,7 +54,7 @@ def _whole(config: TextSource, data: bytes) -> Record:
     start = len(BOM) if data.startswith(BOM) else 0
     text, invalid = decode(data[start:], config.encoding, config.errors)
     if invalid is not None:
-        return Record("0", error=INVALID_TEXT.format(encoding=config.encoding), offset=start + invalid)
+        return Record("0", error=INVALID_TEXT.format(encoding=config.encoding), offset=start + invalid, raw=data)
     return Record("0", text=text)
 
 
@@ -91,6 +93,8 @@ class _Cutter:
     characters: int = 0
     invalid_at: int | None = None
     """Offset of the first undecodable byte of the piece."""
+    raw: list[bytes] = field(default_factory=list)
+    """The lines of the piece, once one of them could not be decoded."""
 
     def records(self, lines: Iterator[Line]) -> Records:
         """All documents."""
@@ -102,9 +106,12 @@ class _Cutter:
             text, invalid = decode(line.data, self.encoding, self.config.errors)
             if invalid is not None and self.invalid_at is None:
                 self.invalid_at = line.offset + invalid
+                self.raw = [part.encode(self.encoding) for part in self.parts]
             if self.characters + len(text) > limit:
                 text = yield from self._make_room(text)
             self.parts.append(text)
+            if self.invalid_at is not None:
+                self.raw.append(line.data)
             self.characters += len(text) or len(line.data)  # a line that could not be decoded still takes up room
             if unit == "line" or (unit == "paragraph" and line.data.isspace()):
                 yield from self._finish()
@@ -114,7 +121,9 @@ class _Cutter:
         """Book a line that is too long: a document by itself, or a piece of one."""
         alone = self.config.document == "line"
         yield from self._cut()
-        yield Record(str(self.number) if alone else f"{self.number}~{self.piece}", error=TOO_LONG, offset=line.offset)
+        yield Record(
+            str(self.number) if alone else f"{self.number}~{self.piece}", error=TOO_LONG, offset=line.offset, raw=line.head
+        )
         if alone:
             self.number += 1
         else:
@@ -149,11 +158,12 @@ class _Cutter:
         self.piece = 0
 
     def _record(self, name: str) -> Record:
-        text, invalid_at = "".join(self.parts), self.invalid_at
+        text, invalid_at, raw = "".join(self.parts), self.invalid_at, self.raw
         self._clear()
         if invalid_at is not None:
-            return Record(name, error=INVALID_TEXT.format(encoding=self.config.encoding), offset=invalid_at)
+            error = INVALID_TEXT.format(encoding=self.config.encoding)
+            return Record(name, error=error, offset=invalid_at, raw=b"".join(raw))
         return Record(name, text=text if self.config.document == "file" else text.rstrip("\r\n"))
 
     def _clear(self) -> None:
-        self.parts, self.characters, self.invalid_at = [], 0, None
+        self.parts, self.characters, self.invalid_at, self.raw = [], 0, None, []
