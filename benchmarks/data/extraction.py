@@ -83,7 +83,7 @@ def ours(engine: str, archive: Path, output: Path, workers: int, part_bytes: int
     from lmpipe.base.progress import Silent
     from lmpipe.data.config import CorpusConfig
     from lmpipe.data.documents import read_documents
-    from lmpipe.data.readers import papers
+    from lmpipe.data.extraction.html import extractor
     from lmpipe.data.readers.sources import pinned, resolve_all
     from lmpipe.data.reading import read
 
@@ -92,7 +92,7 @@ def ours(engine: str, archive: Path, output: Path, workers: int, part_bytes: int
     files = resolve_all(corpus.read, [])
     shutil.rmtree(output, ignore_errors=True)
     (output / "documents").mkdir(parents=True)
-    papers._extractor(corpus.read[0].extract)("<p>x</p>", None)  # imports, as for the peer
+    extractor(corpus.read[0].extract)("<p>x</p>", None)  # imports, as for the peer
     began = time.perf_counter()
     config = pinned(corpus.read, files, 1.0)
     options = {"scratch": output / "scratch", "progress": Silent(), "workers": workers, "part_bytes": part_bytes}

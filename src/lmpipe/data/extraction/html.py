@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, count
 from typing import Any
 
 from lmpipe.base.extras import require
@@ -28,6 +28,7 @@ SHALLOW = "area|base|br|col|embed|hr|img|input|li|link|meta|p|param|source|td|th
 TAGS = re.compile(rf"<(/?)(?!(?:{SHALLOW})\b)[a-z]", re.IGNORECASE)
 FORGET_EVERY = 5000
 """Pages, after which trafilatura's caches are emptied: they grow with the words seen."""
+PAGES = count(1)
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,12 @@ class _Trafilatura:
             "with_metadata": config.metadata,
             "date_extraction_params": {"original_date": True, "extensive_search": True, "max_date": LATEST_DATE},
         }
-        self._comments, self._pages = config.comments, 0
+        self._comments = config.comments
         for name in ("trafilatura", "htmldate", "courlan"):  # one line for every page without text
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
     def __call__(self, html: str, url: str | None) -> Page:
-        self._pages += 1
-        if self._pages % FORGET_EVERY == 0:
+        if next(PAGES) % FORGET_EVERY == 0:
             require("trafilatura.meta", extra="web", purpose=PURPOSE).reset_caches()
         found = self._module.bare_extraction(html, url=url, **self._options)
         if found is None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import IO
 
 from lmpipe.data.extraction.config import ExtractConfig
-from lmpipe.data.extraction.html import Extractor, extractor
+from lmpipe.data.extraction.html import extractor
 from lmpipe.data.readers.config import DocxSource, FileSource, HtmlSource, MarkdownSource, PdfSource
 from lmpipe.data.readers.lines import BOM, KEPT_BYTES
 from lmpipe.data.readers.record import INVALID_TEXT, TOO_LONG, Record, decode
@@ -52,11 +51,6 @@ def _markdown(config: MarkdownSource, data: bytes) -> Record:
     return Record("0", text=text, meta=meta or None)
 
 
-@lru_cache(maxsize=8)
-def _extractor(config: ExtractConfig) -> Extractor:
-    return extractor(config)
-
-
 def page_record(
     source: FileSource,
     config: ExtractConfig | None,
@@ -87,7 +81,7 @@ def page_record(
     if config is None:
         return Record(number, text=decoded.text, offset=offset, meta=known)
     try:
-        page = _extractor(config)(decoded.text, url)
+        page = extractor(config)(decoded.text, url)
     except (ValueError, TypeError, AttributeError, IndexError, KeyError, RuntimeError, AssertionError) as error:
         # Parsers meet pages that nobody thought of; RecursionError is a RuntimeError.
         return Record(number, error=f"{NOT_EXTRACTED}: {type(error).__name__}", offset=offset, raw=data)
