@@ -178,6 +178,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("quality", "speed"))
     parser.add_argument("--engine", choices=("trafilatura", "resiliparse"))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pages", type=int, help="only the first so many pages")
     parser.add_argument("--run", choices=("ours", "hand"), help="one contender, in this process")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--work", type=Path)
@@ -191,7 +192,7 @@ def main() -> None:
     versions = {name: metadata.version(name) for name in ("trafilatura", "resiliparse", "fastwarc", "pyarrow")}
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, {versions}")
     with tempfile.TemporaryDirectory() as temporary:
-        work, pages = Path(temporary), pages_of(options.folder)
+        work, pages = Path(temporary), dict(list(pages_of(options.folder).items())[: options.pages])
         archive = work / "pages.warc.gz"
         archive.write_bytes(b"".join(gzip.compress(record_of(url, data), 6) for url, (data, _) in pages.items()))
         megabytes = sum(len(data) for data, _ in pages.values()) / 1e6
