@@ -52,8 +52,9 @@ class Pages(BaseHTTPRequestHandler):
         status = 200 if path in FILES else {"/forbidden.jsonl": 403}.get(path, 404)
         data = FILES.get(path, b"")
         self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("ETag", f'"{len(data)}"')
+        if "streamed" not in path:
+            self.send_header("Content-Length", str(len(data)))
+            self.send_header("ETag", f'"{len(data)}"')
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(data)
@@ -86,6 +87,21 @@ def test_a_web_server_is_read_like_a_folder(tmp_path, read_corpus, server):
     local = read_corpus(source("data"), part_bytes=2000)
     assert [d.id for d in found.documents] == [d.id for d in local.documents]
     assert len(found.documents) == 600
+
+
+def test_a_server_that_gives_no_parts_of_files(tmp_path, read_corpus, server, monkeypatch):
+    block = b"What a WET file holds."
+    head = f"WARC/1.0\r\nWARC-Type: conversion\r\nContent-Type: text/plain\r\nContent-Length: {len(block)}\r\n\r\n"
+    member = gzip.compress(head.encode() + block + b"\r\n\r\n")
+    monkeypatch.setitem(FILES, "/data/streamed.warc.gz", member * 50)
+    monkeypatch.setitem(FILES, "/data/streamed.parquet", TABLE)
+    base = f"http://127.0.0.1:{server}/data"
+    found = read_corpus(
+        {"kind": "warc", "paths": [f"{base}/streamed.warc.gz"], "allow_private_addresses": True}, part_bytes=4000
+    )
+    assert len(found.texts) == 50
+    with pytest.raises(SourceError, match="its server gives no parts of files"):
+        read_corpus({"kind": "parquet", "paths": [f"{base}/streamed.parquet"], "allow_private_addresses": True})
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0"])

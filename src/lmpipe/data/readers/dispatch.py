@@ -24,7 +24,7 @@ from lmpipe.data.readers.config import (
 )
 from lmpipe.data.readers.dividing import Slice, bounded
 from lmpipe.data.readers.lines import Tick
-from lmpipe.data.readers.opening import open_decompressed, open_raw, reading
+from lmpipe.data.readers.opening import open_decompressed, open_raw, reading, seekable
 from lmpipe.data.readers.record import Records, record_of_row
 
 
@@ -90,6 +90,7 @@ def _parquet(config: ParquetSource, file: RawFile, part: Slice, tick: Tick) -> R
 
     groups = None if part.stop is None else range(part.start, part.stop)
     with open_decompressed(file.url, allow_private=config.allow_private_addresses) as stream:
+        stream = seekable(stream, file.name, file.url)
         yield from read_parquet(config, stream, file.name, file.url, tick, groups=groups, first=part.first)
 
 

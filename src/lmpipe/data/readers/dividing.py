@@ -31,7 +31,7 @@ from lmpipe.base.files import read_json, write_json
 from lmpipe.data.readers.config import CsvSource, HubSource, JsonlSource, ParquetSource, SourceConfig, TextSource, WarcSource
 from lmpipe.data.readers.csv import delimiter_of
 from lmpipe.data.readers.lines import BLOCK_BYTES, BOM
-from lmpipe.data.readers.opening import is_compressed, is_url, open_decompressed, open_raw
+from lmpipe.data.readers.opening import is_compressed, is_url, open_decompressed, open_raw, seekable
 from lmpipe.data.readers.parquet import arrow_errors
 from lmpipe.data.tasks import Tick
 
@@ -135,7 +135,7 @@ def _row_groups(name: str, url: str, size: int, allow_private: bool) -> list[Sli
     with (
         arrow_errors(name, url),
         open_raw(url, allow_private=allow_private) as stream,
-        pq.ParquetFile(stream, pre_buffer=False) as file,
+        pq.ParquetFile(seekable(stream, name, url), pre_buffer=False) as file,
     ):
         metadata = file.metadata
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import re
 import zlib
@@ -91,6 +92,33 @@ def open_raw(url: str, *, allow_private: bool = False) -> IO[bytes]:
         return Path(url).open("rb", buffering=BUFFER_BYTES)
     filesystem, path = filesystem_of(url, allow_private=allow_private)
     return cast("IO[bytes]", filesystem.open(path, "rb"))
+
+
+def can_seek(stream: IO[bytes]) -> bool:
+    """Whether a stream can be read from its middle; some web servers give no ranges, and fsspec's `seekable` does not tell."""
+    try:
+        here = stream.tell()
+        stream.seek(0, io.SEEK_END)
+        stream.seek(here)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def seekable(stream: IO[bytes], name: str, url: str) -> IO[bytes]:
+    """The stream, if it can be read from its middle.
+
+    Raises:
+        SourceError: when it cannot.
+    """
+    if not can_seek(stream):
+        raise SourceError(
+            f"'{name}' has to be read from its end, and its server gives no parts of files",
+            where=shown(url),
+            expected="a server that answers range requests, or a local file",
+            fix="download it, and name the local file",
+        )
+    return stream
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def read_text(config: TextSource, stream: IO[bytes], tick: Tick, *, start: int =
         if len(head) <= small:  # one piece whatever is in it: no need to look at lines
             yield _whole(config, head)
             return
-        stream = cast("IO[bytes]", _Resumed(head, stream))
+        stream = cast("IO[bytes]", Resumed(head, stream))
     source = cast("IO[bytes]", Transcoded(stream, config.encoding, config.errors)) if wide else stream
     cutter = _Cutter(config, "utf-8" if wide else config.encoding, number=first)
     try:
@@ -58,7 +58,7 @@ def _whole(config: TextSource, data: bytes) -> Record:
     return Record("0", text=text)
 
 
-class _Resumed(io.RawIOBase):
+class Resumed(io.RawIOBase):
     """A stream of which the beginning was read already."""
 
     def __init__(self, head: bytes, rest: IO[bytes]) -> None:

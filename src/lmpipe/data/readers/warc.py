@@ -21,9 +21,10 @@ from lmpipe.data.readers.config import WarcSource
 from lmpipe.data.readers.dividing import WHOLE, Pieces, Slice, WrongCutError
 from lmpipe.data.readers.http import Answer, UnreadableBodyError, body_of, charset_of, mime_of, parse_answer, sniffed
 from lmpipe.data.readers.lines import KEPT_BYTES, Tick
-from lmpipe.data.readers.opening import decompressor, is_url, open_decompressed, open_raw
+from lmpipe.data.readers.opening import can_seek, decompressor, is_url, open_decompressed, open_raw
 from lmpipe.data.readers.papers import page_record
 from lmpipe.data.readers.record import TOO_LONG, Record, Records
+from lmpipe.data.readers.text import Resumed, read_up_to
 from lmpipe.data.readers.warc_stream import GZIP, MAGICS, RECORD, CutOff, Damage, GzipStream, PlainStream, members_from
 
 PAGES = {"text/html", "application/xhtml+xml"}
@@ -82,19 +83,26 @@ def read_warc(config: WarcSource, url: str, part: Slice, tick: Tick) -> Records:
 
 def _stream(raw: IO[bytes], start: int) -> PlainStream:
     """The archive in a file, whose first bytes say more than its suffix: broken and renamed files are common."""
-    packing = _packing(raw)
+    if can_seek(raw):
+        packing = _packing(raw)
+        raw.seek(start)
+    else:
+        head = read_up_to(raw, 8)
+        packing, raw = _packing_of(head), cast("IO[bytes]", Resumed(head, raw))
     if packing == ".gz":
         return GzipStream(raw, start)
     if packing:
         return PlainStream(decompressor(raw, packing), unpacked=True)
-    if start:
-        raw.seek(start)
     return PlainStream(raw, start)
 
 
 def _packing(raw: IO[bytes]) -> str:
     head = raw.read(8)
     raw.seek(0)
+    return _packing_of(head)
+
+
+def _packing_of(head: bytes) -> str:
     return ".gz" if head.startswith(GZIP) else next((suffix for magic, suffix in MAGICS if head.startswith(magic)), "")
 
 
@@ -236,7 +244,7 @@ def warc_slices(url: str, size: int, folder: Path, tick: Tick, *, allow_private:
     looks for the bytes that begin a member near the places where a cut is wanted, and unpacks that member alone.
     """
     with open_raw(url, allow_private=allow_private) as raw:
-        if not raw.seekable():
+        if not can_seek(raw):
             return [WHOLE]
         packing = _packing(raw)
         if packing == ".gz" and guess and not is_url(url):

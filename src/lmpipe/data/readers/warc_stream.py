@@ -242,6 +242,8 @@ class GzipStream(PlainStream):
     def resync(self) -> bool:
         """Go to the next gzip member that begins like a record; say whether there is one."""
         self.within_record = False
+        if not self._raw.seekable():
+            return False
         at = self.place()[0] + 1
         while (at := self._find_member(at)) >= 0:
             self._raw.seek(at)
