@@ -68,7 +68,7 @@ def direct(engine: str, data: bytes, url: str | None) -> str:
     from resiliparse.parse.html import HTMLTree
 
     tree = HTMLTree.parse_from_bytes(data, detect_encoding(data, from_html_meta=True))
-    return extract_plain_text(tree, main_content=True, preserve_formatting=True, alt_texts=False)
+    return extract_plain_text(tree, main_content=True, preserve_formatting=True, alt_texts=False, comments=False)
 
 
 def record_of(url: str, page: bytes) -> bytes:
@@ -126,7 +126,8 @@ def by_hand(engine: str, archive: Path, output: Path) -> None:
                     rows.append({"url": url, "text": found.text, "title": found.title, "date": found.date})
             else:
                 tree = HTMLTree.parse(text)
-                found = extract_plain_text(tree, main_content=True, preserve_formatting=True, alt_texts=False)
+                options = {"main_content": True, "preserve_formatting": True, "alt_texts": False, "comments": False}
+                found = extract_plain_text(tree, **options)
                 rows.append({"url": url, "text": found, "title": tree.title, "date": None})
     pq.write_table(pa.Table.from_pylist(rows), output, compression="zstd")
     print(json.dumps({"seconds": time.perf_counter() - began, "pages": count, "kept": len(rows)}))
