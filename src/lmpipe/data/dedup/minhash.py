@@ -129,8 +129,7 @@ class _Search:
 
 class _Verifier:
     """Compares the pairs of one file after the other, in their order, in this process: a pair whose ends hang together by pairs
-    already found needs no comparison. A tenth of the time that reading the texts takes, even where a third of them are
-    copies."""
+    already found needs no comparison. A fifth of the step's time where two thirds of the documents are copies."""
 
     def __init__(self, stored: Stored, rows: Integers, threshold: float, *, follow: bool) -> None:
         self._stored, self._rows, self._threshold, self._follow = stored, rows, threshold, follow
