@@ -95,7 +95,7 @@ def run_stage(stage: str, folder: Path, source: Path) -> None:
         {
             "read": [{"kind": kind, "paths": [f"{source}/**/*"]}],
             "max_failed_fraction": 1.0,
-            "clean": [{"kind": "unicode"}, {"kind": "length", "min_characters": 200}, {"kind": "repetition"}],
+            "clean": [{"kind": "unicode"}, {"kind": "length", "min_characters": 200}, {"kind": "gopher_repetition"}],
             "dedup": [{"kind": "exact"}, {"kind": "minhash"}],
             "pii": {},
         }

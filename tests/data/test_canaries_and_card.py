@@ -10,7 +10,8 @@ from lmpipe.data.cleaning.config import UnicodeConfig
 from lmpipe.data.cleaning.repair import repair
 from lmpipe.data.config import PiiConfig, SplitConfig
 from lmpipe.data.documents import read_documents
-from lmpipe.data.filters.config import LengthConfig, MeasureConfig, SelectConfig
+from lmpipe.data.filters.config import LengthConfig, SelectConfig
+from lmpipe.data.filters.scores import LengthScores, MeasureConfig
 from lmpipe.data.measuring import measure
 from lmpipe.data.pii.find import FINDERS, find
 from lmpipe.data.pii.masking import mask
@@ -67,9 +68,9 @@ def stages(tmp_path, read_corpus, folders):
         found[name] = output
 
     step("repair", repair, found["read"], config=UnicodeConfig())
-    step("measure", measure, found["repair"], config=MeasureConfig(scores=("length",)))
+    step("measure", measure, found["repair"], config=MeasureConfig(scores=(LengthScores(),)))
     filters = SelectConfig(filters=(LengthConfig(min_characters=10),))
-    step("select", select, found["repair"], found.pop("measure"), {}, config=filters)
+    step("select", select, found["repair"], [found.pop("measure")], {}, config=filters)
     step("mask", mask, found["select"], config=PiiConfig())
     step("split", split, found["mask"], config=SplitConfig(), seed=1)
     found["canaries"], _ = folders()

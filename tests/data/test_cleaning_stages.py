@@ -15,11 +15,12 @@ from lmpipe.data.cleaning.repair import repair
 from lmpipe.data.dedup.config import ExactConfig
 from lmpipe.data.dedup.exact import mark_duplicates, normalised
 from lmpipe.data.documents import count_rows, read_documents, read_tables
-from lmpipe.data.filters.config import LengthConfig, MeasureConfig, RepetitionConfig, SelectConfig
+from lmpipe.data.filters.config import GopherRepetitionConfig, LengthConfig, SelectConfig
+from lmpipe.data.filters.scores import GopherRepetitionScores, LengthScores, MeasureConfig
 from lmpipe.data.measuring import measure
 from lmpipe.data.selection import select
 
-BOTH = MeasureConfig(scores=("length", "repetition"))
+BOTH = MeasureConfig(scores=(LengthScores(), GopherRepetitionScores()))
 
 
 def rows(folder):
@@ -58,12 +59,12 @@ def test_scores_are_aligned_with_documents(write_documents, folders):
     assert ledger.rows_kept == len(found) == 40
     assert len(list(output.glob("part-*"))) == len(list(documents.glob("part-*"))) > 1
     for row, document in zip(found, read_documents(documents), strict=True):
-        assert (row["id"], row["characters"], row["words"]) == (
+        assert (row["id"], row["length.characters"], row["length.words"]) == (
             document.id,
             len(document.text),
             len(document.text.split()),
         )
-    assert found[30]["top_2_gram_fraction"] > 0.9
+    assert found[30]["gopher_repetition.top_2_gram_fraction"] > 0.9
 
 
 def test_the_first_of_equal_documents_survives(write_documents, folders):
@@ -119,7 +120,12 @@ def selected(write_documents, folders):
         output, options = folders()
         config = SelectConfig(filters=filters)
         ledger = select(
-            documents, measures if filters else None, {"exact": duplicates} if dedup else {}, output, config=config, **options
+            documents,
+            [measures] if filters else [],
+            {"exact": duplicates} if dedup else {},
+            output,
+            config=config,
+            **options,
         )
         return output, ledger, pq.read_table(output / "dropped.parquet").to_pylist()
 
@@ -127,14 +133,14 @@ def selected(write_documents, folders):
 
 
 def test_everything_dropped_is_explained(selected):
-    repeating = "the same line again\n" * 20
+    repeating = "\n".join(["the same line again"] * 20)
     texts_in = ["short", "long enough to stay, this one", "long enough to stay, this one", repeating]
-    output, ledger, dropped = selected(texts_in, LengthConfig(min_characters=10), RepetitionConfig())
+    output, ledger, dropped = selected(texts_in, LengthConfig(min_characters=10), GopherRepetitionConfig())
     assert texts(output) == [texts_in[1]]
     assert [(row["id"].split(":")[0], row["rule"], row["value"], row["threshold"]) for row in dropped] == [
         ("file-0", "length.min_characters", 5.0, 10.0),
         ("file-2", "dedup.exact", None, None),
-        ("file-3", "repetition.max_duplicate_line_fraction", 0.95, 0.3),
+        ("file-3", "gopher_repetition.max_duplicate_line_fraction", 0.95, 0.3),
     ]
     assert dropped[1]["duplicate_of"].startswith("file-1:")
     assert (ledger.rows_in, ledger.rows_kept) == (4, 1)
@@ -155,12 +161,14 @@ def test_every_bound_drops_what_breaks_it_and_keeps_what_meets_it(selected):
         assert ledger.dropped.total() == 1
 
 
-@pytest.mark.parametrize("field", sorted(RepetitionConfig.model_fields.keys() - {"kind"}))
+@pytest.mark.parametrize("field", sorted(GopherRepetitionConfig.model_fields.keys() - {"kind"}))
 def test_every_repetition_bound_is_applied(selected, field):
-    alone = RepetitionConfig(**{name: None for name in RepetitionConfig.model_fields if name != "kind"} | {field: 0.0})
+    alone = GopherRepetitionConfig(
+        **{name: None for name in GopherRepetitionConfig.model_fields if name != "kind"} | {field: 0.0}
+    )
     unit = "one two three four five six seven eight nine ten eleven twelve"
     _, ledger, dropped = selected([f"{unit}\n\n{unit}", "no word comes twice"], alone, dedup=False)
-    assert ledger.dropped == {f"repetition.{field}": 1}
+    assert ledger.dropped == {f"gopher_repetition.{field}": 1}
     assert dropped[0]["value"] > dropped[0]["threshold"] == 0.0
 
 
@@ -192,7 +200,7 @@ def test_scores_of_other_documents_are_refused(write_documents, folders):
     measure(other, measures, config=BOTH, **options)
     output, options = folders()
     with pytest.raises(DamagedError, match="not aligned"):
-        select(one, measures, {}, output, config=SelectConfig(filters=(LengthConfig(),)), **options)
+        select(one, [measures], {}, output, config=SelectConfig(filters=(LengthConfig(),)), **options)
 
 
 @settings(deadline=None, max_examples=6)
@@ -215,10 +223,10 @@ def test_rows_in_are_kept_dropped_or_failed_at_every_step(tmp_path_factory, item
         mark_duplicates(folder / "repaired", folder / "duplicates", config=ExactConfig(), **options),
         select(
             folder / "repaired",
-            folder / "measures",
+            [folder / "measures"],
             {"exact": folder / "duplicates"},
             folder / "selected",
-            config=SelectConfig(filters=(LengthConfig(min_characters=3), RepetitionConfig())),
+            config=SelectConfig(filters=(LengthConfig(min_characters=3), GopherRepetitionConfig())),
             **options,
         ),
     ]

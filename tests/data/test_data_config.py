@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from lmpipe.data.config import CorpusConfig, SplitConfig
-from lmpipe.data.filters.config import LengthConfig, RepetitionConfig
+from lmpipe.data.filters.config import GopherRepetitionConfig, LengthConfig
 from lmpipe.data.pii.config import Entity, PiiConfig
 from lmpipe.data.readers.config import TextSource
 
@@ -30,7 +30,7 @@ def test_a_corpus_needs_only_a_source_and_has_the_usual_split():
 
 def test_a_corpus_survives_json():
     corpus = CorpusConfig.model_validate(
-        {"read": [TEXT], "clean": [{"kind": "unicode"}, {"kind": "repetition"}], "dedup": [{"kind": "exact"}], "pii": {}}
+        {"read": [TEXT], "clean": [{"kind": "unicode"}, {"kind": "gopher_repetition"}], "dedup": [{"kind": "exact"}], "pii": {}}
     )
     assert CorpusConfig.model_validate_json(corpus.model_dump_json(), strict=True) == corpus
 
@@ -46,7 +46,7 @@ def test_measuring_does_not_know_thresholds():
     ("section", "message"),
     [
         ({"clean": [{"kind": "length"}, {"kind": "length"}]}, "two steps of kind 'length'"),
-        ({"clean": [{"kind": "length"}, {"kind": "unicode"}]}, "expected it first"),
+        ({"clean": [{"kind": "length"}, {"kind": "unicode"}]}, "out of order"),
         ({"split": {"train": 0.9, "validation": 0.1, "test": 0.1}}, "add up to 1.1; expected 1"),
         ({"read": []}, "at least 1 item"),
         ({"read": [{**TEXT, "encoding": "klingon"}]}, "knows no encoding 'klingon'"),
@@ -62,8 +62,8 @@ def test_what_makes_no_sense_is_refused(section, message):
 
 def test_a_bound_that_is_null_is_no_rule():
     assert [rule.name for rule in LengthConfig(min_characters=None, max_words=9).rules()] == ["length.max_words"]
-    loose = RepetitionConfig(max_duplicate_line_fraction=None)
-    assert len(loose.rules()) == len(RepetitionConfig().rules()) - 1 == 12
+    loose = GopherRepetitionConfig(max_duplicate_line_fraction=None)
+    assert len(loose.rules()) == len(GopherRepetitionConfig().rules()) - 1 == 12
 
 
 def test_all_entities_but_the_common_ones_are_looked_for_by_default():

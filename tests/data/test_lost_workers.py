@@ -22,7 +22,7 @@ from lmpipe.data.rescuing import RescueRows
 from lmpipe.data.selection import select
 from lmpipe.data.tasks import save_ledger
 
-SCORES = pa.schema([("id", pa.string()), ("words", pa.int64())])
+SCORES = pa.schema([("id", pa.string()), ("length.words", pa.int64())])
 
 
 def treat(text):
@@ -113,12 +113,12 @@ def test_scores_keep_a_row_for_every_document_and_one_without_is_not_kept(write_
     assert ledger.failed == {"killed its worker": 1}
     for scores, part in zip(parts_of(output), parts_of(documents), strict=True):
         assert pq.read_table(scores).column("id").equals(pq.read_table(part).column("id"))
-    words = [w for part in parts_of(output) for w in pq.read_table(part).column("words").to_pylist()]
+    words = [w for part in parts_of(output) for w in pq.read_table(part).column("length.words").to_pylist()]
     assert [row for row, value in enumerate(words) if value is None] == [17]
     (tmp_path / "kept").mkdir()
     config = SelectConfig(filters=(LengthConfig(min_characters=None, min_words=2),))
     options = {"scratch": tmp_path / "select", "progress": Silent(), "workers": 1}
-    kept = select(documents, output, {}, tmp_path / "kept", config=config, **options)
+    kept = select(documents, [output], {}, tmp_path / "kept", config=config, **options)
     assert (kept.rows_kept, kept.dropped) == (17, {"failed.measure": 1})
 
 

@@ -19,7 +19,8 @@ from lmpipe.data.dedup.exact import mark_duplicates
 from lmpipe.data.dedup.minhash import mark_near_duplicates, near_pairs
 from lmpipe.data.dedup.shingles import shingles_of, word_spans, words_of
 from lmpipe.data.documents import Document, PartWriter, read_documents, read_tables
-from lmpipe.data.filters.config import LengthConfig, MeasureConfig, SelectConfig
+from lmpipe.data.filters.config import LengthConfig, SelectConfig
+from lmpipe.data.filters.scores import LengthScores, MeasureConfig
 from lmpipe.data.measuring import measure
 from lmpipe.data.selection import select
 
@@ -237,11 +238,11 @@ def test_the_next_near_duplicate_takes_the_place_of_one_that_a_bound_drops(tmp_p
     near, options = folders()
     mark_near_duplicates(documents, near, config=MinhashConfig(threshold=0.5), earlier=[exact], **options)
     measures, options = folders()
-    measure(documents, measures, config=MeasureConfig(scores=("length",)), **options)
+    measure(documents, measures, config=MeasureConfig(scores=(LengthScores(),)), **options)
     output, options = folders()
     config = SelectConfig(filters=(LengthConfig(min_characters=len(short) + 1),))
     marks = {"exact": exact, "minhash": near}
-    select(documents, measures, marks, output, config=config, **options)
+    select(documents, [measures], marks, output, config=config, **options)
     kept = [document.text for document in read_documents(output)]
     assert kept[0] == good
     assert better not in kept

@@ -13,13 +13,23 @@ import pytest
 from lmpipe.base.canonical import digests_of_folder
 from lmpipe.base.errors import SourceError, StageError
 from lmpipe.base.progress import Silent
-from lmpipe.data.cleaning.config import UnicodeConfig
+from lmpipe.data.cleaning.config import LinesConfig, UnicodeConfig
+from lmpipe.data.cleaning.lines import remove_lines
 from lmpipe.data.cleaning.repair import repair
 from lmpipe.data.dedup.config import ExactConfig, MinhashConfig
 from lmpipe.data.dedup.exact import mark_duplicates
 from lmpipe.data.dedup.minhash import mark_near_duplicates
 from lmpipe.data.engines.choice import Engine, use_engine
-from lmpipe.data.filters.config import LengthConfig, MeasureConfig, RepetitionConfig, SelectConfig
+from lmpipe.data.filters.config import GopherRepetitionConfig, LengthConfig, SelectConfig
+from lmpipe.data.filters.scores import (
+    C4Scores,
+    CodeScores,
+    FinewebScores,
+    GopherQualityScores,
+    GopherRepetitionScores,
+    LengthScores,
+    MeasureConfig,
+)
 from lmpipe.data.measuring import measure
 from lmpipe.data.mixing.balancing import balance
 from lmpipe.data.mixing.config import BalanceConfig, CurriculumConfig
@@ -31,7 +41,10 @@ from lmpipe.data.splitting.config import SplitConfig
 from lmpipe.data.splitting.dividing import split
 from lmpipe.data.tasks import run_tasks
 
-SELECT = SelectConfig(filters=(LengthConfig(min_characters=20), RepetitionConfig()))
+MEASURE = MeasureConfig(
+    scores=(C4Scores(), CodeScores(), FinewebScores(), GopherQualityScores(), GopherRepetitionScores(), LengthScores())
+)
+SELECT = SelectConfig(filters=(LengthConfig(min_characters=20), GopherRepetitionConfig()))
 
 
 def whole_pipeline(base, read_corpus, folders, workers):
@@ -41,16 +54,18 @@ def whole_pipeline(base, read_corpus, folders, workers):
 
     def step(name, function, *inputs, **arguments):
         output, options = folders(workers.get(name, 1))
-        function(*(done[i] for i in inputs), output, **arguments, **options)
+        paths = (done[i] if isinstance(i, str) else [done[j] for j in i] for i in inputs)
+        function(*paths, output, **arguments, **options)
         done[name] = output
 
     step("repair", repair, "read", config=UnicodeConfig())
-    step("measure", measure, "repair", config=MeasureConfig(scores=("length", "repetition")))
+    step("lines", remove_lines, "repair", config=LinesConfig(terminal_punctuation=False, min_words=1, repeated_in=3))
+    step("measure", measure, "repair", config=MEASURE)
     step("duplicates", mark_duplicates, "repair", config=ExactConfig())
     step("near", mark_near_duplicates, "repair", config=MinhashConfig(threshold=0.5), earlier=[done["duplicates"]])
     output, options = folders(workers.get("select", 1))
     marks = {"exact": done["duplicates"], "minhash": done["near"]}
-    select(done["repair"], done["measure"], marks, output, config=SELECT, **options)
+    select(done["repair"], [done["measure"]], marks, output, config=SELECT, **options)
     done["select"] = output
     step("mask", mask, "select", config=PiiConfig())
     step("source", split, "mask", config=SplitConfig(train=0.6, validation=0.2, test=0.2, by="source"), seed=1)
@@ -60,7 +75,20 @@ def whole_pipeline(base, read_corpus, folders, workers):
     return {name: digests_of_folder(folder) for name, folder in done.items()}
 
 
-STEPS = ("read", "repair", "measure", "duplicates", "near", "select", "mask", "source", "position", "balance", "arrange")
+STEPS = (
+    "read",
+    "repair",
+    "lines",
+    "measure",
+    "duplicates",
+    "near",
+    "select",
+    "mask",
+    "source",
+    "position",
+    "balance",
+    "arrange",
+)
 SLOW = [pytest.param(dict.fromkeys(STEPS, workers), marks=pytest.mark.slow, id=f"all-{workers}") for workers in (2, 5)]
 
 

@@ -184,3 +184,15 @@ def test_a_card_says_what_its_models_config_says() -> None:
     tagger = architecture_of({"model_type": "bert", "architectures": ["BertForTokenClassification"]})
     assert (tagger.task, tagger.loader) == ("token-classification", "AutoModelForTokenClassification")
     assert architecture_of({"model_type": "lstm"}).loader == ""
+
+
+def test_trained_filters_say_how_well_and_whom_they_wrong():
+    rates = {"documents": 1200, "above_0.5": 0.25, "above_0.9": 0.1}
+    facts = {"auc": 0.91, "auc_low": 0.88, "auc_high": 0.94, "held_out": {"positive": 300, "negative": 900}}
+    card = {"name": "web", "classifiers": {"toxicity": {**facts, "identity": [{"corpus": "lib", "groups": {"women": rates}}]}}}
+    page = data_card([card])
+    assert "0.910 [0.880, 0.940]" in page
+    row = next(line for line in page.splitlines() if "women" in line)
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["toxicity", "lib", "women", "1,200", "25.0%"]
+    assert "False alarms" not in data_card([{"name": "web", "classifiers": {"quality": facts}}])
+    assert "Trained filters" not in data_card([{"name": "web"}])

@@ -143,7 +143,26 @@ def write_encoder(folder: Path) -> str:
     return str(folder)
 
 
-def recipe(sources: list[dict[str, Any]], encoder: str) -> dict[str, Any]:
+def write_lists(folder: Path) -> dict[str, str]:
+    """A list of words and one of places, neither of which drops anything."""
+    for name, entry in (("words", "darn"), ("urls", "example.org")):
+        (folder / f"{name}.list").write_text(entry, encoding="utf-8")
+    return {name: str(folder / f"{name}.list") for name in ("words", "urls")}
+
+
+def write_teachers(folder: Path) -> dict[str, Any]:
+    """Corpora that filters learn from."""
+    folder.mkdir()
+    rows = [{"text": text, "label": i % 2, "who": "ab"[i % 4 // 2]} for i, text in enumerate(texts(40, 5))]
+    (folder / "comments.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (folder / "taught.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts(40, 6)), encoding="utf-8")
+    split = {"train": 0.5, "validation": 0.25, "test": 0.25}
+    comments = {"kind": "jsonl", "paths": [str(folder / "comments.jsonl")], "meta_columns": ["label", "who"]}
+    taught = {"kind": "jsonl", "paths": [str(folder / "taught.jsonl")]}
+    return {"comments": {"read": [comments], "split": split}, "taught": {"read": [taught], "split": split}}
+
+
+def recipe(sources: list[dict[str, Any]], encoder: str, lists: dict[str, str], teachers: dict[str, Any]) -> dict[str, Any]:
     """Everything that a recipe can ask for at once, as small as it can be."""
     return {
         "name": "whole",
@@ -152,7 +171,27 @@ def recipe(sources: list[dict[str, Any]], encoder: str) -> dict[str, Any]:
         "data": {
             "corpus": {
                 "read": sources,
-                "clean": [{"kind": "unicode"}, {"kind": "length", "max_words": 10_000}, {"kind": "repetition"}],
+                "clean": [
+                    {"kind": "unicode"},
+                    {"kind": "lines", "repeated_in": 100},
+                    {"kind": "length", "max_words": 10_000},
+                    {"kind": "gopher_quality", "min_stop_words": 1},
+                    {"kind": "gopher_repetition"},
+                    {"kind": "c4"},
+                    {"kind": "fineweb", "max_line_feeds_per_word": 1.0},
+                    {"kind": "code", "min_comment_line_fraction": None},
+                    {"kind": "language", "min_confidence": 0.0},
+                    {"kind": "words", "path": lists["words"]},
+                    {"kind": "urls", "path": lists["urls"]},
+                    {"kind": "quality", "positive": "taught", "negative": "comments", "min_score": 0.0},
+                    {
+                        "kind": "toxicity",
+                        "labelled": {"on": "comments"},
+                        "identity": [{"on": "comments", "group": "who"}],
+                        "max_score": 1.0,
+                    },
+                    {"kind": "perplexity", "reference": "taught", "order": 3, "max_quantile": 1.0},
+                ],
                 "dedup": [
                     *({"kind": kind} for kind in ("exact", "minhash")),
                     {"kind": "semantic", "model": encoder, "threshold": 1.0},
@@ -163,6 +202,7 @@ def recipe(sources: list[dict[str, Any]], encoder: str) -> dict[str, Any]:
                 "decontaminate": {},
             },
             "other": {"read": sources[:1], "split": {"train": 0.2, "validation": 0.1, "test": 0.7}},
+            **teachers,
         },
         "tokenizer": {"vocab_size": 300, "train_on": "corpus"},
         "model": {"layers": 1, "width": 16, "heads": 2, "context": 64},
@@ -243,7 +283,9 @@ def use_every_family(folder: Path) -> None:
 
 def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").mkdir()
-    whole = recipe(write_sources(tmp_path / "data"), write_encoder(tmp_path / "encoder"))
+    teachers = write_teachers(tmp_path / "teachers")
+    lists = write_lists(tmp_path / "data")
+    whole = recipe(write_sources(tmp_path / "data"), write_encoder(tmp_path / "encoder"), lists, teachers)
     runtime = Runtime(store=str(tmp_path / "store"), device="cpu", threads=1, workers=1, compile=False, isolate=False)
     reads = Reads()
     reads.watch(monkeypatch)

@@ -53,7 +53,7 @@ goal: {metric: corpus.test.bits_per_byte, at_most: 2.0}
 data:
   corpus:
     read: [{kind: text, paths: ["{stdlib}/**/*.py"]}]
-    clean: [{kind: unicode}, {kind: length, at_least: 200}, {kind: repetition}]
+    clean: [{kind: unicode}, {kind: length, at_least: 200}, {kind: gopher_repetition}]
     dedup: [{kind: exact}]
     pii: {entities: [email, phone, ip, iban, key], action: mask}
     split: {train: 0.9, validation: 0.05, test: 0.05, by: document}

@@ -9,6 +9,7 @@ from lmpipe.base.errors import MissingExtraError
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "data": ("numpy", "pyarrow", "zstandard"),
+    "language": ("py3langid", "lingua"),
     "train": ("numpy", "torch", "tokenizers", "safetensors"),
     "serve": ("fastapi", "uvicorn", "prometheus_client"),
     "hub": ("datasets", "transformers"),

@@ -16,7 +16,8 @@ from typing import Any
 from lmpipe.base.files import read_json
 from lmpipe.data.decontamination.decontaminating import REPORT as CONTAMINATION
 from lmpipe.data.documents import columns_in, parts_of, tables_of
-from lmpipe.data.filters.config import Rule
+from lmpipe.data.filters.bounds import Rule
+from lmpipe.data.filters.classifier import HEADER
 from lmpipe.data.reading import FAILURES, SOURCES
 from lmpipe.data.selection import DROPPED
 from lmpipe.data.statistics import bounds_of, clusters, nearest_kept, score_histograms
@@ -41,7 +42,8 @@ def corpus_card(name: str, folders: Mapping[str, Path], rules: Sequence[Rule] = 
         documents, characters, dropped, failed}], the largest first, at most 1,000, and `source_count`; `failures`: the first
         records that could not be read; `dropped`: {rule: [{id, value, threshold, duplicate_of}]}, a few of each; `bounds`:
         {rule: {score, at_least, at_most}}; `nearest_kept`: {rule: [{id, value}]}; `scores`: {score: {scale, edges, before,
-        after}}; `duplicates`: {kind: {sizes, largest}}; `pii`: {action, counts, documents, documents_by_kind}; `splits`;
+        after}}; `duplicates`: {kind: {sizes, largest}}; `classifiers`: {filter: {auc, auc_low, auc_high, examples,
+        held_out, identity}}; `pii`: {action, counts, documents, documents_by_kind}; `splits`;
         `contamination`: {documents, sets, items}; `licences`, `languages`: {name: documents}; `canaries`: {count, repeats}. A
         part is absent where its stage is.
     """
@@ -61,6 +63,9 @@ def corpus_card(name: str, folders: Mapping[str, Path], rules: Sequence[Rule] = 
     repeated = {kind: clusters(folders[kind]) for kind in _sidecars(shapes, scores=False)}
     if repeated:
         card["duplicates"] = repeated
+    learned = {kind: read_json(path / HEADER) for kind, path in folders.items() if (path / HEADER).is_file()}
+    if learned:
+        card["classifiers"] = {kind.removeprefix("learn_"): facts for kind, facts in learned.items()}
     if "mask" in folders:
         card["pii"] = read_json(folders["mask"] / "pii.json")
     divided = [folders[kind] for kind in ("split", "decontaminate", "balance", "arrange") if kind in folders]

@@ -1,6 +1,6 @@
 """What a user may ask of a corpus: where its text comes from, how it is cleaned, deduplicated, masked and split.
 
-    read -> clean: unicode -> clean: length, repetition -> dedup -> pii -> split -> decontaminate
+    read -> clean: unicode, lines, filters -> dedup -> pii -> split -> decontaminate
 
 The order of the steps is fixed; only their presence and their numbers are the user's. Data only: building lives in the modules
 beside this one, and neither numpy nor pyarrow is imported here.
@@ -13,16 +13,18 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from lmpipe.base.config import Config
-from lmpipe.data.cleaning.config import UnicodeConfig
+from lmpipe.data.cleaning.config import LinesConfig, UnicodeConfig
 from lmpipe.data.decontamination.config import DecontaminateConfig
 from lmpipe.data.dedup.config import DedupConfig, DuplicatesConfig, RepeatedBase, RepeatedConfig
-from lmpipe.data.filters.config import FilterConfig, LengthConfig, MeasureConfig, RepetitionConfig, SelectConfig
+from lmpipe.data.filters.config import FilterConfig, MeasuredFilter, SelectConfig, UrlsConfig, WordsConfig
+from lmpipe.data.filters.scores import MeasureConfig
+from lmpipe.data.filters.trained_config import TrainedConfig
 from lmpipe.data.mixing.config import BalanceConfig, CurriculumConfig, TowardConfig
 from lmpipe.data.pii.config import PiiConfig
 from lmpipe.data.readers.config import SourceConfig
 from lmpipe.data.splitting.config import SplitConfig
 
-CleanConfig = Annotated[UnicodeConfig | LengthConfig | RepetitionConfig, Field(discriminator="kind")]
+CleanConfig = Annotated[UnicodeConfig | LinesConfig | FilterConfig, Field(discriminator="kind")]
 
 
 class CorpusConfig(Config):
@@ -35,7 +37,7 @@ class CorpusConfig(Config):
     max_quarantine_bytes: int = Field(default=64_000_000, ge=0)
     """Bytes of records that cannot be read are kept in the quarantine of the reading stage, the first so many of them."""
     clean: tuple[CleanConfig, ...] = ()
-    """Repair and filters."""
+    """Repair of text, removal of lines, filters; in this order."""
     dedup: tuple[DedupConfig, ...] = ()
     """Removal of duplicates, kind by kind in this order; what one kind marked the next does not look at."""
     pii: PiiConfig | None = None
@@ -56,8 +58,9 @@ class CorpusConfig(Config):
         for kind in sorted({part.kind for part in self.clean}):
             if sum(part.kind == kind for part in self.clean) > 1:
                 raise ValueError(f"clean has two steps of kind '{kind}'; expected each at most once")
-        if self.unicode() not in (None, *self.clean[:1]):
-            raise ValueError("clean has its 'unicode' step after a filter; expected it first: filters see repaired text")
+        order = [isinstance(part, UnicodeConfig) * 2 + isinstance(part, LinesConfig) for part in self.clean]
+        if order != sorted(order, reverse=True):
+            raise ValueError("clean is out of order; expected 'unicode', then 'lines', then filters, which see cleaned text")
         return self
 
     @model_validator(mode="after")
@@ -82,15 +85,40 @@ class CorpusConfig(Config):
         """The repair step, where there is one."""
         return next((part for part in self.clean if isinstance(part, UnicodeConfig)), None)
 
+    def lines(self) -> LinesConfig | None:
+        """The removal of lines, where it is asked for."""
+        return next((part for part in self.clean if isinstance(part, LinesConfig)), None)
+
     def filters(self) -> tuple[FilterConfig, ...]:
         """The filters, in order."""
-        return tuple(part for part in self.clean if not isinstance(part, UnicodeConfig))
+        return tuple(part for part in self.clean if not isinstance(part, UnicodeConfig | LinesConfig))
 
     def measure(self) -> MeasureConfig | None:
-        """The scores that the filters need; None where there are no filters."""
-        kinds = {part.kind for part in self.filters()}
-        return MeasureConfig(scores=tuple(sorted(kinds))) if kinds else None
+        """The scores that the filters need, by name so that the order of bounds is free; None where there are no filters."""
+        measured = (part for part in self.filters() if isinstance(part, MeasuredFilter))
+        groups = sorted((part.scores() for part in measured), key=lambda group: group.kind)
+        return MeasureConfig.model_validate({"scores": groups}) if groups else None
+
+    def trained(self) -> tuple[TrainedConfig, ...]:
+        """The filters that learn from other corpora."""
+        return tuple(part for part in self.clean if isinstance(part, TrainedConfig))
+
+    def learns_from(self) -> tuple[str, ...]:
+        """The corpora that its filters learn from or are tested on, each once."""
+        return tuple(dict.fromkeys(name for part in self.trained() for name in part.corpora()))
 
     def select(self) -> SelectConfig | None:
         """The selection; None where nothing could be dropped."""
         return SelectConfig(filters=self.filters()) if self.filters() or self.duplicates() else None
+
+    def lists(self) -> dict[str, str]:
+        """The files of words and of URLs that filters name, by kind."""
+        return {part.kind: part.path for part in self.clean if isinstance(part, WordsConfig | UrlsConfig)}
+
+    def without_paths(self) -> Self:
+        """The same corpus with kinds where its lists have paths: a machine's paths are part of no identity."""
+        clean = tuple(
+            part.model_copy(update={"path": part.kind}) if isinstance(part, WordsConfig | UrlsConfig) else part
+            for part in self.clean
+        )
+        return self.model_copy(update={"clean": clean})

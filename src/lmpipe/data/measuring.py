@@ -1,40 +1,43 @@
 """Scores of documents: the `measure` stage. It knows no thresholds, so that changing one computes no score again.
 
-part-*.parquet --> part-*.parquet     id and one column per score, aligned with the documents row group by row group
+part-*.parquet --> part-*.parquet     id and one column per score (`gopher_quality.words`), aligned with the documents row group
+              |                       by row group
               `--> ledger.json        every document in is kept
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
 from lmpipe.data.documents import TableWriter, part_name, tables_of
-from lmpipe.data.filters.config import MeasureConfig
-from lmpipe.data.filters.repetition import SCORES, repetition_scores
+from lmpipe.data.filters.batch import Batch, Vocabulary
+from lmpipe.data.filters.scores import MeasureConfig, columns_of
+from lmpipe.data.filters.scoring import scorer_of
 from lmpipe.data.parts import PartTask, finish, run_over_parts
 from lmpipe.data.rescuing import RescueRows
 from lmpipe.data.tasks import Tick, save_ledger
 
-
-def length_scores(text: str) -> tuple[int, int]:
-    """(characters, words): words are runs of characters that are not white space."""
-    return len(text), len(text.split())
+BATCH_CHARACTERS = 1 << 22
+"""Arrays of a batch take some 100 bytes per word; smaller batches cost more in overhead."""
 
 
-GROUPS: dict[str, tuple[Sequence[str], Any, Callable[[str], Sequence[float]]]] = {
-    "length": (("characters", "words"), pa.int64(), length_scores),
-    "repetition": (SCORES, pa.float64(), repetition_scores),
-}
-"""Group of scores: names, Arrow type, and the function that computes them of one text."""
-
-
-def measure(documents: Path, output: Path, *, config: MeasureConfig, scratch: Path, progress: Progress, workers: int) -> Ledger:
+def measure(
+    documents: Path,
+    output: Path,
+    *,
+    config: MeasureConfig,
+    scratch: Path,
+    progress: Progress,
+    workers: int,
+    files: Mapping[str, str] | None = None,
+) -> Ledger:
     """Score every document.
 
     Args:
@@ -44,11 +47,16 @@ def measure(documents: Path, output: Path, *, config: MeasureConfig, scratch: Pa
         scratch: survives a kill; what is done is not done again.
         progress: told documents done.
         workers: at most so many processes; changes no byte.
+        files: where to open the files that the config names.
+
+    Raises:
+        MissingExtraError: when a group needs a library that is not installed.
+        SourceError: when a list cannot be read.
     """
     folders = run_over_parts(
         _measure_part,
         documents,
-        config,
+        (config, dict(files or {})),
         scratch / "measure",
         workers=workers,
         progress=progress,
@@ -59,22 +67,37 @@ def measure(documents: Path, output: Path, *, config: MeasureConfig, scratch: Pa
 
 def schema_of(config: MeasureConfig) -> Any:
     """The columns of a sidecar."""
-    scores = [(name, kind) for group in config.scores for name, kind in ((n, GROUPS[group][1]) for n in GROUPS[group][0])]
-    return pa.schema([("id", pa.string()), *scores])
+    scores = [item for group in config.scores for item in columns_of(group).items()]
+    return pa.schema([("id", pa.string()), *((name, pa.type_for_alias(kind)) for name, kind in scores)])
 
 
 def _measure_part(task: PartTask, folder: Path, tick: Tick) -> None:
-    schema, ledger = schema_of(task.config), Ledger()
+    config, files = task.config
+    schema, ledger, vocabulary = schema_of(config), Ledger(), Vocabulary()
+    scorers = [scorer_of(group, files) for group in config.scores]
     with TableWriter(folder / part_name(0), schema) as writer:
-        for table in tables_of(task.part, ["id", "text"]):
-            texts = table.column("text").to_pylist()
-            columns = [list(column) for group in task.config.scores for column in _columns(group, texts)]
-            writer.write(pa.table([table.column("id").combine_chunks(), *columns], schema=schema))
-            for text in texts:
-                ledger.keep(len(text))
+        for table in tables_of(task.part, ["id", "text", "source", "meta"]):
+            blocks = []
+            for piece in _pieces(table):
+                vocabulary = Vocabulary() if vocabulary.is_full() else vocabulary
+                batch = Batch(*(piece.column(name).to_pylist() for name in ("text", "source", "meta")), vocabulary=vocabulary)
+                columns = [column for scorer in scorers for column in scorer(batch)]
+                blocks.append(pa.table([piece.column("id").combine_chunks(), *columns], schema=schema))
+                for characters in batch.characters.tolist():
+                    ledger.keep(characters)
+            if blocks:
+                writer.write(pa.concat_tables(blocks).combine_chunks())
             tick(table.num_rows)
     save_ledger(folder, ledger)
 
 
-def _columns(group: str, texts: Sequence[str]) -> list[tuple[float, ...]]:
-    return list(zip(*map(GROUPS[group][2], texts), strict=True))
+def _pieces(table: Any) -> Iterator[Any]:
+    """A row group in pieces of some four million characters."""
+    start = size = 0
+    for row, characters in enumerate(pc.utf8_length(table.column("text")).to_pylist()):
+        if size and size + characters > BATCH_CHARACTERS:
+            yield table.slice(start, row - start)
+            start, size = row, 0
+        size += characters
+    if start < table.num_rows:
+        yield table.slice(start)

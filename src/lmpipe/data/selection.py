@@ -2,7 +2,8 @@
 
     documents    part-*.parquet --.
     measures     part-*.parquet ---+--> part-*.parquet      the documents that stay
-    exact, ...   part-*.parquet --'  `-> dropped.parquet    id, source, rule, value, threshold, duplicate_of; never text
+    exact, ...   part-*.parquet --'  `-> dropped.parquet    id, source, rule, value, threshold, duplicate_of,
+                                     |                       found; never text
                                      `-> ledger.json
 
 A document is dropped by the first rule that it breaks: duplicates first, then the bounds in the order of the recipe. Where the
@@ -26,11 +27,15 @@ from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
 from lmpipe.data.dedup.heirs import Claims, heirs_of
 from lmpipe.data.documents import TableWriter, part_name, parts_of, tables_of
-from lmpipe.data.filters.config import Rule, SelectConfig
+from lmpipe.data.filters.bounds import Rule
+from lmpipe.data.filters.config import SelectConfig
 from lmpipe.data.parts import PartTask, finish, run_over_parts, run_part_tasks
 from lmpipe.data.tasks import Tick, save_ledger
 
 DROPPED = "dropped.parquet"
+LANGUAGE = "language.language"
+UNKNOWN = "und"
+"""ISO 639-2 for a language that nobody could determine."""
 DUPLICATE_RULE = "dedup.{kind}"
 UNMEASURED = "failed.measure"
 """A document without scores is not known to be good."""
@@ -42,13 +47,14 @@ DROPPED_SCHEMA = pa.schema(
         ("value", pa.float64()),
         ("threshold", pa.float64()),
         ("duplicate_of", pa.string()),
+        ("found", pa.string()),
     ]
 )
 
 
 def select(
     documents: Path,
-    measures: Path | None,
+    measures: Sequence[Path],
     duplicates: Mapping[str, Path],
     output: Path,
     *,
@@ -61,7 +67,7 @@ def select(
 
     Args:
         documents: folder with parts of documents.
-        measures: folder with their scores; None where the config has no filters.
+        measures: folders with their scores, each with other columns; none where the config has no filters.
         duplicates: folders with their duplicates, by kind, in the order in which they were looked for.
         output: an existing, empty folder.
         config: the bounds.
@@ -72,14 +78,14 @@ def select(
     Raises:
         SourceError: when no document is left.
     """
-    beside = (measures, *duplicates.values())
+    beside = (*duplicates.values(), *measures)
     task = (config, tuple(duplicates))
     options: dict[str, Any] = {"workers": workers, "progress": progress}
     heirs: Sequence[Any] = [()] * len(parts_of(documents))
     if config.rules() and set(duplicates) - {"exact"}:
         heirs = heirs_of(run_over_parts(_judge_part, documents, task, scratch / "judge", beside=beside, **options))
     tasks = [
-        PartTask(part, (*task, some), tuple(folder and folder / part.name for folder in beside))
+        PartTask(part, (*task, some), tuple(folder / part.name for folder in beside))
         for part, some in zip(parts_of(documents), heirs, strict=True)
     ]
     folders = run_part_tasks(_select_part, tasks, scratch / "select", **options)
@@ -95,11 +101,11 @@ def _judge_part(task: PartTask, folder: Path, tick: Tick) -> None:
     """Which firsts of clusters break a bound, and who waits for their places."""
     config, kinds = task.config
     claims, rules, row = Claims(), config.rules(), 0
-    measures, *sidecars = (tables_of(path) if path else None for path in task.beside)
+    sidecars = [tables_of(path) for path in task.beside if path]
     for table in tables_of(task.part, ["id", "source"]):
-        scores, *doubles = (next(tables, None) if tables else None for tables in (measures, *sidecars))
-        marked = _dropped(table, None, dict(zip(kinds, doubles, strict=True)), ())
-        breaks = np.asarray(_dropped(table, scores, {}, rules).column("rule").is_valid())
+        beside = [next(tables) for tables in sidecars]
+        marked = _dropped(table, {}, dict(zip(kinds, beside[: len(kinds)], strict=True)), ())
+        breaks = np.asarray(_dropped(table, _joined(table, beside[len(kinds) :]), {}, rules).column("rule").is_valid())
         first = np.asarray(marked.column("rule").is_null())
         near = ~first & (np.asarray(marked.column("rule")) != DUPLICATE_RULE.format(kind="exact"))
         waits = np.flatnonzero(near & ~breaks)
@@ -113,16 +119,16 @@ def _judge_part(task: PartTask, folder: Path, tick: Tick) -> None:
 def _select_part(task: PartTask, folder: Path, tick: Tick) -> None:
     config, kinds, heirs = task.config
     ledger, rules, row = Ledger(), config.rules(), 0
-    measures, *sidecars = (tables_of(path) if path else None for path in task.beside)
+    sidecars = [tables_of(path) for path in task.beside if path]
     with (
         TableWriter(folder / part_name(0)) as kept_rows,
         TableWriter(folder / DROPPED, DROPPED_SCHEMA) as dropped_rows,
     ):
         for table in tables_of(task.part):
-            scores, *doubles = (next(tables, None) if tables else None for tables in (measures, *sidecars))
-            marks = dict(zip(kinds, doubles, strict=True))
+            beside = [next(tables) for tables in sidecars]
+            marks, scores = dict(zip(kinds, beside[: len(kinds)], strict=True)), beside[len(kinds) :]
             inherits = np.isin(np.arange(row, row + table.num_rows), heirs)
-            dropped = _dropped(table, scores, marks, rules, inherits)
+            dropped = _dropped(table, _joined(table, scores), marks, rules, inherits)
             row += table.num_rows
             reasons = dropped.column("rule").to_pylist()
             for length, reason in zip(_lengths(table), reasons, strict=True):
@@ -131,13 +137,31 @@ def _select_part(task: PartTask, folder: Path, tick: Tick) -> None:
                 else:
                     ledger.drop(reason, length)
             stays = pc.is_null(dropped.column("rule"))
-            kept_rows.write(table.filter(stays))
+            kept_rows.write(_with_language(table, scores).filter(stays))
             dropped_rows.write(dropped.filter(pc.invert(stays)))
             tick(table.num_rows)
     save_ledger(folder, ledger)
 
 
-def _dropped(table: Any, scores: Any, doubles: Mapping[str, Any], rules: Sequence[Rule], inherits: Any = False) -> Any:
+def _joined(table: Any, sidecars: Sequence[Any]) -> dict[str, Any]:
+    """The scores of all sidecars by name."""
+    for sidecar in sidecars:
+        _check_aligned(table, sidecar)
+    return {name: sidecar.column(name) for sidecar in sidecars for name in sidecar.column_names if name != "id"}
+
+
+def _with_language(table: Any, sidecars: Sequence[Any]) -> Any:
+    """The documents, their language as it was found where it was looked for and found."""
+    found = next((sidecar.column(LANGUAGE) for sidecar in sidecars if LANGUAGE in sidecar.column_names), None)
+    if found is None:
+        return table
+    known = pc.if_else(pc.equal(found, UNKNOWN), table.column("language"), found)
+    return table.set_column(table.column_names.index("language"), "language", known)
+
+
+def _dropped(
+    table: Any, scores: Mapping[str, Any], doubles: Mapping[str, Any], rules: Sequence[Rule], inherits: Any = False
+) -> Any:
     """One row per document in `DROPPED_SCHEMA`; `rule` is null where the document stays. One that `inherits` is no
     duplicate."""
     count = table.num_rows
@@ -151,11 +175,16 @@ def _dropped(table: Any, scores: Any, doubles: Mapping[str, Any], rules: Sequenc
         rule_of[found] = DUPLICATE_RULE.format(kind=kind)
         duplicate_of[found] = np.asarray(marks.column("duplicate_of"))[found]
         value[found], threshold[found] = (_numbers(marks, name)[found] for name in ("similarity", "threshold"))
-    if scores is not None:
-        _check_aligned(table, scores)
+    if scores:
         rule_of[_unmeasured(scores) & (rule_of == None)] = UNMEASURED  # noqa: E711 - elementwise
+    words = np.full(count, None, dtype=object)
     for rule in rules:
-        values = np.asarray(scores.column(rule.score), dtype=np.float64)
+        if rule.one_of is not None:
+            spelled = np.array(scores[rule.score].to_pylist(), dtype=object)
+            breaks = ~np.isin(spelled, np.array(rule.one_of, dtype=object)) & (rule_of == None)  # noqa: E711 - elementwise
+            rule_of[breaks], words[breaks] = rule.name, spelled[breaks]
+            continue
+        values = np.asarray(scores[rule.score], dtype=np.float64)
         breaks, bound = _breaks(rule, values)
         breaks &= rule_of == None  # noqa: E711 - elementwise
         rule_of[breaks], value[breaks], threshold[breaks] = rule.name, values[breaks], bound
@@ -166,14 +195,14 @@ def _dropped(table: Any, scores: Any, doubles: Mapping[str, Any], rules: Sequenc
         pa.array(value, pa.float64(), from_pandas=True),
         pa.array(threshold, pa.float64(), from_pandas=True),
         pa.array(duplicate_of, pa.string()),
+        pa.array(words, pa.string()),
     ]
     return pa.table(columns, schema=DROPPED_SCHEMA)
 
 
-def _unmeasured(scores: Any) -> npt.NDArray[np.bool_]:
-    """Documents whose measuring failed: their rows are empty."""
-    columns = [np.asarray(scores.column(name).is_null()) for name in scores.column_names[1:]]
-    return np.logical_and.reduce(columns) if columns else np.zeros(scores.num_rows, bool)
+def _unmeasured(scores: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+    """Documents of which the measuring of some score failed: their rows are empty."""
+    return np.asarray(np.logical_or.reduce([np.asarray(column.is_null()) for column in scores.values()]))
 
 
 def _numbers(table: Any, name: str) -> npt.NDArray[np.float64]:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lmpipe.data.documents import read_tables, tables_of
-from lmpipe.data.filters.config import Rule
+from lmpipe.data.filters.bounds import Rule
 
 BINS = 24
 NEAREST = 5
@@ -67,7 +67,7 @@ def nearest_kept(measures: Path, dropped: Path, rules: Sequence[Rule]) -> dict[s
     for table, stays in _with_fate(measures, dropped):
         ids = table.column("id")
         for rule in rules:
-            if rule.score in table.column_names:
+            if rule.score in table.column_names and rule.one_of is None:
                 values = _column(table, rule.score)
                 found[rule.name] = _merged(found[rule.name], _distances(rule, values, stays), values, ids)
     return {name: [{"id": identity, "value": value} for _, identity, value in rows] for name, rows in found.items() if rows}
@@ -162,4 +162,8 @@ def _merged(
 
 def bounds_of(rules: Sequence[Rule]) -> dict[str, Mapping[str, Any]]:
     """{rule: {score, at_least, at_most}}: the recipe's bounds as plain data."""
-    return {rule.name: {"score": rule.score, "at_least": rule.at_least, "at_most": rule.at_most} for rule in rules}
+    return {
+        rule.name: {"score": rule.score, "at_least": rule.at_least, "at_most": rule.at_most}
+        for rule in rules
+        if rule.one_of is None
+    }

@@ -8,6 +8,7 @@ mask personal data must not read as if it had found none. Accepted keys, all opt
     steps       [{step, rows_in, rows_kept, dropped: {reason: n}, failed: {error: n}, characters_in, characters_kept}, ...]
     licences    {licence: documents}            languages   {language: documents}
     pii         {kind: n} or {counts: {kind: n}, documents: n, action: mask | drop | tag}
+    classifiers {filter: {auc, auc_low, auc_high, held_out: {positive, negative}, identity: [{corpus, groups}]}}
     splits      {split: {documents, characters, bytes}}
     contamination  {documents, sets: {set: {items, too_short, found}}}
     canaries    {count, repeats}
@@ -56,6 +57,7 @@ def _chapter(card: Card) -> str:
         _waterfall(card.get("steps") or []),
         _counts("Licences", "Licence", card.get("licences")),
         _counts("Languages", "Language", card.get("languages")),
+        _classifiers(card.get("classifiers") or {}),
         _personal_data(card.get("pii")),
         _splits(card.get("splits") or {}),
         _contamination(card.get("contamination")),
@@ -167,6 +169,28 @@ def _contamination(contamination: Card | None) -> str:
     rows = [[name, *(f"{counts.get(key, 0):,}" for key in ("items", "found", "too_short"))] for name, counts in sets.items()]
     header = ["Evaluation set", "Items", "Found in training text", "Too short to look for"]
     return f"### Evaluation text\n\n{words} Reworded items are not found.\n\n" + table(header, rows, right=[1, 2, 3])
+
+
+def _classifiers(found: Mapping[str, Any]) -> str:
+    """How well trained filters tell their two kinds apart, and how often they take harmless texts about groups for toxic."""
+    if not found:
+        return ""
+    rows = []
+    for name, facts in found.items():
+        held = facts["held_out"]
+        area = f"{facts['auc']:.3f} [{facts['auc_low']:.3f}, {facts['auc_high']:.3f}]"
+        rows.append((name, area, f"{quantity(held['positive'])} and {quantity(held['negative'])}"))
+    parts = ["### Trained filters", table(("Filter", "AUC on held-out text", "Held out, of either kind"), rows)]
+    alarms = [
+        (name, part["corpus"], group, quantity(rates["documents"]), f"{rates['above_0.5']:.1%}")
+        for name, facts in found.items()
+        for part in facts.get("identity", ())
+        for group, rates in part["groups"].items()
+    ]
+    if alarms:
+        parts.append("False alarms: harmless texts that score above 0.5.")
+        parts.append(table(("Filter", "Set", "Group", "Harmless texts", "False alarms"), alarms))
+    return "\n\n".join(parts)
 
 
 def _canaries(canaries: Card | None) -> str:

@@ -155,13 +155,17 @@ def _bounds(recipe: Recipe, corpus: str, scores: Mapping[str, Any]) -> Iterator[
         value = scores.get(rule.score)
         if value is not None:
             low, high = rule.at_least, rule.at_most
-            holds = (low is None or value >= low) and (high is None or value <= high)
+            if rule.one_of is not None:
+                holds = value in rule.one_of
+            else:
+                holds = (low is None or value >= low) and (high is None or value <= high)
             yield {
                 "rule": rule.name,
                 "score": rule.score,
                 "value": value,
                 "at_least": low,
                 "at_most": high,
+                "one_of": rule.one_of,
                 "holds": holds,
             }
 

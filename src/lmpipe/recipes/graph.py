@@ -21,9 +21,12 @@ from lmpipe.base.errors import RecipeError
 from lmpipe.base.runtime import Runtime
 from lmpipe.data.config import CorpusConfig
 from lmpipe.data.dedup.config import SemanticConfig
+from lmpipe.data.filters.trained_config import TrainedConfig
 from lmpipe.data.pii.config import PiiConfig
 from lmpipe.data.pii.pseudonyms import key_source
+from lmpipe.data.readers.config import TextSource
 from lmpipe.data.readers.sources import pinned, resolve_all, whole_folder
+from lmpipe.data.readers.sources import resolve as resolve_source
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
 from lmpipe.recipes.schema import Recipe
@@ -33,7 +36,14 @@ from lmpipe.training.config import PhaseConfig, resolve_precision
 VERSIONS = {
     "read": 2,
     "repair": 1,
-    "measure": 1,
+    "boilerplate": 1,
+    "measure": 2,
+    "learn_quality": 1,
+    "learn_toxicity": 1,
+    "learn_perplexity": 1,
+    "quality": 1,
+    "toxicity": 1,
+    "perplexity": 1,
     "exact": 2,
     "minhash": 1,
     "semantic": 1,
@@ -99,13 +109,15 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     graph = Graph()
     canaries = _canaries(graph, recipe)
     cleaned: dict[str, Stage] = {}
-    for name in recipe.corpora_in_order():
-        known = set(graph.stages)
-        cleaned[name] = _corpus(graph, name, recipe.data[name], base_folders, cleaned)
-        graph.corpora[name] = [stage for stage in graph.stages if stage not in known]
     splits: dict[str, Stage] = {}
+    for name in recipe.corpora_in_order():
+        for teacher in recipe.data[name].learns_from():
+            splits[teacher] = splits.get(teacher) or _split(graph, teacher, recipe, cleaned[teacher], splits)
+        known = set(graph.stages)
+        cleaned[name] = _corpus(graph, name, recipe, base_folders, cleaned, splits)
+        graph.corpora[name] = [stage for stage in graph.stages if stage not in known]
     for name in recipe.splits_in_order():
-        splits[name] = _split(graph, name, recipe, cleaned[name], splits)
+        splits[name] = splits.get(name) or _split(graph, name, recipe, cleaned[name], splits)
     splits |= _decontaminated(graph, recipe, splits)
     splits = {name: _training_side(graph, name, recipe.data[name], recipe.seed, split) for name, split in splits.items()}
     for name in splits:
@@ -128,20 +140,37 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     return graph
 
 
-def _corpus(graph: Graph, name: str, corpus: CorpusConfig, base_folders: list[Path], cleaned: Mapping[str, Stage]) -> Stage:
-    """The data stages of one corpus, those that its recipe asks for; gives the documents that are to be split."""
+def _corpus(
+    graph: Graph,
+    name: str,
+    recipe: Recipe,
+    base_folders: list[Path],
+    cleaned: Mapping[str, Stage],
+    splits: Mapping[str, Stage],
+) -> Stage:
+    """The data stages of one corpus, those that its recipe asks for; gives the documents that are to be split.
+
+    `cleaned`, `splits`: of the corpora before it."""
+    corpus = recipe.data[name]
     last = _read(graph, name, corpus, base_folders)
-    unicode, measure, select = corpus.unicode(), corpus.measure(), corpus.select()
+    unicode, lines, select = corpus.unicode(), corpus.lines(), corpus.select()
     if unicode:
         last = graph.add("repair", f"repair-{name}", unicode, {"documents": last})
+    if lines:
+        last = graph.add("boilerplate", f"boilerplate-{name}", lines, {"documents": last})
     if select:
+        lists = [_list_file(kind, path, base_folders) for kind, path in corpus.lists().items()]
+        corpus = corpus.without_paths()
+        measure, select = corpus.measure(), corpus.select() or select
         beside = {"documents": last}
         if measure:
-            beside["measures"] = graph.add("measure", f"measure-{name}", measure, {"documents": last})
+            beside["measures"] = graph.add("measure", f"measure-{name}", measure, {"documents": last}, sources=lambda: lists)
+        for part in corpus.trained():
+            beside[f"measures-{part.kind}"] = _trained(graph, name, part, recipe.seed, last, splits)
         beside |= _duplicates(graph, name, corpus, last, cleaned, base_folders)
         last = graph.add("select", f"select-{name}", select, beside)
-    for part in corpus.repeated():
-        last = graph.add(part.kind, f"{part.kind}-{name}", part, {"documents": last})
+    for repeated in corpus.repeated():
+        last = graph.add(repeated.kind, f"{repeated.kind}-{name}", repeated, {"documents": last})
     if corpus.pii:
         last = _mask(graph, name, corpus.pii, last, base_folders)
     return last
@@ -200,6 +229,23 @@ def _decontaminated(graph: Graph, recipe: Recipe, splits: Mapping[str, Stage]) -
             inputs = {"documents": splits[name], **{f"evaluated-{on}": splits[on] for on, _ in sets}}
             found[name] = graph.add("decontaminate", f"decontaminate-{name}", config, inputs)
     return found
+
+
+def _trained(graph: Graph, name: str, part: TrainedConfig, seed: int, documents: Stage, splits: Mapping[str, Stage]) -> Stage:
+    """Training of a filter, which knows no document that it will judge, then the scores."""
+    inputs = {corpus: splits[corpus] for corpus in part.corpora()}
+    unbounded = part.model_copy(update=dict.fromkeys(part.BOUNDS))
+    kind = f"learn_{part.kind}"
+    model = graph.add(kind, f"{kind}-{name}", configs.LearnStage(part=unbounded, seed=seed), inputs)
+    return graph.add(part.kind, f"{part.kind}-{name}", configs.ScoreStage(), {"documents": documents, "model": model})
+
+
+def _list_file(kind: str, path: str, base_folders: list[Path]) -> Source:
+    """A list of words or URLs: identified by its digest."""
+    found = resolve_source(TextSource(paths=(path,)), base_folders)
+    if len(found) != 1:
+        raise RecipeError(f"'{path}' is {len(found)} files", expected="one text file with one entry per line", where="path")
+    return Source(kind, found[0].url, found[0].size, found[0].stamp, found[0].digest)
 
 
 def _training_side(graph: Graph, name: str, corpus: CorpusConfig, seed: int, split: Stage) -> Stage:

@@ -13,6 +13,7 @@ from lmpipe.audit.gate import resolve as resolve_gate
 from lmpipe.base.errors import MissingExtraError, RecipeError
 from lmpipe.base.extras import EXTRAS
 from lmpipe.base.runtime import Runtime
+from lmpipe.data.filters.config import LanguageConfig
 from lmpipe.data.readers.config import modules_of
 from lmpipe.evaluation.config import known_metric_names
 from lmpipe.pipeline.stage import Stage
@@ -50,7 +51,7 @@ class Project:
             MissingExtraError: for a part that is not installed.
         """
         check_gate(self.recipe)
-        check_extras()
+        check_extras(self.recipe)
         check_sources(self.recipe)
         stages = self.stages(Runtime())
         sources = [source for stage in stages if stage.sources for source in stage.sources()]
@@ -131,16 +132,21 @@ def check_sources(recipe: Recipe) -> None:
                     )
 
 
-def check_extras() -> None:
+def check_extras(recipe: Recipe) -> None:
     """Everything that a run needs must be installed.
 
     Raises:
         MissingExtraError: naming the first missing module and the extra that brings it.
     """
-    for module in dict.fromkeys((*EXTRAS["data"], *EXTRAS["train"])):
-        if installed_version(module) is None:
-            raise MissingExtraError(
-                f"a run needs '{module}', which is not installed",
-                expected="the extra [train]",
-                fix="pip install 'lmpipe[train]' (`lmpipe doctor` shows what is there)",
-            )
+    extras = ["data", "train"]
+    if any(isinstance(part, LanguageConfig) for corpus in recipe.data.values() for part in corpus.clean):
+        extras.append("language")
+    for extra in extras:
+        for module in EXTRAS[extra]:
+            if installed_version(module) is None:
+                extra = "train" if extra == "data" else extra
+                raise MissingExtraError(
+                    f"a run needs '{module}', which is not installed",
+                    expected=f"the extra [{extra}]",
+                    fix=f"pip install 'lmpipe[{extra}]' (`lmpipe doctor` shows what is there)",
+                )

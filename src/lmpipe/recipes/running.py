@@ -39,7 +39,7 @@ def run(
     runtime = runtime or Runtime()
     project = open_project(recipe, set)
     check_gate(project.recipe)
-    check_extras()
+    check_extras(project.recipe)
     check_engine(runtime.on)
     stages = project.stages(runtime)
     store = open_store(runtime.store)

@@ -6,6 +6,7 @@ Knows names and references (a corpus that is trained on must exist; one that not
 from __future__ import annotations
 
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -60,13 +61,17 @@ class Recipe(Config):
             **{f"data.{name}.select_toward.corpus": c.select_toward.corpus for name, c in self.data.items() if c.select_toward},
             **{f"evaluate.{i}.on": part.on for i, part in enumerate(self.evaluate)},
         }
+        for name, filtered in self.data.items():
+            used |= {f"data.{name}.clean ({teacher})": teacher for teacher in filtered.learns_from()}
+            if name in self._teachers() and filtered.select_toward:
+                raise ValueError(f"data.{name} has select_toward, and a filter learns from it; expected one of the two")
         for path, corpus in used.items():
             if corpus not in self.data:
                 raise ValueError(f"{path} names the corpus '{corpus}'; data has: {', '.join(self.data)}")
         for corpus in self.data:
             if corpus not in used.values():
                 raise ValueError(
-                    f"data.{corpus} is dead: no tokenizer, training phase or evaluation uses it; remove it or use it"
+                    f"data.{corpus} is dead: no tokenizer, training phase, evaluation or filter uses it; remove it or use it"
                 )
         self.corpora_in_order()
         for name, data in self.data.items():
@@ -86,18 +91,18 @@ class Recipe(Config):
         return self
 
     def corpora_in_order(self) -> list[str]:
-        """Names of the corpora, one that others are compared with before them.
+        """Names of the corpora, one that others are compared with or learn from before them.
 
         Raises:
-            ValueError: when a corpus is compared with itself, directly or through others.
+            ValueError: when a corpus is compared with itself or learns from itself, directly or through others.
         """
         order: list[str] = []
 
         def visit(name: str, path: tuple[str, ...]) -> None:
             if name in path:
-                raise ValueError(f"data.{name}.dedup compares the corpus with itself: {' against '.join((*path, name))}")
+                raise ValueError(self._circle((*path[path.index(name) :], name)))
             if name not in order:
-                for other in self._compared_with(name):
+                for other in (*self._compared_with(name), *self.data[name].learns_from()):
                     visit(other, (*path, name))
                 order.append(name)
 
@@ -106,10 +111,11 @@ class Recipe(Config):
         return order
 
     def used_corpora(self) -> set[str]:
-        """Names of the corpora that are trained on, evaluated or selected toward; others only stand beside, for comparison."""
+        """Names of the corpora that are trained on, evaluated, learned from or selected toward; others only stand beside, for
+        comparison."""
         trained_on = (name for phase in self.train for name in phase.corpora())
         targets = (c.select_toward.corpus for c in self.data.values() if c.select_toward)
-        return {self.tokenizer.train_on, *trained_on, *targets, *(part.on for part in self.evaluate)}
+        return {self.tokenizer.train_on, *trained_on, *targets, *self._teachers(), *(part.on for part in self.evaluate)}
 
     def evaluated_sets(self, *, but: str) -> list[tuple[str, str]]:
         """(corpus, side) of all text that is measured on, less that of one corpus: what its training text must not hold."""
@@ -131,6 +137,14 @@ class Recipe(Config):
         except CycleError as error:
             circle = " toward ".join(error.args[1])
             raise ValueError(f"select_toward goes in a circle: {circle}; expected a corpus that needs none of them") from None
+
+    def _teachers(self) -> set[str]:
+        return {teacher for corpus in self.data.values() for teacher in corpus.learns_from()}
+
+    def _circle(self, names: tuple[str, ...]) -> str:
+        if any(other in self.data[name].learns_from() for name, other in pairwise(names)):
+            return f"data.{names[0]} learns from itself: {' -> '.join(names)}"
+        return f"data.{names[0]}.dedup compares the corpus with itself: {' against '.join(names)}"
 
 
 def json_schema() -> dict[str, Any]:

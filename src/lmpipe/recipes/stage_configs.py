@@ -5,12 +5,15 @@ A threshold stands only in the stage that applies it, a path in none: raw files 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from lmpipe.audit.config import CanaryConfig, EnergyConfig, MemorizationConfig
 from lmpipe.audit.gate import GateConfig, GoalConfig
 from lmpipe.base.config import Config
 from lmpipe.data.decontamination.config import DecontaminateConfig
+from lmpipe.data.filters.trained_config import TrainedConfig
 from lmpipe.data.mixing.config import BalanceConfig, CurriculumConfig, TowardConfig
 from lmpipe.data.splitting.config import SplitConfig
 from lmpipe.evaluation.config import PerplexityConfig
@@ -60,6 +63,17 @@ class MixStage(Config):
     """Several corpora as one."""
 
     mixture: MixtureConfig
+
+
+class LearnStage(Config):
+    """The training of a filter; its bounds are empty, because nothing here depends on them."""
+
+    part: Annotated[TrainedConfig, Field(discriminator="kind")]
+    seed: int
+
+
+class ScoreStage(Config):
+    """Scores by a trained filter: everything is in the inputs."""
 
 
 class CanariesStage(Config):

@@ -20,6 +20,7 @@ NO_DATA = ("train", "tokenize", "evaluate", "ngram")
 """Kinds of stages whose names may look like a corpus's."""
 
 if TYPE_CHECKING:
+    from lmpipe.data.filters.learning import Side
     from lmpipe.evaluation.subject import Subject
     from lmpipe.models.network import Decoder
 
@@ -38,11 +39,83 @@ def repair(work: Work) -> None:
     _book(work, repair(work.inputs["documents"], work.output, config=work.config, **_data_options(work)))
 
 
+def boilerplate(work: Work) -> None:
+    """Removal of boilerplate lines."""
+    from lmpipe.data.cleaning.lines import remove_lines
+
+    ledger, removed = remove_lines(work.inputs["documents"], work.output, config=work.config, **_data_options(work))
+    _book(work, ledger)
+    work.facts["lines_removed"] = removed
+
+
 def measure(work: Work) -> None:
     """Scores for the filters, beside the documents."""
     from lmpipe.data.measuring import measure
 
-    _book(work, measure(work.inputs["documents"], work.output, config=work.config, **_data_options(work)))
+    files = {source.name: source.url for source in work.sources}
+    _book(work, measure(work.inputs["documents"], work.output, config=work.config, files=files, **_data_options(work)))
+
+
+def learn_quality(work: Work) -> None:
+    """Training of a classifier that tells two corpora apart."""
+    from lmpipe.data.filters.learning import Side
+
+    part = work.config.part
+    _learn(work, [Side(work.inputs[part.positive], True), Side(work.inputs[part.negative], False)])
+
+
+def learn_toxicity(work: Work) -> None:
+    """Training of a classifier on labels, and its false alarms about groups of people."""
+    from lmpipe.data.filters.learning import Side
+
+    part = work.config.part
+    identity = [(work.inputs[about.on], about) for about in part.identity]
+    _learn(work, [Side(work.inputs[part.labelled.on], part.labelled)], identity=identity)
+
+
+def _learn(work: Work, sides: list[Side], **tests: Any) -> None:
+    from lmpipe.data.filters.learning import learn
+
+    config, seed = work.config.part.classifier, work.config.seed
+    facts = learn(sides, work.output, config=config, seed=seed, progress=work.progress, **tests)
+    work.facts["classifier"] = {name: facts[name] for name in ("auc", "auc_low", "auc_high")}
+
+
+def learn_perplexity(work: Work) -> None:
+    """Training of a language model of reference text."""
+    from lmpipe.data.documents import read_documents
+    from lmpipe.models.ngram.model import save
+    from lmpipe.models.ngram.text import train_on_text
+
+    part = work.config.part
+    texts = (document.text for document in read_documents(work.inputs[part.reference] / "train"))
+    save(train_on_text(texts, order=part.order, max_bytes=part.max_bytes, progress=work.progress), work.output)
+
+
+def quality(work: Work) -> None:
+    """Likeness to the good examples."""
+    _classify(work, "quality")
+
+
+def toxicity(work: Work) -> None:
+    """Likeness to the toxic examples."""
+    _classify(work, "toxicity")
+
+
+def _classify(work: Work, kind: str) -> None:
+    from lmpipe.data.filters.learning import score_documents
+
+    documents, model = work.inputs["documents"], work.inputs["model"]
+    _book(work, score_documents(documents, model, work.output, kind=kind, **_data_options(work)))
+
+
+def perplexity(work: Work) -> None:
+    """Bits per byte under the model of reference text."""
+    from lmpipe.data.filters.perplexity import measure_perplexity
+    from lmpipe.models.ngram.text import ByteScorer
+
+    scorer = ByteScorer(work.inputs["model"])
+    _book(work, measure_perplexity(work.inputs["documents"], work.output, scorer=scorer, **_data_options(work)))
 
 
 def exact(work: Work) -> None:
@@ -82,7 +155,7 @@ def select(work: Work) -> None:
 
     marked = sorted(role for role in work.inputs if role.startswith("duplicates-"))  # duplicates-0-exact, duplicates-1-minhash
     duplicates = {role.split("-", 2)[2]: work.inputs[role] for role in marked}
-    measures = work.inputs.get("measures")
+    measures = [folder for role, folder in sorted(work.inputs.items()) if role.startswith("measures")]
     _book(work, select(work.inputs["documents"], measures, duplicates, work.output, config=work.config, **_data_options(work)))
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from lmpipe.base.config import Config
+from lmpipe.data.filters.line_rules import LineRules
 
 
 class UnicodeConfig(Config):
@@ -15,3 +18,15 @@ class UnicodeConfig(Config):
     """NFC keeps what the author wrote; NFKC also folds ligatures, full-width letters and the like."""
     mojibake: bool = True
     """Undo UTF-8 that was read as Windows-1252, on lines where nothing else is plausible."""
+
+
+class LinesConfig(LineRules):
+    """Removal of lines that are boilerplate: by the line rules of C4, and where the same line stands in many documents."""
+
+    kind: Literal["lines"] = "lines"
+    repeated_in: int | None = Field(default=None, ge=1)
+    """Lines that stand in more than so many documents go; `null` keeps them."""
+    repeated_within: Literal["corpus", "source", "host"] = "source"
+    """Documents of what are counted together: of the whole corpus, of one file, or of one host (metadata `url`)."""
+    repeated_min_characters: int = Field(default=10, ge=1)
+    """Shorter lines are not counted: `}` and `Chapter I` stand everywhere by right."""

@@ -141,6 +141,7 @@ def _dropped(table: Any, first_hits: Mapping[int, Hit], index: Index, config: De
         [hit.value for hit in hits],
         [thresholds[hit.rule] for hit in hits],
         ["/".join(index.names[hit.item]) for hit in hits],
+        [None] * len(rows),
     ]
     return pa.table(columns, schema=DROPPED_SCHEMA)
 

@@ -154,5 +154,6 @@ def _dropped(table: Any, before: Sequence[str], after: Sequence[str], stays: Seq
         [len(after[row]) / len(before[row]) for row in rows],
         [config.min_kept] * len(rows),
         [None] * len(rows),
+        [None] * len(rows),
     ]
     return pa.table(columns, schema=DROPPED_SCHEMA)
