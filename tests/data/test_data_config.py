@@ -66,8 +66,8 @@ def test_a_bound_that_is_null_is_no_rule():
     assert len(loose.rules()) == len(GopherRepetitionConfig().rules()) - 1 == 12
 
 
-def test_all_entities_but_the_common_ones_are_looked_for_by_default():
-    assert set(get_args(Entity)) - set(PiiConfig().entities) == {"url", "date"}
+def test_all_entities_but_the_common_ones_and_names_are_looked_for_by_default():
+    assert set(get_args(Entity)) - set(PiiConfig().entities) == {"url", "date", "person", "address"}
 
 
 def test_encodings_that_cannot_be_read_by_lines_are_refused():

@@ -39,7 +39,13 @@ FOUND = {
         "bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0",
         "0xde0B295669a9FD93d5F28D9Ec85E40f4cb697BAe",
     ],
-    "date_of_birth": ["born on 7/14/1995", "DOB: 1995-07-14", "geboren am 14. Juli 1995", "née le 14 juillet 1995"],
+    "date_of_birth": [
+        "born on 7/14/1995",
+        "DOB: 1995-07-14",
+        "Date of birth:\n7/14/1995",
+        "geboren am 14. Juli 1995",
+        "née le 14 juillet 1995",
+    ],
     "date": ["2018-01-14 03:07:43", "14.7.1995", "July 14, 1995", "14th of July 1995", "14 de julio de 1995"],
 }
 LEFT_ALONE = {
@@ -47,7 +53,7 @@ LEFT_ALONE = {
     "gb_nhs": ["943 476 5919", "NHS number 943 476 5918", "NHS 1111111111"],
     "gb_nino": ["GB123456C", "DA 12 34 56 C", "XAB123456C", "AB123456CX"],
     "de_tax_id": ["86095742719", "Steuer-ID 86 095 742 718"],
-    "fr_nir": ["2 55 08 14 168 025 39", "1255081416802538"],
+    "fr_nir": ["29358 26500 19169 18467 15724", "2 55 08 14 168 025 39", "1255081416802538"],
     "es_dni": ["12345678A", "112345678Z", "12345678Zx"],
     "es_nie": ["X1234567A", "AX1234567L"],
     "it_fiscal_code": ["RSSMRA85T10A562T", "XRSSMRA85T10A562S"],
@@ -55,13 +61,18 @@ LEFT_ALONE = {
     "br_cpf": ["52998224725", "529.982.247-24", "111.111.111-11"],
     "pl_pesel": ["44051401359", "PESEL 44051401358", "PESEL 99999999999"],
     "se_personnummer": ["811218-9875", "811318-9876", "8112189876"],
-    "in_aadhaar": ["2341 2341 2345", "234123412346", "1341 2341 2346"],
+    "in_aadhaar": ["2836 2836 2836", "2341 2341 2345", "234123412346", "1341 2341 2346"],
     "driver_licence": ["the driver's licence was lost", "a driver's license costs 30", "F162823540116"],
     "mac": ["00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "12:30:45:10:20:30", "1:22:fb:9a:01:7e", "3c:22:fb:9a:01:7e:55:66"],
     "url_credentials": ["https://example.org:8080/a@b", "http://user:password@host", "mailto:a:b@example.org", "x://a@b"],
     "url": ["example.org", "and://", "std::vector", "C:\\x"],
     "crypto_wallet": ["1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNb", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5", "0x" + "0" * 40],
-    "date_of_birth": ["on 7/14/1995 it rained", "born in 1995", "He was born poor. On 7/14/1995 he moved"],
+    "date_of_birth": [
+        "on 7/14/1995 it rained",
+        "born in 1995",
+        "twins born apart.\n7/14/1995",
+        "He was born poor. On 7/14/1995 he moved",
+    ],
     "date": ["in 1995", "Thursday", "13/13/1995", "31.2.1995", "1995-02-30", "4.12.1995.1", "version 1-2-2003-4"],
 }
 
@@ -80,6 +91,20 @@ def test_found(kind, text):
 @pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in LEFT_ALONE.items() for text in texts])
 def test_left_alone(kind, text):
     assert find(f"x {text} y", (kind,)) == []
+
+
+@pytest.mark.parametrize("word", ["Tel.:", "Telefon", "tél. ", "Teléfono:", "Celular", "Телефон:", "電話："])
+def test_a_telling_word_of_another_language_makes_a_phone_number(word):
+    assert [span.kind for span in find(f"{word} 123 4567", ("phone",))] == ["phone"]
+    assert find("Pages 123 4567", ("phone",)) == []
+
+
+@pytest.mark.parametrize("prefix", ["dop_v1_", "shpat_", "dapi", "ya29.", "GOCSPX-", "sq0atp-"])
+def test_keys_of_more_issuers(prefix):
+    length = {"dop_v1_": 64, "shpat_": 32, "dapi": 32, "GOCSPX-": 28}.get(prefix, 24)
+    key = prefix + "".join(random.Random(5).choices("0123456789abcdef", k=length))
+    assert find(f"token={key};", ("api_key",)) == [(6, 6 + len(key), "api_key")]
+    assert find(prefix + "a" * length, ("api_key",)) == []
 
 
 def test_every_kind_has_an_example():

@@ -165,7 +165,7 @@ def test_the_page_is_whole_without_scripts(browser: Any, folder: Path) -> None:
         with_scripts = page.locator("main").inner_text().replace(" ↕", "")
     with opened(browser, folder / "example.html", java_script_enabled=False) as page:
         assert page.locator("h2:visible").count() == 9
-        assert page.locator("svg.plot:visible").count() == 4
+        assert page.locator("svg.plot:visible").count() == 5
         page.locator("summary").last.click()
         assert page.locator("details[open] pre").first.is_visible()
         page.locator("summary").last.click()
@@ -186,7 +186,7 @@ def test_tables_and_charts_keep_their_meaning_at_any_width(browser: Any, folder:
         assert roles.count("table") == tables
         assert roles.count("rowheader") > 50
         graphics = [n for n in nodes if not n["ignored"] and n["role"]["value"] in ("image", "img", "graphics-document")]
-        assert [n["name"]["value"][:4] for n in graphics] == ["Loss", "Lear", "Grad", "Spee"]
+        assert [n["name"]["value"][:4] for n in graphics] == ["Loss", "Lear", "Grad", "Spee", "Char"]
 
 
 def test_the_keyboard_reaches_the_result_sorts_and_reads_a_curve(browser: Any, folder: Path) -> None:

@@ -6,12 +6,21 @@ import pytest
 from typer.testing import CliRunner
 
 from lmpipe.base.errors import RecipeError
+from lmpipe.base.runtime import Runtime
 from lmpipe.cli.main import app
-from lmpipe.recipes.documents import cards, remove, why
+from lmpipe.recipes.documents import cards, why
+from lmpipe.recipes.project import open_project
+from lmpipe.recipes.removal import remove, without_sources
 
 CORPUS = {
     "read": [
-        {"kind": "jsonl", "paths": ["good.jsonl", "bad.jsonl"], "id_column": "id", "licence": "CC0-1.0"},
+        {
+            "kind": "jsonl",
+            "paths": ["good.jsonl", "bad.jsonl"],
+            "id_column": "id",
+            "meta_columns": ["by"],
+            "licence": "CC0-1.0",
+        },
         {"kind": "text", "paths": ["books/*.txt"], "licence": "CC-BY-4.0"},
     ],
     "max_failed_fraction": 0.5,
@@ -31,7 +40,8 @@ def done(folder, run_data):
     """A run with one document for every fate."""
     rows = [{"id": f"fine{i}", "text": f"A text of its own, with the number {i} in it, and {i * 7}."} for i in range(40)]
     rows.append({"id": "copy", "text": rows[3]["text"]})
-    rows.append({"id": "short", "text": "Too short."})
+    rows.append({"id": "short", "text": "Too short.", "by": "Ada Lovelace"})
+    rows.append({"id": "hidden", "text": "\u200b\u200b\u200b"})
     rows.append({"id": "mail", "text": "A long enough text that ends with me@example.org."})
     (folder / "good.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     bad = '{"id": "x", "text": "A text that can be read, long enough."}\nno json\n'
@@ -62,6 +72,7 @@ def test_a_bound_that_was_broken_is_named_with_value_and_threshold(done):
     broken = [bound for bound in fate.bounds if not bound["holds"]]
     assert [(bound["rule"], bound["value"], bound["at_least"]) for bound in broken] == [("length.min_characters", 10, 30)]
     assert any("BROKEN" in line and "at least 30" in line for line in fate.lines())
+    assert not any(word in json.dumps(fate.to_json()) + " ".join(fate.lines()) for word in ("Too short", "Ada Lovelace"))
 
 
 def test_a_duplicate_names_the_document_that_stayed(done):
@@ -78,10 +89,18 @@ def test_what_is_kept_says_on_which_side(done):
     assert all(bound["holds"] for bound in fate.bounds)
 
 
-def test_a_step_that_keeps_no_list_is_named_by_its_account(done):
+def test_a_document_that_held_personal_data_is_explained_by_its_kind(done):
     fate = ask(done, ":mail:")
-    assert (fate.state, fate.at) == ("dropped", "mask-corpus, for one of: personal data")
+    assert (fate.state, fate.at) == ("dropped", "mask-corpus by pii.email")
+    dropped = next(step for step in fate.steps if step["state"] == "dropped")
+    assert (dropped["values"]["value"], dropped["values"]["threshold"]) == (1, 0)
     assert "me@example.org" not in json.dumps(fate.to_json())
+
+
+def test_a_step_that_keeps_no_list_is_named_by_its_account(done):
+    fate = ask(done, ":hidden:")
+    assert fate.state == "dropped"
+    assert fate.at == "repair-corpus, for one of: empty after repair"
 
 
 def test_a_record_that_could_not_be_read(done):
@@ -121,3 +140,27 @@ def test_removing_a_source_that_is_not_there_is_refused_before_anything_runs(don
     with pytest.raises(RecipeError, match="no source") as raised:
         remove(folder / "recipe.yaml", "books/9*.txt")
     assert "good.jsonl" in raised.value.fix
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [
+        ("books/1.txt", ["good.jsonl", "bad.jsonl", "books/0.txt", "books/2.txt"]),
+        ("bad.jsonl", ["good.jsonl", "books/0.txt", "books/1.txt", "books/2.txt"]),
+        ("*.jsonl", ["books/0.txt", "books/1.txt", "books/2.txt"]),
+        ("b*", ["good.jsonl"]),
+    ],
+)
+def test_what_is_taken_out_is_no_source_of_the_recipe_any_more(done, folder, pattern, left):
+    removed, overrides = without_sources(open_project(folder / "recipe.yaml"), pattern)
+    stages = open_project(folder / "recipe.yaml", overrides).stages(Runtime(store=done.store.url))
+    read = next(stage for stage in stages if stage.name == "read-corpus")
+    names = [source.name for source in read.sources()]
+    assert sorted(names) == sorted(left)
+    assert not set(removed) & set(names)
+    assert len(removed) + len(left) == 5
+
+
+def test_a_corpus_is_not_emptied(folder, done):
+    with pytest.raises(RecipeError, match="nothing would be left"):
+        without_sources(open_project(folder / "recipe.yaml"), "*")

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import spacy
 import torch
 from pydantic import BaseModel, TypeAdapter
 from tokenizers import Tokenizer
@@ -57,6 +58,9 @@ def write_sources(folder: Path) -> list[dict[str, Any]]:
         "language_column": "tongue",
         "meta_columns": ["year"],
     }
+    marked = [{"text": f"Ada {i} met Alan.", "spans": [{"start": 0, "end": 3, "label": "PERSON"}]} for i in range(9)]
+    (folder / "marked").mkdir()
+    (folder / "marked" / "names.jsonl").write_text("\n".join(map(json.dumps, marked)), encoding="utf-8")
     (folder / "hub").mkdir()
     passage = texts(1, 3)[0]  # in two documents: what spans and lines are about
     for number, text in enumerate(texts(30, 1)):
@@ -197,7 +201,7 @@ def recipe(sources: list[dict[str, Any]], encoder: str, lists: dict[str, str], t
                     {"kind": "semantic", "model": encoder, "threshold": 1.0},
                     *({"kind": kind} for kind in ("spans", "paragraphs", "lines")),
                 ],
-                "pii": {"action": "mask"},
+                "pii": {"entities": ["ip", "person"], "names": {"kind": "tagger", "train_on": ["marked.jsonl"], "epochs": 1}},
                 "split": {"train": 0.8, "validation": 0.1, "test": 0.1},
                 "decontaminate": {},
             },
@@ -286,6 +290,7 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     teachers = write_teachers(tmp_path / "teachers")
     lists = write_lists(tmp_path / "data")
     whole = recipe(write_sources(tmp_path / "data"), write_encoder(tmp_path / "encoder"), lists, teachers)
+    whole["data"]["corpus"]["pii"]["names"]["train_on"] = [str(tmp_path / "data" / "marked" / "names.jsonl")]
     runtime = Runtime(store=str(tmp_path / "store"), device="cpu", threads=1, workers=1, compile=False, isolate=False)
     reads = Reads()
     reads.watch(monkeypatch)
@@ -304,7 +309,10 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for optimizer, schedule in (("lion", "linear"), ("adafactor", "inverse_sqrt"), ("sgd", "linear")):
         run(whole, {"train.0.schedule": {"kind": schedule}, "train.0.optimizer": {"kind": optimizer}}, runtime=runtime)
     use_every_family(tmp_path / "models")
-    run(whole, {"train.0.schedule": {"kind": "wsd"}, "data.corpus.split.by": "position"}, runtime=runtime)
+    spacy.blank("en").to_disk(tmp_path / "model")
+    names = {"entities": ["person"], "names": {"kind": "presidio", "model": str(tmp_path / "model")}}
+    changed = {"train.0.schedule": {"kind": "wsd"}, "data.corpus.split.by": "position", "data.corpus.pii": names}
+    run(whole, changed, runtime=runtime)
     with pytest.raises(SourceError):  # a data set that is no folder is asked for at its revision, and there is no network
         check(whole, {"data.corpus.read.4.name": "someone/something"})
     monkeypatch.undo()

@@ -264,6 +264,8 @@ def poisoned(payload: str) -> Report:
             rule.update({key: rule[key] + payload for key in ("name", "score")})
             for example in (*rule["dropped"], *rule["nearest"]):
                 example["id"] += payload
+        for facts in corpus["facts"]:
+            facts.update({key: strings(facts[key], payload) for key in ("title", "note", "columns", "rows")})
         for found in corpus["clusters"]:
             found.update(kind=found["kind"] + payload, largest=strings(found["largest"], payload))
         for part in (*corpus["histograms"], *corpus["largest_sources"]):
@@ -339,6 +341,7 @@ CHOICES: dict[str, Any] = {
     "findings.0.samples": [{"added": "sample"}],
     "phases.0.training_loss.tokens": None,
     "corpora.0.rules.0.at_most": 5_000.0,
+    "corpora.0.facts.0.rows": [["mbpp", 974, 1]],
     "corpora.0.histograms.0.scale": "linear",
     "corpora.0.histograms.0.before": [41, 210, 1_204, 614],
     "corpora.0.histograms.0.after": [0, 160, 1_171, 500],

@@ -12,6 +12,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "language": ("py3langid", "lingua"),
     "train": ("numpy", "torch", "tokenizers", "safetensors"),
     "serve": ("fastapi", "uvicorn", "prometheus_client"),
+    "presidio": ("presidio_analyzer", "spacy"),
     "hub": ("datasets", "transformers"),
     "ray": ("ray",),
     "web": ("trafilatura", "resiliparse", "brotli", "lxml_html_clean"),

@@ -63,7 +63,7 @@ def remove(
     """
     from lmpipe.base.runtime import Runtime
     from lmpipe.cli.live import LiveRun
-    from lmpipe.recipes.documents import remove as take_out
+    from lmpipe.recipes.removal import remove as take_out
     from lmpipe.recipes.validation import parse_overrides
 
     runtime = Runtime(store=store, device=device, threads=threads, workers=workers, compile=compile_)

@@ -43,9 +43,9 @@ def corpus_card(name: str, folders: Mapping[str, Path], rules: Sequence[Rule] = 
         records that could not be read; `dropped`: {rule: [{id, value, threshold, duplicate_of}]}, a few of each; `bounds`:
         {rule: {score, at_least, at_most}}; `nearest_kept`: {rule: [{id, value}]}; `scores`: {score: {scale, edges, before,
         after}}; `duplicates`: {kind: {sizes, largest}}; `classifiers`: {filter: {auc, auc_low, auc_high, examples,
-        held_out, identity}}; `pii`: {action, counts, documents, documents_by_kind}; `splits`;
-        `contamination`: {documents, sets, items}; `licences`, `languages`: {name: documents}; `canaries`: {count, repeats}. A
-        part is absent where its stage is.
+        held_out, identity}}; `pii`: {action, counts, documents, documents_by_kind}; `names`: {kinds, texts, heldout, scores} of
+        the tagger; `splits`; `contamination`: {documents, sets, items}; `licences`, `languages`: {name: documents}; `canaries`:
+        {count, repeats}. A part is absent where its stage is.
     """
     card: dict[str, Any] = {"name": name}
     shapes = {kind: _columns(folder) for kind, folder in folders.items()}
@@ -68,6 +68,8 @@ def corpus_card(name: str, folders: Mapping[str, Path], rules: Sequence[Rule] = 
         card["classifiers"] = {kind.removeprefix("learn_"): facts for kind, facts in learned.items()}
     if "mask" in folders:
         card["pii"] = read_json(folders["mask"] / "pii.json")
+    if "names" in folders:
+        card["names"] = read_json(folders["names"] / "tagger.json")
     divided = [folders[kind] for kind in ("split", "decontaminate", "balance", "arrange") if kind in folders]
     if divided:  # the last of them is what is trained on
         card["splits"] = read_json(divided[-1] / "splits.json")

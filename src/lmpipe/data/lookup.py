@@ -22,6 +22,8 @@ import pyarrow.compute as pc
 from lmpipe.data.documents import columns_in, opened, tables_of
 
 SIMPLE = (str, int, float, bool)
+HIDDEN = ("text", "meta")
+"""Columns that may hold what a person wrote; every other one holds names and numbers."""
 
 
 class Trace(NamedTuple):
@@ -32,7 +34,7 @@ class Trace(NamedTuple):
     where: str
     """The file, relative to the stage's folder."""
     values: dict[str, Any]
-    """The row without its text; `characters` where there is text."""
+    """The row without its text and metadata; `characters` where there is text."""
 
 
 def traces(folder: Path, identity: str) -> list[Trace]:
@@ -80,7 +82,7 @@ def _rows(ids: Any, identity: str) -> Any:
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    values = {key: value for key, value in row.items() if key != "text" and (value is None or isinstance(value, SIMPLE))}
+    values = {key: value for key, value in row.items() if key not in HIDDEN and (value is None or isinstance(value, SIMPLE))}
     return {**values, "characters": len(row["text"])} if isinstance(row.get("text"), str) else values
 
 

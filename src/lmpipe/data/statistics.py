@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lmpipe.data.documents import read_tables, tables_of
+from lmpipe.data.documents import opened, parts_of, read_tables, tables_of
 from lmpipe.data.filters.bounds import Rule
 
 BINS = 24
@@ -90,8 +90,14 @@ def clusters(duplicates: Path) -> dict[str, Any]:
     }
 
 
-def _scores(table: Any) -> list[str]:
-    return [field.name for field in table.schema if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)]
+def _scores(measures: Path) -> list[str]:
+    """The columns that hold one number for each document; others (vectors, words) are never read."""
+    part = next(iter(parts_of(measures)), None)
+    if part is None:
+        return []
+    with opened(part) as file:
+        fields = list(file.schema_arrow)
+    return [field.name for field in fields if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)]
 
 
 def _column(table: Any, score: str) -> Values:
@@ -101,8 +107,9 @@ def _column(table: Any, score: str) -> Values:
 def _ranges(measures: Path) -> dict[str, tuple[float, float, float]]:
     """(least, greatest, greatest of the row groups' medians) of every score."""
     found: dict[str, tuple[float, float, float]] = {}
-    for table in read_tables(measures):
-        for score in _scores(table):
+    scores = _scores(measures)
+    for table in read_tables(measures, scores):
+        for score in scores:
             values = _column(table, score)
             values = values[np.isfinite(values)]
             if len(values):
@@ -133,7 +140,7 @@ def _with_fate(measures: Path, dropped: Path) -> Iterator[tuple[Any, npt.NDArray
     """Row groups of scores, each with whether its documents stayed."""
     gone = (identity for table in tables_of(dropped, ["id"]) for identity in table.column("id").to_pylist())
     waiting = next(gone, None)
-    for table in read_tables(measures):
+    for table in read_tables(measures, ["id", *_scores(measures)]):
         stays = np.ones(table.num_rows, bool)
         for row, identity in enumerate(table.column("id").to_pylist()):
             if identity == waiting:

@@ -3,7 +3,7 @@
     config.json, generation_config.json, model.safetensors      the weights' folder, checked
     tokenizer.json, tokenizer_config.json, chat_template.jinja  the tokenizer's folder
     metrics.json, findings.json, verdict.json                   what was measured
-    README.md, DATA_CARD.md, record.json                        for people, and for tracing
+    README.md, DATA_CARD.md, data_card.json, record.json        for people, for programs, and for tracing
     manifest.json                                               sha256 of every file above; written last
 
 Promises: equal inputs give equal bytes (no clock, machine or path enters), a weight that is not a finite number is refused, and
@@ -162,6 +162,7 @@ def _write_results(output: Path, facts: ModelFacts) -> None:
     write_json(output / "record.json", {**record, "resolved_recipe": facts.recipe})
     _write_text(output / "README.md", model_card(facts))
     _write_text(output / "DATA_CARD.md", data_card(facts.data_cards))
+    write_json(output / "data_card.json", list(facts.data_cards))
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -7,8 +7,11 @@ mask personal data must not read as if it had found none. Accepted keys, all opt
     sources     [name, ...] or [{name, documents?, bytes?, licence?}, ...]; source_count where not all are listed
     steps       [{step, rows_in, rows_kept, dropped: {reason: n}, failed: {error: n}, characters_in, characters_kept}, ...]
     licences    {licence: documents}            languages   {language: documents}
-    pii         {kind: n} or {counts: {kind: n}, documents: n, action: mask | drop | tag}
+    pii         {kind: n} or {counts: {kind: n}, documents: n, action: mask | pseudonym | drop | tag}
     classifiers {filter: {auc, auc_low, auc_high, held_out: {positive, negative}, identity: [{corpus, groups}]}}
+    names       {kinds, texts, heldout, scores: {kind: {f1, spans}}}: the tagger of names and addresses
+    dropped     {rule: [{id, value}]}           nearest_kept {rule: [{id, value}]}
+    bounds      {rule: {at_least, at_most}}     duplicates   {kind: {sizes: {size: clusters}}}
     splits      {split: {documents, characters, bytes}}
     contamination  {documents, sets: {set: {items, too_short, found}}}
     canaries    {count, repeats}
@@ -16,10 +19,11 @@ mask personal data must not read as if it had found none. Accepted keys, all opt
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lmpipe.export.markdown import quantity, share, table
+from lmpipe.export.markdown import number, quantity, share, table
 
 Card = Mapping[str, Any]
 SHOWN_SOURCES = 20
@@ -34,6 +38,7 @@ def data_card(cards: Sequence[Card]) -> str:
 
 FATES = {
     "mask": "Each was replaced by a placeholder that names its kind.",
+    "pseudonym": "Each was replaced by a keyed pseudonym, the same for the same value.",
     "drop": "The documents that hold them were taken out.",
     "tag": "They were counted and **left in the text**.",
 }
@@ -44,7 +49,8 @@ INTRODUCTION = (
 LIMITS = """## What this card does not say
 
 Counts tell what rules removed, not whether the rules were right. Licences are those that the sources state; nobody checked that
-each text is rightly under them. Personal data is found by patterns, so names, addresses and anything spelled unusually remain.
+each text is rightly under them. Personal data is found by patterns, so anything spelled unusually
+remains, and so do names and addresses where no tagger looked for them; a tagger misses names unlike those it was shown.
 Duplicates are those that the recipe's rules define; other near-copies may stand in training and test text alike. The text was
 not reviewed for bias, for offence or for truth."""
 
@@ -57,8 +63,10 @@ def _chapter(card: Card) -> str:
         _waterfall(card.get("steps") or []),
         _counts("Licences", "Licence", card.get("licences")),
         _counts("Languages", "Language", card.get("languages")),
+        _rules(card),
+        *(_clusters(kind, found) for kind, found in (card.get("duplicates") or {}).items()),
         _classifiers(card.get("classifiers") or {}),
-        _personal_data(card.get("pii")),
+        _personal_data(card.get("pii"), card.get("names")),
         _splits(card.get("splits") or {}),
         _contamination(card.get("contamination")),
         _canaries(card.get("canaries")),
@@ -130,7 +138,69 @@ def _counts(title: str, column: str, counts: Mapping[str, int] | None) -> str:
     return f"### {title}\n\n" + table([column, "Documents", "Share"], rows, right=[1, 2])
 
 
-def _personal_data(pii: Card | None) -> str:
+def _rules(card: Card) -> str:
+    """What each rule of the selection dropped, and what it nearly dropped."""
+    dropped, nearest, bounds = (card.get(key) or {} for key in ("dropped", "nearest_kept", "bounds"))
+    counts = Counter[str]()
+    for step in card.get("steps") or []:
+        counts.update(step.get("dropped") or {})
+    names = list(dict.fromkeys((*dropped, *nearest)))
+    if not names:
+        return ""
+    total = counts.total()
+    rows = [
+        [
+            f"`{name}`",
+            _bound(bounds.get(name)),
+            f"{counts[name]:,}",
+            share(counts[name], total),
+            _first(dropped.get(name)),
+            _first(nearest.get(name)),
+        ]
+        for name in names
+    ]
+    header = ["Rule", "Bound", "Dropped", "Share", "Such as", "Nearest that stayed"]
+    return "### What the rules dropped\n\n" + table(header, rows, right=[2, 3])
+
+
+def _bound(bound: Card | None) -> str:
+    ends = [("at least", (bound or {}).get("at_least")), ("at most", (bound or {}).get("at_most"))]
+    return " and ".join(f"{word} {number(value)}" for word, value in ends if value is not None) or "-"
+
+
+def _first(examples: Sequence[Card] | None) -> str:
+    """One document by its id, with its value."""
+    if not examples:
+        return "-"
+    value = examples[0].get("value")
+    return f"`{examples[0]['id']}`" + (f" ({number(value)})" if value is not None else "")
+
+
+def _clusters(kind: str, found: Card) -> str:
+    sizes = found.get("sizes") or {}
+    if not sizes:
+        return ""
+    rows = [[f"{size} documents", f"{count:,}"] for size, count in sizes.items()]
+    return f"### Repeated documents ({kind})\n\n" + table(["Cluster of", "Clusters"], rows, right=[1])
+
+
+def names_sentence(names: Card | None) -> str:
+    """Who found names and addresses, and how well; empty where nobody looked.
+
+    >>> names_sentence({"kinds": ["person"], "texts": 90, "heldout": 10, "scores": {"person": {"f1": 0.8761, "spans": 7}}})
+    'A tagger trained on 90 marked texts found person. On 10 held-out texts of the same kind: person F1 0.876 (7 spans).'
+    """
+    if not names:
+        return ""
+    scores = ", ".join(f"{kind} F1 {score['f1']:.3f} ({score['spans']} spans)" for kind, score in names["scores"].items())
+    kinds = " and ".join(names["kinds"])
+    return (
+        f"A tagger trained on {names['texts']:,} marked texts found {kinds}. "
+        f"On {names['heldout']:,} held-out texts of the same kind: {scores}."
+    )
+
+
+def _personal_data(pii: Card | None, names: Card | None) -> str:
     if pii is None:
         return ""
     counts = pii.get("counts", pii)
@@ -141,6 +211,7 @@ def _personal_data(pii: Card | None) -> str:
     rows = [[kind.replace("_", " "), f"{count:,}"] for kind, count in sorted(found.items(), key=lambda i: (-i[1], i[0]))]
     fate = FATES[str(pii.get("action", "mask"))]
     words = f"{quantity(sum(found.values()))} passages look like personal data or keys{where}. {fate}"
+    words = " ".join(part for part in (words, names_sentence(names)) if part)
     return f"### Personal data\n\n{words}\n\n" + table(["Kind", "Found"], rows, right=[1])
 
 

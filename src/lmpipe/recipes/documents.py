@@ -1,7 +1,6 @@
-"""Questions about single documents and sources of a run: what happened to one, what is known of all, take some out and rebuild.
+"""Questions about the text of a run: what happened to one document, what is known of all.
 
     why      a document through every step of its corpus: there, noted, dropped by which rule with which value and threshold
-    remove   leave out sources, by an override that the run's record keeps, and compute what depends on them again
     cards    the account of every corpus as plain data
 
 Reads what the stages left; knows no step by name except where bounds are applied, so steps added later are shown, too.
@@ -9,7 +8,6 @@ Reads what the stages left; knows no step by name except where bounds are applie
 
 from __future__ import annotations
 
-import fnmatch
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from lmpipe.base.errors import RecipeError
-from lmpipe.base.runtime import Runtime
-from lmpipe.pipeline.events import RunProgress
-from lmpipe.recipes.project import open_project
 from lmpipe.recipes.results import Run, open_run
 from lmpipe.recipes.schema import Recipe
 from lmpipe.recipes.stages import NO_DATA
@@ -45,7 +40,8 @@ class Fate:
 
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
-        return {**self.__dict__, "id": self.identity}
+        facts = {key: value for key, value in self.__dict__.items() if key != "identity"}
+        return {"id": self.identity, **facts}
 
     def lines(self) -> list[str]:
         """For a terminal."""
@@ -173,16 +169,15 @@ def _bounds(recipe: Recipe, corpus: str, scores: Mapping[str, Any]) -> Iterator[
 def _unknown(run: Run, identity: str, corpora: list[str]) -> RecipeError:
     from lmpipe.data.lookup import ids_like
 
-    near: list[str] = []
-    stem = identity.rpartition(":")[0] or identity
-    for corpus in corpora:
-        folder = run.folder(f"read-{corpus}")
-        near += ids_like(folder, stem, NEAREST) if folder else []
+    record = identity.rpartition(":")[0] or identity
+    stems = dict.fromkeys((record, record.rpartition(":")[0] or record))
+    folders = [folder for corpus in corpora if (folder := run.folder(f"read-{corpus}"))]
+    near = next((ids for stem in stems for folder in folders if (ids := ids_like(folder, stem, NEAREST))), [])
     return RecipeError(
         f"no document '{identity}' in this run",
         where=f"run {run.id}, {', '.join(corpora)}",
         expected="an id as the data card or dropped.parquet names it",
-        fix=f"such as {', '.join(near[:NEAREST])}" if near else "`lmpipe data card RUN` names some of each rule's documents",
+        fix=f"such as {', '.join(near)}" if near else "`lmpipe data card RUN` names some of each rule's documents",
     )
 
 
@@ -216,85 +211,3 @@ def _cost(run: Run, kind: str, name: str) -> dict[str, Any]:
 
 def _recipe(run: Run) -> Recipe:
     return Recipe.model_validate_json(json.dumps(run.entry.recipe))
-
-
-@dataclass(frozen=True)
-class Removal:
-    """Sources taken out, and the run without them."""
-
-    sources: list[str]
-    """Names of the files."""
-    overrides: dict[str, Any]
-    """What the recipe was run with: as `--set` takes it."""
-    run: Run
-
-    def to_json(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {"removed": self.sources, "overrides": self.overrides, **self.run.to_json()}
-
-
-def remove(
-    recipe: Path,
-    pattern: str,
-    *,
-    set: Mapping[str, Any] | None = None,
-    corpus: str | None = None,
-    runtime: Runtime | None = None,
-    progress: RunProgress | None = None,
-) -> Removal:
-    """Leave out every source whose name fits, and run.
-
-    Args:
-        recipe: the recipe's path; it is not changed.
-        pattern: a glob over names of sources, as the data card lists them: `books/emma.txt`, `crawl/**`.
-        set: further overrides.
-        corpus: only from this one.
-        runtime: where and how.
-        progress: listens to the run's events.
-
-    Raises:
-        RecipeError: when nothing has such a name, or a source cannot leave out a part of itself.
-    """
-    from lmpipe.recipes.running import run as run_recipe
-
-    overrides = dict(set or {})
-    project = open_project(recipe, overrides)
-    removed: list[str] = []
-    exclusions: dict[str, Any] = {}
-    for name, given in project.recipe.data.items():
-        for number, source in enumerate(given.read) if corpus in (None, name) else ():
-            matched = [file for file in _names(source, project.folder) if fnmatch.fnmatchcase(file, pattern)]
-            if matched:
-                exclusions[f"data.{name}.read.{number}.exclude"] = _extended(source, pattern, matched)
-                removed += matched
-    if not removed:
-        raise RecipeError(
-            f"no source of this recipe is called '{pattern}'",
-            where="--source",
-            expected="a glob over names as `lmpipe data card` lists them",
-            fix=f"such as {', '.join(_some_names(project.recipe, project.folder))}",
-        )
-    overrides |= exclusions
-    return Removal(removed, overrides, run_recipe(recipe, set=overrides, runtime=runtime, progress=progress))
-
-
-def _names(source: Any, folder: Path) -> list[str]:
-    from lmpipe.data.readers.sources import resolve
-
-    return [file.name for file in resolve(source, [folder, Path.cwd()])]
-
-
-def _some_names(recipe: Recipe, folder: Path) -> list[str]:
-    names = (name for corpus in recipe.data.values() for source in corpus.read for name in _names(source, folder))
-    return [name for name, _ in zip(names, range(NEAREST), strict=False)]
-
-
-def _extended(source: Any, pattern: str, matched: list[str]) -> list[str]:
-    if not hasattr(source, "exclude"):
-        raise RecipeError(
-            f"'{matched[0]}' is one data set and cannot leave out a part of itself",
-            where="--source",
-            expected="files",
-            fix="remove the whole entry from the recipe's `read`",
-        )
-    return [*source.exclude, pattern]

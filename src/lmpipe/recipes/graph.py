@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from lmpipe.audit.config import MemorizationConfig
+from lmpipe.base.canonical import digest_of, digests_of_folder
 from lmpipe.base.config import Config
 from lmpipe.base.errors import RecipeError
 from lmpipe.base.runtime import Runtime
 from lmpipe.data.config import CorpusConfig
 from lmpipe.data.dedup.config import SemanticConfig
 from lmpipe.data.filters.trained_config import TrainedConfig
-from lmpipe.data.pii.config import PiiConfig
+from lmpipe.data.pii.config import PiiConfig, TaggerConfig
+from lmpipe.data.pii.presidio import MODEL_NAME, find_model
 from lmpipe.data.pii.pseudonyms import key_source
-from lmpipe.data.readers.config import TextSource
+from lmpipe.data.readers.config import JsonlSource, TextSource
 from lmpipe.data.readers.sources import pinned, resolve_all, whole_folder
 from lmpipe.data.readers.sources import resolve as resolve_source
 from lmpipe.pipeline.stage import Source, Stage
@@ -51,7 +53,8 @@ VERSIONS = {
     "paragraphs": 1,
     "spans": 1,
     "select": 2,
-    "mask": 2,
+    "names": 1,
+    "mask": 3,
     "toward": 1,
     "split": 2,
     "decontaminate": 1,
@@ -172,7 +175,7 @@ def _corpus(
     for repeated in corpus.repeated():
         last = graph.add(repeated.kind, f"{repeated.kind}-{name}", repeated, {"documents": last})
     if corpus.pii:
-        last = _mask(graph, name, corpus.pii, last, base_folders)
+        last = _mask(graph, name, corpus.pii, last, recipe.seed, base_folders)
     return last
 
 
@@ -274,11 +277,29 @@ def _read(graph: Graph, name: str, corpus: CorpusConfig, base_folders: list[Path
     return graph.add("read", f"read-{name}", config, sources=lambda: found)
 
 
-def _mask(graph: Graph, name: str, pii: PiiConfig, documents: Stage, base_folders: list[Path]) -> Stage:
-    """Masking: identified by a digest of its key, wherever the key lies."""
+def _mask(graph: Graph, name: str, pii: PiiConfig, documents: Stage, seed: int, base_folders: list[Path]) -> Stage:
+    """Masking: identified by digests of its key and of a model of names, wherever they lie; before it the training of a tagger,
+    where there is one."""
     key = key_source(pii, base_folders)
     sources = [Source(key.name, key.location, 0, "", lambda: key.digest)] if key else []
-    return graph.add("mask", f"mask-{name}", pii.masking(), {"documents": documents}, sources=lambda: sources)
+    inputs, engine = {"documents": documents}, None
+    if isinstance(pii.names, TaggerConfig):
+        inputs["names"] = _names(graph, name, pii, pii.names, seed, base_folders)
+    elif pii.names:
+        model = find_model(pii.names.model, base_folders)
+        sources.append(Source(MODEL_NAME, str(model), 0, "", lambda: digest_of(digests_of_folder(model))))
+        engine = pii.names.model_copy(update={"model": MODEL_NAME})
+    config = configs.MaskStage(masking=pii.masking(), engine=engine)
+    return graph.add("mask", f"mask-{name}", config, inputs, sources=lambda: sources)
+
+
+def _names(graph: Graph, name: str, pii: PiiConfig, names: TaggerConfig, seed: int, base_folders: list[Path]) -> Stage:
+    """Training of a tagger: identified by the names and digests of its marked texts."""
+    (files,) = resolve_all([JsonlSource(paths=names.train_on)], base_folders)
+    found = [Source(f.name, f.url, f.size, f.stamp, f.digest) for f in files]
+    pinned_names = names.model_copy(update={"train_on": tuple(file.name for file in files)})
+    config = configs.NamesStage(names=pinned_names, kinds=pii.name_kinds(), seed=seed)
+    return graph.add("names", f"names-{name}", config, sources=lambda: found)
 
 
 def _canaries(graph: Graph, recipe: Recipe) -> Stage | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 from lmpipe.audit.config import EXTRACTABLE
 from lmpipe.base.files import atomic_file
 from lmpipe.base.measures import Metric
+from lmpipe.export.data_card import data_card, names_sentence
 from lmpipe.pipeline.record import Record
 from lmpipe.recipes.documents import run_cards
+from lmpipe.recipes.facts import fact_tables
 from lmpipe.recipes.graph import goal_corpus
 from lmpipe.recipes.results import Run, open_run
 from lmpipe.recipes.schema import Recipe
@@ -49,8 +52,6 @@ def write_report(reference: str, *, store: str, output: Path | None) -> Path:
 
 def data_card_text(accounts: Sequence[Mapping[str, Any]]) -> str:
     """The data card of a run, as Markdown."""
-    from lmpipe.export.data_card import data_card
-
     return data_card(accounts)
 
 
@@ -199,13 +200,16 @@ def _corpus(run: Run, card: Mapping[str, Any]) -> model.Corpus:
         rules=_rules(card),
         histograms=_histograms(card),
         clusters=[_clusters(kind, found) for kind, found in (card.get("duplicates") or {}).items()],
+        facts=fact_tables(card),
         largest_sources=[
             model.TextSource(**{key: source[key] for key in ("name", "licence", "documents", "characters")})
             for source in card.get("sources", ())[:SHOWN_SOURCES]
         ],
         licences=card.get("licences") or {},
         languages=card.get("languages") or {},
-        personal_data=model.PersonalData(**card["pii"]) if "pii" in card else None,
+        personal_data=model.PersonalData(**card["pii"], names_found_by=names_sentence(card.get("names")))
+        if "pii" in card
+        else None,
         splits=[
             model.Split(name=split, **facts, tokens=tokens.get(split, {}).get("tokens"))
             for split, facts in (card.get("splits") or {}).items()
@@ -213,14 +217,22 @@ def _corpus(run: Run, card: Mapping[str, Any]) -> model.Corpus:
     )
 
 
+def _personal_data(card: Mapping[str, Any]) -> model.PersonalData | None:
+    if "pii" not in card:
+        return None
+    return model.PersonalData(**card["pii"], names_found_by=names_sentence(card.get("names")))
+
+
 def _rules(card: Mapping[str, Any]) -> list[model.DropRule]:
     """Every rule that dropped something or nearly did."""
-    counts: dict[str, int] = next((step["dropped"] for step in card["steps"] if step["step"] == "select"), {})
+    counts = Counter[str]()
+    for step in card["steps"]:
+        counts.update(step["dropped"])
     dropped, nearest, bounds = (card.get(key) or {} for key in ("dropped", "nearest_kept", "bounds"))
     return [
         model.DropRule(
             name=name,
-            documents=counts.get(name, 0),
+            documents=counts[name],
             dropped=[model.Example(**_given(_without(row, "threshold"))) for row in dropped.get(name, ())],
             nearest=[model.Example(**row) for row in nearest.get(name, ())],
             **bounds.get(name, {}),

@@ -15,6 +15,7 @@ from lmpipe.base.config import Config
 from lmpipe.data.decontamination.config import DecontaminateConfig
 from lmpipe.data.filters.trained_config import TrainedConfig
 from lmpipe.data.mixing.config import BalanceConfig, CurriculumConfig, TowardConfig
+from lmpipe.data.pii.config import MaskConfig, NameKind, PresidioConfig, TaggerConfig
 from lmpipe.data.splitting.config import SplitConfig
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.export.config import HuggingFaceConfig
@@ -74,6 +75,21 @@ class LearnStage(Config):
 
 class ScoreStage(Config):
     """Scores by a trained filter: everything is in the inputs."""
+
+
+class MaskStage(Config):
+    """Personal data taken out."""
+
+    masking: MaskConfig
+    engine: PresidioConfig | None
+
+
+class NamesStage(Config):
+    """Training of a tagger of names and addresses."""
+
+    names: TaggerConfig
+    kinds: tuple[NameKind, ...]
+    seed: int
 
 
 class CanariesStage(Config):

@@ -13,7 +13,6 @@ from lmpipe.base.canonical import digest_of
 from lmpipe.base.files import read_json, write_json
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.measures import Finding, Metric, Verdict
-from lmpipe.data.pii.pseudonyms import KEY_NAME
 from lmpipe.pipeline.stage import Work
 
 NO_DATA = ("train", "tokenize", "evaluate", "ngram")
@@ -176,13 +175,28 @@ def spans(work: Work) -> None:
     _book(work, remove_spans(work.inputs["documents"], work.output, config=work.config, **_data_options(work)))
 
 
+def names(work: Work) -> None:
+    """Train the tagger of names and addresses."""
+    from lmpipe.data.pii.training import train_tagger
+
+    files = [(source.name, source.url) for source in work.sources]
+    config = work.config
+    facts = train_tagger(files, work.output, config=config.names, kinds=config.kinds, seed=config.seed, progress=work.progress)
+    work.facts["scores"] = facts["scores"]
+
+
 def mask(work: Work) -> None:
     """Personal data and secrets."""
     from lmpipe.data.pii.masking import mask
-    from lmpipe.data.pii.pseudonyms import same_key
+    from lmpipe.data.pii.presidio import MODEL_NAME, Presidio
+    from lmpipe.data.pii.pseudonyms import KEY_NAME, same_key
 
-    key = next((same_key(source.url, source.digest()) for source in work.sources if source.name == KEY_NAME), None)
-    _book(work, mask(work.inputs["documents"], work.output, config=work.config, key=key, **_data_options(work)))
+    places = {source.name: source for source in work.sources}
+    config, names = work.config.masking, work.inputs.get("names")
+    key = same_key(places[KEY_NAME].url, places[KEY_NAME].digest()) if KEY_NAME in places else None
+    engine = Presidio(work.config.engine, config.name_kinds(), Path(places[MODEL_NAME].url)) if work.config.engine else None
+    ledger = mask(work.inputs["documents"], work.output, config=config, key=key, names=names or engine, **_data_options(work))
+    _book(work, ledger)
 
 
 def split(work: Work) -> None:

@@ -6,13 +6,14 @@ class, a name says what is seen, and the numbers stand in a table that unfolds. 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 from lmpipe.report.html import Content, Markup, element
 from lmpipe.report.model import Histogram
 from lmpipe.report.numbers import compact, count
-from lmpipe.report.parts import readable
+from lmpipe.report.parts import capital, readable
 from lmpipe.report.tables import Cell, Column, table
 
 HEIGHT = 120
@@ -24,7 +25,7 @@ LEAST_PIXELS = 1.5
 
 def histogram(given: Histogram) -> Markup:
     """A figure: title, plot with the bounds as dashed lines, numbers on demand."""
-    title = element("span", readable(given.score), class_="chart-title")
+    title = element("span", capital(readable(given.score)), class_="chart-title")
     kept, all_ = sum(given.after), sum(given.before)
     unit = element(
         "span", f"{count(kept)} kept, {count(all_ - kept)} dropped" + (", log scale" * (given.scale == "log")), class_="unit"
@@ -39,8 +40,8 @@ def _plot(given: Histogram) -> Markup:
     shapes: list[Content] = []
     for number, (before, after) in enumerate(zip(given.before, given.after, strict=True)):
         left, width = 100 * (number + GAP / 2) / bins, 100 * (1 - GAP) / bins
-        shapes += _bar(left, width, after, 0, most, "column kept")
-        shapes += _bar(left, width, before - after, after, most, "column lost")
+        shapes += _bar(left, width, 0, after, most, "column kept")
+        shapes += _bar(left, width, after, before, most, "column lost")
     base = element("line", x1="0", x2="100%", y1=HEIGHT, y2=HEIGHT, class_="grid")
     return element(
         "svg",
@@ -60,14 +61,14 @@ def _plot(given: Histogram) -> Markup:
     )
 
 
-def _bar(left: float, width: float, documents: int, below: int, most: int, class_: str) -> list[Markup]:
-    if not documents:
+def _bar(left: float, width: float, below: int, up_to: int, most: int, class_: str) -> list[Markup]:
+    """What lies from `below` to `up_to` documents in one bin. Heights are square roots, so that few are seen beside many."""
+    if up_to == below:
         return []
-    height = max(HEIGHT * documents / most, LEAST_PIXELS)
-    top = HEIGHT * (1 - below / most) - height
-    return [
-        element("rect", x=f"{left:.2f}%", width=f"{width:.2f}%", y=f"{max(top, 0):.1f}", height=f"{height:.1f}", class_=class_)
-    ]
+    bottom, top = (HEIGHT * math.sqrt(documents / most) for documents in (below, up_to))
+    height = max(top - bottom, LEAST_PIXELS)
+    y = max(HEIGHT - bottom - height, 0)
+    return [element("rect", x=f"{left:.2f}%", width=f"{width:.2f}%", y=f"{y:.1f}", height=f"{height:.1f}", class_=class_)]
 
 
 def _bound(bound: float, given: Histogram) -> Markup:
@@ -88,7 +89,7 @@ def _description(given: Histogram) -> str:
     low, high = compact(given.edges[fullest]), compact(given.edges[fullest + 1])
     bounds = f" Bounds at {', '.join(map(compact, given.bounds))}." if given.bounds else ""
     return (
-        f"{readable(given.score)}, histogram from {compact(given.edges[0])} to {compact(given.edges[-1])}: "
+        f"{capital(readable(given.score))}, histogram from {compact(given.edges[0])} to {compact(given.edges[-1])}: "
         f"{count(sum(given.before))} documents before the selection, {count(sum(given.after))} after it; "
         f"most lie from {low} to {high}.{bounds}"
     )
@@ -102,5 +103,5 @@ def _numbers(given: Histogram) -> Markup:
         for (low, high), before, after in zip(ends, given.before, given.after, strict=True)
         if before
     ]
-    summary = element("summary", f"{readable(given.score)} as numbers")
+    summary = element("summary", f"{capital(readable(given.score))} as numbers")
     return element("details", summary, table("", columns, rows, class_="plain"), class_="numbers")

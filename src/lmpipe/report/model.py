@@ -191,6 +191,15 @@ class Clusters(Config):
     """Documents by the id of the one that stayed."""
 
 
+class FactTable(Config):
+    """What a step counted, as a table: whatever has no place of its own on the page."""
+
+    title: str
+    note: str = ""
+    columns: list[str] = Field(min_length=1)
+    rows: list[list[str | int | float]] = Field(default_factory=list)
+
+
 class TextSource(Config):
     """One file or data set that was read."""
 
@@ -208,6 +217,8 @@ class PersonalData(Config):
     """Documents with at least one."""
     documents_by_kind: dict[str, int] = Field(default_factory=dict)
     action: Literal["mask", "pseudonym", "drop", "tag"] = "mask"
+    names_found_by: str = ""
+    """Who found names and addresses, and how well, in one sentence."""
 
 
 class Split(Config):
@@ -231,6 +242,8 @@ class Corpus(Config):
     """What the selection dropped and nearly dropped."""
     histograms: list[Histogram] = Field(default_factory=list)
     clusters: list[Clusters] = Field(default_factory=list)
+    facts: list[FactTable] = Field(default_factory=list)
+    """Contamination, augmentation and whatever else a step counted."""
     largest_sources: list[TextSource] = Field(default_factory=list)
     licences: dict[str, int] = Field(default_factory=dict)
     """Documents of the kept corpus by licence."""

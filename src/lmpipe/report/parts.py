@@ -115,8 +115,12 @@ def named(name: str) -> Markup:
 
 def breakable(name: str) -> Markup:
     """A dotted name as code that may break after a dot or an underscore, and nowhere else."""
-    pieces = re.split(r"(?<=[._])", name)
-    return element("code", [[element("wbr") if i else None, piece] for i, piece in enumerate(pieces)])
+    return element("code", at_joints(name))
+
+
+def at_joints(text: str) -> list[Content]:
+    """Text that may break after a dot or an underscore, and nowhere else within a word."""
+    return [[element("wbr") if i else None, piece] for i, piece in enumerate(re.split(r"(?<=[._])", text))]
 
 
 def bound_text(at_most: float | None, at_least: float | None, unit: str = "") -> str:

@@ -24,6 +24,12 @@ PATTERNS = {
     "sk_live_": r"sk_live_[A-Za-z0-9]{16,250}",  # Stripe
     "rk_live_": r"rk_live_[A-Za-z0-9]{16,250}",
     "sk-": r"sk-[A-Za-z0-9_-]{20,250}",  # OpenAI and others
+    "ya29.": r"ya29\.[A-Za-z0-9_-]{20,400}",  # Google, OAuth access token
+    "GOCSPX-": r"GOCSPX-[A-Za-z0-9_-]{28}",  # Google, OAuth client secret
+    "dop_v1_": r"dop_v1_[a-f0-9]{64}",  # DigitalOcean
+    "shp": r"shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}",  # Shopify
+    "dapi": r"dapi[a-f0-9]{32}",  # Databricks
+    "sq0": r"sq0(?:atp|csp)-[A-Za-z0-9_-]{22,43}",  # Square
     "hf_": r"hf_[A-Za-z0-9]{30,64}",  # Hugging Face
     "npm_": r"npm_[A-Za-z0-9]{36}",
     "pypi-": r"pypi-[A-Za-z0-9_-]{50,250}",

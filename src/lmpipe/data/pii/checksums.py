@@ -170,7 +170,7 @@ def is_in_aadhaar(digits: str) -> bool:
     for position, digit in enumerate(reversed(digits)):
         permuted = VERHOEFF_PERMUTATION[position % 8][int(digit)]
         check = VERHOEFF_PRODUCT[int(check)][int(permuted)]
-    return check == "0" and digits[0] not in "01" and len(set(digits)) > 1
+    return check == "0" and digits[0] not in "01" and digits != 3 * digits[:4]
 
 
 def is_day(month: int, day: int) -> bool:

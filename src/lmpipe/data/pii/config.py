@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -13,11 +13,54 @@ Entity = Literal[
     "ip", "mac", "url", "url_credentials", "api_key",
     "date_of_birth", "date", "driver_licence",
     "us_ssn", "gb_nhs", "gb_nino", "de_tax_id", "fr_nir", "es_dni", "es_nie", "it_fiscal_code", "nl_bsn", "br_cpf", "pl_pesel",
-    "se_personnummer", "in_aadhaar",
+    "se_personnummer", "in_aadhaar", "person", "address",
 ]  # fmt: skip
-NOT_BY_DEFAULT = ("url", "date")
-"""Found in most texts and personal in few."""
+NameKind = Literal["person", "address"]
+"""Kinds that follow no pattern: whoever finds them is named under `names`."""
+NOT_BY_DEFAULT = ("url", "date", *get_args(NameKind))
+"""Found in most texts and personal in few, or not to be found by patterns."""
+LABELS: dict[str, NameKind] = {
+    "PERSON": "person",
+    "PER": "person",
+    "NAME": "person",
+    "STREET_ADDRESS": "address",
+    "ADDRESS": "address",
+}
+"""What the usual annotation schemes call them."""
+
+
+class TaggerConfig(Config):
+    """A tagger trained in the pipeline from texts with marks; its held-out figures stand in the data card."""
+
+    kind: Literal["tagger"] = "tagger"
+    train_on: tuple[str, ...] = Field(min_length=1)
+    """JSON lines `{"text": ..., "spans": [{"start": 0, "end": 3, "label": "PERSON"}]}`: files, globs or URLs as in `read`."""
+    labels: dict[str, NameKind] = Field(default=LABELS, min_length=1)
+    """Which label of the marks stands for which kind; other labels count as other text."""
+    epochs: int = Field(default=8, ge=1, le=100)
+    """Rounds over the marked texts."""
+    heldout: float = Field(default=0.1, gt=0, lt=0.9)
+    """Share of the marked texts that is measured on and not trained on."""
+
+
 DEFAULT_ENTITIES: tuple[Entity, ...] = tuple(entity for entity in get_args(Entity) if entity not in NOT_BY_DEFAULT)
+
+
+class PresidioConfig(Config):
+    """Microsoft Presidio over a spaCy model: for who has a good one. Needs the extra [presidio]; nothing is downloaded."""
+
+    kind: Literal["presidio"] = "presidio"
+    model: str = Field(min_length=1)
+    """Folder of a spaCy model with named entities, in the recipe's folder or the working folder where the path is relative."""
+    language: str = Field(default="en", min_length=2)
+    """Of the model, as spaCy calls it."""
+    min_score: float = Field(default=0.5, ge=0, le=1)
+    """Less certain names stay in the text."""
+    labels: dict[str, NameKind] = Field(default={"PERSON": "person", "LOCATION": "address"}, min_length=1)
+    """Which of Presidio's entities stands for which kind. Its LOCATION are places of all sorts, countries too."""
+
+
+NamesConfig = Annotated[TaggerConfig | PresidioConfig, Field(discriminator="kind")]
 
 
 class MaskConfig(Config):
@@ -33,6 +76,10 @@ class MaskConfig(Config):
     public_ips_only: bool = True
     """Leave alone addresses that name no machine on the internet: loopback, private, unspecified, documentation ranges."""
 
+    def name_kinds(self) -> tuple[NameKind, ...]:
+        """Those of the entities that follow no pattern, in a fixed order."""
+        return tuple(kind for kind in get_args(NameKind) if kind in self.entities)
+
 
 class PiiConfig(MaskConfig):
     """Personal data and secrets in the text and in the metadata."""
@@ -41,6 +88,17 @@ class PiiConfig(MaskConfig):
     """For `pseudonym`: the environment variable that holds the key, 16 bytes or more. The key has no place in a recipe."""
     key_file: str | None = Field(default=None, min_length=1)
     """For `pseudonym`: the file that holds the key, in the recipe's folder or the working folder where the path is relative."""
+
+    names: NamesConfig | None = None
+    """Who finds `person` and `address`, which follow no pattern."""
+
+    @model_validator(mode="after")
+    def _names_have_a_finder(self) -> Self:
+        if self.name_kinds() and self.names is None:
+            raise ValueError(f"entities has '{self.name_kinds()[0]}', which no pattern finds; expected `names`, who finds it")
+        if self.names is not None and not self.name_kinds():
+            raise ValueError("names is dead: entities has neither 'person' nor 'address'")
+        return self
 
     @model_validator(mode="after")
     def _pseudonyms_have_one_key(self) -> Self:

@@ -9,8 +9,9 @@ BEFORE = 48
 
 
 def words(*alternatives: str) -> re.Pattern[str]:
-    """A pattern for `named`: one of the alternatives as a word of its own, on the number's line."""
-    return re.compile(rf"(?<![<\w])(?:{'|'.join(alternatives)})(?!\w)[^\n]*$", re.IGNORECASE)
+    """A pattern for `named`: one of the alternatives as a word of its own, on the number's line or before a colon that ends the
+    line above."""
+    return re.compile(rf"(?<![<\w])(?:{'|'.join(alternatives)})(?!\w)[^\n]*(?::\s*)?\Z", re.IGNORECASE)
 
 
 def named(text: str, start: int, word: re.Pattern[str]) -> bool:

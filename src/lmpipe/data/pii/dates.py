@@ -49,7 +49,7 @@ def find_birth_dates(text: str) -> Iterator[tuple[int, int]]:
     """Start and end of every date behind a word that speaks of birth, in the same sentence or line."""
     for start, end in _dates(text):
         before = text[max(0, start - BIRTH_BEFORE) : start]
-        if BIRTH.search(re.split(r"[.!?]\s+(?=[A-Z])|\n\n", before)[-1] if "geb" not in before else before):
+        if BIRTH.search(re.split(r"[.!?]\s+(?=[A-Z]|\Z)|\n\n", before)[-1] if "geb" not in before else before):
             yield start, end
 
 

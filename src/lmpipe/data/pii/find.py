@@ -8,7 +8,7 @@ stands near digits is searched.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -53,9 +53,11 @@ FINDERS: dict[Entity, Callable[[str], Iterator[tuple[int, int]]]] = {
     "phone": find_phones,
 }
 """In order of certainty: of two that overlap, the earlier kind stays."""
-ORDER = {kind: number for number, kind in enumerate(FINDERS)}
+ORDER: dict[str, int] = {kind: number for number, kind in enumerate(FINDERS)}
 ANYWHERE = frozenset({"api_key", "url_credentials", "email", "url"})
-"""Kinds that need no digit. All others are looked for near digits alone, of which most text has few."""
+"""Kinds that need no digit."""
+NEAR_DIGITS = FINDERS.keys() - ANYWHERE
+"""All others are looked for near digits alone, of which most text has few."""
 IN_RUNS = frozenset({"credit_card", "phone", *NATIONAL_IDS})
 """Kinds that need at least six digits and separators in a row."""
 
@@ -65,7 +67,7 @@ def find(text: str, entities: Collection[Entity], *, public_ips_only: bool = Tru
 
     Args:
         text: to be searched.
-        entities: kinds that are looked for.
+        entities: kinds that are looked for; those that follow no pattern (`person`, `address`) are passed over.
         public_ips_only: leave out IP addresses that name no machine on the internet.
 
     >>> find("mail me@example.org", ["email"])
@@ -73,7 +75,7 @@ def find(text: str, entities: Collection[Entity], *, public_ips_only: bool = Tru
     """
     found: dict[Entity, list[Span]] = {}
     _search(text, 0, [kind for kind in entities if kind in ANYWHERE], public_ips_only, found)
-    near_digits = [kind for kind in entities if kind not in ANYWHERE]
+    near_digits = [kind for kind in entities if kind in NEAR_DIGITS]
     if near_digits:
         without_runs = [kind for kind in near_digits if kind not in IN_RUNS]
         for start, window in windows(text):
@@ -82,8 +84,13 @@ def find(text: str, entities: Collection[Entity], *, public_ips_only: bool = Tru
         return []
     taken: list[Span] = []
     for kind in sorted(found, key=ORDER.__getitem__):
-        taken = sorted([*taken, *(span for span in _longest_first(found[kind]) if not _overlaps(span, taken))])
+        taken = joined(taken, _longest_first(found[kind]))
     return taken
+
+
+def joined(taken: Sequence[Span], more: Iterable[Span]) -> list[Span]:
+    """Spans in order, with those of `more` that overlap none of `taken`."""
+    return sorted([*taken, *(span for span in more if not _overlaps(span, taken))])
 
 
 def _search(text: str, offset: int, kinds: Sequence[Entity], public_ips_only: bool, found: dict[Entity, list[Span]]) -> None:

@@ -61,7 +61,7 @@ NATIONAL_IDS: dict[Entity, NationalId] = {
         r"[12] ?\d{2} ?(?:0[1-9]|1[0-2]|[2-4]\d|[5-9]\d) ?(?:\d{2}|2[AB]) ?\d{3} ?\d{3} ?\d{2}",
         checksums.is_fr_nir,
         words("nir", r"s[ée]curit[ée] sociale", r"num[ée]ro s[ée]cu", "insee"),
-        telling=r".{15,}",
+        telling=r"[12]( ?)\d{2}\1\d{2}\1(?:\d{2}|2[AB])\1\d{3}\1\d{3} ?\d{2}",
         margin=4,
         tail=16,  # Corsica's letter ends the first run
     ),

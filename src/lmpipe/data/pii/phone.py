@@ -25,8 +25,10 @@ DECIMAL = re.compile(r"\+?\d+\.\d+", re.ASCII)
 MARGIN = 2
 """Characters before the first digit that may belong to a number: `+`, `(`."""
 WORD_BEFORE = re.compile(
-    r"(?<![<\w])(?:phone|telephone|tel|mobile|cell|fax|desk|whatsapp|call(?: me)?(?: on| at)?|answering at|messages to)"
-    r"(?: (?:number|no|nr))?[\s.:#(]*$",
+    r"(?<![<\w])(?:phone|telephone|tel|mobile|cell|fax|desk|whatsapp|call(?: me)?(?: on| at)?|answering at|messages to"
+    r"|telefon|rufnummer|telefonnummer|handy|mobil|tél|téléphone|portable|tel[eé]fono|móvil|celular|cellulare|telefone|tlf|fono"
+    r"|телефон|тел|電話|电话)"
+    r"(?: (?:number|no|nr))?[\s.:：#(]*$",
     re.IGNORECASE,
 )
 WORD_AFTER = re.compile(r"[ -]{0,3}(?:office|fax|mobile|phone|cell)\b", re.IGNORECASE)

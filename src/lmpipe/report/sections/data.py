@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lmpipe.report.axes import tight_axis
 from lmpipe.report.charts import bar, kept_and_lost, tick_labels
-from lmpipe.report.histograms import histogram
 from lmpipe.report.html import Content, Markup, element, join
 from lmpipe.report.model import (
     Clusters,
     Corpus,
     DataStep,
-    DropRule,
-    Example,
-    Histogram,
+    FactTable,
     PersonalData,
     Report,
     Split,
     TextSource,
 )
 from lmpipe.report.numbers import NOT_RECORDED, compact, count, duration, fixed, plural, share, size
-from lmpipe.report.parts import Section, bound_text, breakable, facts, readable
+from lmpipe.report.parts import Section, at_joints, breakable, facts, readable
+from lmpipe.report.sections.selection import borders, document_id, histograms
 from lmpipe.report.tables import Cell, Column, table
 
 
@@ -52,9 +50,10 @@ def corpus(given: Corpus) -> Markup:
     )
     tables = [
         _dropped(steps),
-        _examples(given.rules),
-        _histograms(given.histograms),
+        borders(given.rules),
+        histograms(given.histograms),
         *map(_clusters, given.clusters),
+        *map(_facts, given.facts),
         _personal_data(given.personal_data),
         _splits(given.splits),
         _shared("Licences", "Licence", given.licences),
@@ -98,13 +97,13 @@ def _cost(step: DataStep) -> tuple[str, str]:
 
 
 def _dropped(steps: list[DataStep]) -> Markup | None:
-    counts = [(f"{step.name}: {rule}", number, "kept") for step in steps for rule, number in step.dropped.items()]
-    failures = [(f"{step.name}: failed, {error}", number, "other") for step in steps for error, number in step.failed.items()]
+    counts = [(f"{step.name}: {rule}", number) for step in steps for rule, number in step.dropped.items()]
+    failures = [(f"{step.name}: failed, {error}", number) for step in steps for error, number in step.failed.items()]
     both = sorted([*counts, *failures], key=lambda entry: (-entry[1], entry[0]))
     if not both:
         return None
-    total = sum(number for _, number, _ in both)
-    return _shares("Why documents were lost", "Step and rule", [(rule, number) for rule, number, _ in both], total, "Documents")
+    total = sum(number for _, number in both)
+    return _shares("Why documents were lost", "Step and rule", [(at_joints(rule), n) for rule, n in both], total, "Documents")
 
 
 def _splits(splits: list[Split]) -> Markup | None:
@@ -156,69 +155,12 @@ def _personal_data(given: PersonalData | None) -> Markup | None:
     caption = f"Personal data {FATES[given.action]}, in {plural(given.documents, 'document')}"
     unseen = [kind.replace("_", " ") for kind, number in given.counts.items() if not number]
     note = element("p", f"Looked for and not found: {', '.join(unseen)}.", class_="note") if unseen else None
-    return join([table(caption, columns, cells, axis=tick_labels(on), class_="chart-table"), note])
+    names = element("p", given.names_found_by, class_="note") if given.names_found_by else None
+    return join([table(caption, columns, cells, axis=tick_labels(on), class_="chart-table"), note, names])
 
 
 def _known(number: int | None) -> str:
     return NOT_RECORDED if number is None else count(number)
-
-
-def _examples(rules: list[DropRule]) -> Markup | None:
-    """For every rule, some documents that it dropped and those that it nearly dropped."""
-    shown = [rule for rule in rules if rule.dropped or rule.nearest]
-    if not shown:
-        return None
-    columns = [
-        Column("Rule"),
-        Column("Bound", "short"),
-        Column("Dropped", "number"),
-        Column("Such as"),
-        Column("Nearest that stayed"),
-    ]
-    rows: list[list[Content | Cell]] = [
-        [breakable(rule.name), _bound(rule), count(rule.documents), _listed(rule.dropped), _listed(rule.nearest)]
-        for rule in shown
-    ]
-    summary = element("summary", f"Documents at the border of {plural(len(shown), 'rule')}")
-    why = element("p", "`lmpipe data why RUN ID` tells the whole way of one document.", class_="note")
-    return element("details", summary, table("", columns, rows, class_="borders"), why)
-
-
-def _bound(rule: DropRule) -> Content:
-    if rule.at_least is None and rule.at_most is None:
-        return NOT_RECORDED
-    return [f"{readable(rule.score)} ", bound_text(rule.at_most, rule.at_least)]
-
-
-def _listed(examples: list[Example]) -> Content:
-    """Ids with what was measured, each on a line of its own."""
-    return [element("div", _id(example.id), _measured(example), class_="example") for example in examples] or NOT_RECORDED
-
-
-def _measured(example: Example) -> Content:
-    if example.duplicate_of:
-        return [" repeats ", _id(example.duplicate_of)]
-    return f" {fixed(example.value)}" if example.value is not None else None
-
-
-def _id(identity: str) -> Markup:
-    return element("code", identity, translate="no")
-
-
-def _histograms(given: list[Histogram]) -> Markup | None:
-    """Each score before and after; bounded ones first, the rest on demand."""
-    bounded = [histogram(one) for one in given if one.bounds or one.before != one.after]
-    others = [histogram(one) for one in given if not (one.bounds or one.before != one.after)]
-    if not given:
-        return None
-    title = element("p", element("b", "Scores before and after the selection"), class_="charts-title")
-    key = element(
-        "p", "Filled: documents that stayed. Outlined, on top of them: dropped. Dashed: the recipe's bounds.", class_="note"
-    )
-    more = element(
-        "details", element("summary", f"{plural(len(others), 'more score')}"), element("div", others, class_="small-charts")
-    )
-    return join([title, key, element("div", bounded, class_="small-charts"), more if others else None])
 
 
 def _clusters(given: Clusters) -> Markup | None:
@@ -230,11 +172,26 @@ def _clusters(given: Clusters) -> Markup | None:
     columns = [Column("Cluster of"), Column("Clusters", "graphic"), Column("Clusters", "number")]
     cells: list[list[Content | Cell]] = [[size, bar(0, number, on), count(number)] for size, number in rows]
     largest = [
-        element("div", _id(identity), f" {count(number)}", class_="example") for identity, number in given.largest.items()
+        element("div", document_id(identity), f" {count(number)}", class_="example")
+        for identity, number in given.largest.items()
     ]
     note = element("div", "Largest, by the document that stayed:", largest, class_="note") if largest else None
     caption = f"Repeated documents, by size of cluster ({readable(given.kind)})"
     return join([table(caption, columns, cells, axis=tick_labels(on), class_="chart-table"), note])
+
+
+def _facts(given: FactTable) -> Markup:
+    """A table of counts as it came; numbers to the right."""
+    numeric = [all(isinstance(row[i], (int, float)) for row in given.rows) for i in range(len(given.columns))]
+    columns = [
+        Column(title, "number" if is_number else "text") for title, is_number in zip(given.columns, numeric, strict=True)
+    ]
+    rows: list[list[Content | Cell]] = [
+        [count(value) if isinstance(value, int) else fixed(value) if isinstance(value, float) else value for value in row]
+        for row in given.rows
+    ]
+    note = element("p", given.note, class_="note") if given.note else None
+    return join([table(given.title, columns, rows), note])
 
 
 def _sources(given: list[TextSource], total: int) -> Markup | None:
@@ -255,7 +212,7 @@ def _shared(title: str, first: str, given: Mapping[str, int]) -> Markup | None:
     return _shares(title, first, [(name or "not stated", number) for name, number in rows], sum(given.values()), "Documents")
 
 
-def _shares(caption: str, first: str, rows: list[tuple[str, int]], total: int, unit: str) -> Markup:
+def _shares(caption: str, first: str, rows: Sequence[tuple[Content, int]], total: int, unit: str) -> Markup:
     """Counts as bars, with each one's share of all."""
     on = tight_axis([number for _, number in rows])
     columns = [Column(first), Column(unit, "graphic"), Column(unit, "number"), Column("Share", "number")]
