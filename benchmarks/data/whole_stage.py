@@ -118,7 +118,7 @@ def ours(source: Path, scratch: Path) -> dict[str, Any]:
 
     corpus = {
         "read": [{"kind": "jsonl", "paths": [str(source)], "id_column": "id"}],
-        "clean": [{"kind": "repetition"}],
+        "clean": [{"kind": "gopher_repetition"}],
         "dedup": [{"kind": "minhash"}],
         "pii": {"entities": ["email", "ip"], "action": "mask"},
     }
