@@ -65,7 +65,7 @@ def ours(folder: Path) -> Steps:
     stack = contextlib.ExitStack()
     stack.enter_context(settings_of_a_run("cpu", THREADS))  # until the process ends
     run = TrainingRun(folder, model, phase, 0, Device("cpu", THREADS, True), Silent())
-    return _timed(run._one_step)
+    return _timed(lambda: run._one_step(folder, watched=False))
 
 
 def nanogpt(model_file: str, compiled: bool, bf16: bool) -> Steps:
@@ -134,7 +134,7 @@ def trainer(folder: Path, compiled: bool, bf16: bool) -> Steps:
     return steps
 
 
-def _timed(step: Callable[[], None]) -> Steps:
+def _timed(step: Callable[[], object]) -> Steps:
     def steps(count: int) -> list[float]:
         seconds = []
         for _ in range(count):

@@ -20,7 +20,7 @@ def recipe(corpora: dict[str, dict[str, Any]], **sections: Any) -> Recipe:
         {
             "name": "some",
             "data": {name: {**read, **corpus} for name, corpus in corpora.items()},
-            "tokenizer": {"vocab_size": 300, "train_on": "a"},
+            "tokenizer": {"kind": "bpe", "vocab_size": 300, "train_on": "a"},
             "model": {"kind": "llama", "layers": 1, "width": 16, "heads": 2, "context": 64},
             "train": [{"name": "pretrain", "on": "a", "tokens": 4096, "batch_tokens": 512}],
             **sections,

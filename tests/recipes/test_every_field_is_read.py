@@ -12,6 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -27,13 +28,20 @@ from lmpipe.base.config import Config
 from lmpipe.base.errors import SourceError
 from lmpipe.base.runtime import Runtime
 from lmpipe.models.config import ModelConfig
-from lmpipe.models.families import FAMILIES, build, flops_per_token, parameter_count, save
+from lmpipe.models.families import FAMILIES, build, flops_per_token, mapping, parameter_count, save
 from lmpipe.models.sizing import derivation
 from lmpipe.recipes import stage_configs
+from lmpipe.recipes.planning import plan
 from lmpipe.recipes.project import check
 from lmpipe.recipes.running import run
 from lmpipe.recipes.schema import Recipe
 from lmpipe.recipes.validation import classes_of, walk_classes
+from lmpipe.tokens.loader import Batch
+from lmpipe.training.adapter_config import DoraConfig, LoraConfig
+from lmpipe.training.adapters import adapt
+from lmpipe.training.objective_config import ChatConfig, MaskedConfig
+from lmpipe.training.objectives import make_objective
+from lmpipe.training.peft_layout import save_adapter
 
 PACKAGE = str(Path(sys.modules["lmpipe"].__file__ or "").parent)
 EXEMPT = {"kind": "the tag of a union: it chooses the class, so its value says nothing more"}
@@ -215,12 +223,15 @@ def recipe(sources: list[dict[str, Any]], encoder: str, lists: dict[str, str], t
                 "name": "pretrain",
                 "on": "corpus",
                 "tokens": 4096,
-                "batch_tokens": 512,
+                "batch_tokens": 256,
                 "schedule": {"kind": "cosine"},
                 "parameters": [{"match": "norm.*", "freeze": True}, {"match": "blocks.*", "lr_factor": 0.5}],
                 "validation": {"every_tokens": 1024, "tokens": 256},
                 "early_stopping": {"patience": 50},
-            }
+                "average": {"decay": 0.9},
+                "on_spike": {"window": 8},
+            },
+            {"name": "more", "on": "corpus", "tokens": 512, "batch_tokens": 512, "validation": {"tokens": 256}},
         ],
         "evaluate": [
             {"on": "corpus", "resamples": 100, "baselines": [{"kind": "ngram", "order": 2}, {"kind": "xz", "preset": 1}]},
@@ -285,6 +296,25 @@ def use_every_family(folder: Path) -> None:
         save(network, folder / kind, end_of_text_id=0)
 
 
+def small(kind: str) -> Any:
+    written = {"kind": kind, "parameters": "1M", "for_vocabulary": 50, "layers": 1, "context": 16}
+    return build(TypeAdapter(ModelConfig).validate_python(written), 50)
+
+
+def use_every_objective_and_adapter(folder: Path) -> None:
+    """What a phase does with them, without a run for each."""
+    ids = np.arange(10, 42).reshape(2, 16)
+    batch = Batch(ids, ids + 1, np.zeros_like(ids))
+    for objective, model in ((ChatConfig(), "llama"), (MaskedConfig(), "bert")):
+        network = small(model)
+        learned = make_objective(objective, vocab_size=50, end_of_text_id=0, seed=1)
+        learned.losses(network, *(torch.from_numpy(array) for array in learned.prepare(batch, 0)))
+    for adapter in (LoraConfig(rank=2), DoraConfig(rank=2)):
+        network = small("llama")
+        adapt(network, mapping(network), adapter)
+        save_adapter(network, folder, adapter, mapping(network), network.state_dict())
+
+
 def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").mkdir()
     teachers = write_teachers(tmp_path / "teachers")
@@ -294,7 +324,8 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     runtime = Runtime(store=str(tmp_path / "store"), device="cpu", threads=1, workers=1, compile=False, isolate=False)
     reads = Reads()
     reads.watch(monkeypatch)
-    assert run(whole, runtime=runtime).status == "finished"
+    first = run(whole, runtime=runtime)
+    assert first.status == "finished"
     by_year = {"by": "group", "column": "year", "without_value": "train", "leakage": {"action": "drop"}}
     by_year = {f"data.corpus.split.{key}": value for key, value in by_year.items()}
     other = {"train.0.schedule": {"kind": "constant"}, "train.0.optimizer": {"kind": "muon"}}
@@ -308,7 +339,10 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     run(whole, {**other, **by_year, **mixture}, runtime=runtime)
     for optimizer, schedule in (("lion", "linear"), ("adafactor", "inverse_sqrt"), ("sgd", "linear")):
         run(whole, {"train.0.schedule": {"kind": schedule}, "train.0.optimizer": {"kind": optimizer}}, runtime=runtime)
+    goes_on = {key: value for key, value in whole.items() if key != "tokenizer"}
+    plan({**goes_on, "model": {"from": str(first.bundle)}}, runtime=runtime)
     use_every_family(tmp_path / "models")
+    use_every_objective_and_adapter(tmp_path / "adapter")
     spacy.blank("en").to_disk(tmp_path / "model")
     names = {"entities": ["person"], "names": {"kind": "presidio", "model": str(tmp_path / "model")}}
     changed = {"train.0.schedule": {"kind": "wsd"}, "data.corpus.split.by": "position", "data.corpus.pii": names}

@@ -8,6 +8,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,9 @@ from lmpipe.tokens.loader import Batch, Loader
 from lmpipe.tokens.shards import open_shards
 from lmpipe.training import step as step_module
 from lmpipe.training.config import PhaseConfig
-from lmpipe.training.loop import marks, validation_loss
-from lmpipe.training.objectives import causal_nats
+from lmpipe.training.loop import marks
+from lmpipe.training.objective_config import CausalConfig
+from lmpipe.training.objectives import Causal, Losses, causal_nats
 from lmpipe.training.optimizer_config import AdamWConfig, MuonConfig
 from lmpipe.training.optimizers import MasterOptimizer
 from lmpipe.training.prediction import Calibration, predict
@@ -44,11 +46,19 @@ from lmpipe.training.schedule_config import (
 )
 from lmpipe.training.schedules import rate_fraction
 from lmpipe.training.startup import check_startup
+from lmpipe.training.validation import validation_loss
 
 
 def fresh(**options: object) -> Llama:
     torch.manual_seed(3)
     return Llama(example.tiny_model(**{"dropout": 0.0, **options}), example.VOCABULARY)
+
+
+CAUSAL = Causal(CausalConfig())
+
+
+def losses_of(model: Llama) -> Callable[..., Losses]:
+    return lambda *part: CAUSAL.losses(model, *part)
 
 
 def first_batch(corpus: Path, rows: int = 4) -> Batch:
@@ -69,9 +79,8 @@ def test_the_optimiser_is_torchs_adamw(corpus: Path) -> None:
     (part,) = step_module.parts_of(first_batch(corpus), 4, "cpu")
     for number in range(5):
         rate = (number + 1) / 5
-        step_module.optimizer_step(
-            lambda *tensors: causal_nats(ours, *tensors), optimizer, [part], rate_fraction=rate, clip_norm=0.5, step=number
-        )
+        step_module.accumulate(losses_of(ours), optimizer, [part], part[0].numel())
+        optimizer.update(rate, 0.5)
         (causal_nats(theirs, *part) / part[0].numel()).backward()
         torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
         for group in reference.param_groups:
@@ -94,10 +103,9 @@ def test_muon_turns_hidden_matrices_and_adamw_the_rest(corpus: Path) -> None:
     adamw = torch.optim.AdamW(groups, lr=1e-3, betas=config.betas, eps=config.eps, fused=True)
     assert len(hidden) == 2 * 4
     (part,) = step_module.parts_of(first_batch(corpus), 4, "cpu")
-    for number in range(3):
-        step_module.optimizer_step(
-            lambda *tensors: causal_nats(ours, *tensors), optimizer, [part], rate_fraction=1.0, clip_norm=None, step=number
-        )
+    for _ in range(3):
+        step_module.accumulate(losses_of(ours), optimizer, [part], part[0].numel())
+        optimizer.update(1.0, None)
         (causal_nats(theirs, *part) / part[0].numel()).backward()
         for reference in (muon, adamw):
             reference.step()
@@ -111,7 +119,8 @@ def test_bf16_weights_are_the_rounded_masters(corpus: Path) -> None:
     optimizer = MasterOptimizer(model, AdamWConfig(), "bf16")
     (part,) = step_module.parts_of(first_batch(corpus), 4, "cpu")
     causal_nats(model, *part).backward()
-    optimizer.step(1.0, None)
+    optimizer.take_gradients()
+    optimizer.update(1.0, None)
     for name, parameter in model.named_parameters():
         assert parameter.dtype == torch.bfloat16
         assert optimizer.weights()[name].dtype == torch.float32
@@ -246,7 +255,8 @@ def test_it_learns_and_best_is_the_best(corpus: Path, tmp_path: Path) -> None:
     assert max(watched) == 60 == facts["steps"]
     best = load(tmp_path / "output" / "best")
     loader = Loader(open_shards(corpus / "validation"), context_length=example.CONTEXT, batch_size=4, seed=0)
-    again = validation_loss(best, lambda *part: causal_nats(best, *part), [loader.batch(0), loader.batch(1)], "cpu")
+    held_out = [loader.batch(0), loader.batch(1)]
+    again = validation_loss(best, losses_of(best), CAUSAL, held_out, micro_rows=4, device="cpu")
     assert again == pytest.approx(facts["best_validation_loss"], rel=1e-6)
     weights = load_file(tmp_path / "output" / "last" / "model.safetensors")
     assert all(tensor.dtype == torch.float32 for tensor in weights.values())
@@ -288,7 +298,7 @@ def test_a_batch_smaller_than_a_row_is_refused(corpus: Path, tmp_path: Path) -> 
 def test_the_checks_pass_and_leave_no_trace(corpus: Path) -> None:
     model = fresh(dropout=0.1).train()
     before, random_state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    check_startup(model, first_batch(corpus), micro_rows=2, device="cpu")
+    check_startup(model, first_batch(corpus), CAUSAL, micro_rows=2, device="cpu")
     assert torch.equal(torch.get_rng_state(), random_state)
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -299,8 +309,8 @@ def test_a_weight_that_is_not_finite_is_found(corpus: Path) -> None:
     model = fresh()
     with torch.no_grad():
         model.norm.weight[3] = torch.nan
-    with pytest.raises(TrainingError, match="weight of the fresh model"):
-        check_startup(model, first_batch(corpus), micro_rows=4, device="cpu")
+    with pytest.raises(TrainingError, match="weight of the first model"):
+        check_startup(model, first_batch(corpus), CAUSAL, micro_rows=4, device="cpu")
 
 
 def test_weights_of_another_scale_are_found(corpus: Path) -> None:
@@ -308,7 +318,7 @@ def test_weights_of_another_scale_are_found(corpus: Path) -> None:
     with torch.no_grad():
         model.embedding.weight.mul_(50)
     with pytest.raises(TrainingError, match="the first loss is"):
-        check_startup(model, first_batch(corpus), micro_rows=4, device="cpu")
+        check_startup(model, first_batch(corpus), CAUSAL, micro_rows=4, device="cpu")
 
 
 def test_parts_that_do_not_add_up_are_found(corpus: Path) -> None:
@@ -321,7 +331,7 @@ def test_parts_that_do_not_add_up_are_found(corpus: Path) -> None:
     torch.manual_seed(0)
     model = RowsTalk(example.tiny_model(dropout=0.0), example.VOCABULARY)
     with pytest.raises(TrainingError, match="as a whole"):
-        check_startup(model, first_batch(corpus), micro_rows=1, device="cpu")
+        check_startup(model, first_batch(corpus), CAUSAL, micro_rows=1, device="cpu")
 
 
 def test_a_model_that_cannot_learn_is_found(corpus: Path) -> None:
@@ -337,7 +347,7 @@ def test_a_model_that_cannot_learn_is_found(corpus: Path) -> None:
 
     deaf = Deaf(model.config, example.VOCABULARY)
     with pytest.raises(TrainingError, match="took the loss from"):
-        check_startup(deaf, first_batch(corpus), micro_rows=4, device="cpu")
+        check_startup(deaf, first_batch(corpus), CAUSAL, micro_rows=4, device="cpu")
 
 
 # --------------------------------------------------------------------------------------------------------------- prediction

@@ -51,7 +51,8 @@ def trained(values: dict[str, Any], precision: str = "fp32") -> Two:
     optimizer = MasterOptimizer(model, config(**values), precision)
     for number in range(STEPS):
         model.give_gradients(number)
-        optimizer.step((number + 1) / STEPS, None)
+        optimizer.take_gradients()
+        optimizer.update((number + 1) / STEPS, None)
     return model
 
 
@@ -104,14 +105,16 @@ def test_every_optimiser_goes_on_where_it_was(kind: str, precision: str) -> None
     whole = MasterOptimizer(first := Two(), config(kind=kind), precision)
     for number in range(2):
         first.give_gradients(number)
-        whole.step(0.5, 1.0)
+        whole.take_gradients()
+        whole.update(0.5, 1.0)
     saved = {key: tensor.clone() for key, tensor in whole.tensors().items()}
     again = MasterOptimizer(second := Two(), config(kind=kind), precision)
     again.restore(saved)
     for number in (2, 3):
         for model, optimizer in ((first, whole), (second, again)):
             model.give_gradients(number)
-            optimizer.step(1.0, 1.0)
+            optimizer.take_gradients()
+            optimizer.update(1.0, 1.0)
     assert_equal(first, second)
     for name, weight in whole.weights().items():
         assert torch.equal(weight, again.weights()[name])
@@ -193,7 +196,8 @@ def test_a_factor_scales_the_rate() -> None:
         values = config(kind="sgd", lr=0.1)
         optimizer = MasterOptimizer(model, values, "fp32", treatments(model, weight_decay=0.0, rules=rules))
         model.give_gradients(0)
-        optimizer.step(1.0, None)
+        optimizer.take_gradients()
+        optimizer.update(1.0, None)
         return model.map.weight.detach() - before
 
     slow, full = moved([ParameterRule(match="map.*", lr_factor=0.25)]), moved([])

@@ -188,7 +188,7 @@ def test_two_checkpoints_are_kept_and_none_is_a_pickle(corpus: Path, tmp_path: P
     example.run_training(corpus, tmp_path, phase=phase)
     assert [path.name for path in checkpoints(tmp_path / "scratch")] == ["step-00000036", "step-00000038"]
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} == {".safetensors", ".json", ".jsonl"}
+    assert {path.suffix for path in files} == {".safetensors", ".json", ".jsonl", ".lmpipe"}  # the last: TensorBoard's
     for path in files:
         opening = path.read_bytes()[:2]
         assert not opening.startswith((b"PK", b"\x80")), f"{path} is a pickle or a zip of them"

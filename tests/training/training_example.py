@@ -61,6 +61,7 @@ def run_training(
     stopping: Callable[[], bool] = never,
     device: Device | None = None,
     progress: Progress | None = None,
+    start: Path | None = None,
 ) -> dict[str, Any]:
     """Train in `folder`: scratch/, output/ and output/observed/, which are made where absent."""
     for part in ("scratch", "output/observed"):
@@ -77,6 +78,7 @@ def run_training(
         observed=output / "observed",
         progress=progress or Silent(),
         stopping=stopping,
+        start=start,
     )
 
 

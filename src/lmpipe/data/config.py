@@ -8,7 +8,7 @@ beside this one, and neither numpy nor pyarrow is imported here.
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,9 @@ class CorpusConfig(Config):
 
     read: tuple[SourceConfig, ...] = Field(min_length=1)
     """Where the text comes from. The order counts: of two equal documents the first stays."""
+    holds: Literal["text", "conversations"] = "text"
+    """What a document is: text, or a conversation: a list of messages with `role` (system, user, assistant) and `content`, as
+    JSON text or as a column of lists (`text_column: messages`)."""
     max_failed_fraction: float = Field(default=0.001, ge=0, le=1)
     """The run stops when more than this share of the records cannot be read."""
     max_quarantine_bytes: int = Field(default=64_000_000, ge=0)

@@ -29,10 +29,11 @@ from lmpipe.base.measures import Finding, Metric, Verdict
 from lmpipe.export.cards import ModelFacts, model_card
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.export.data_card import data_card
+from lmpipe.tokens.chat import CHAT_TEMPLATE
 
 MODEL_FILES = ("config.json", "generation_config.json", "model.safetensors")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-CHAT_TEMPLATE = "chat_template.jinja"
+TEMPLATE_FILE = "chat_template.jinja"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -46,6 +47,7 @@ def make_bundle(
     metrics: Sequence[Metric],
     findings: Sequence[Finding],
     verdict: Verdict | None,
+    chats: bool = False,
     goal: str = "",
     data_cards: Sequence[Mapping[str, Any]] = (),
     recipe: Mapping[str, Any] | None = None,
@@ -58,6 +60,7 @@ def make_bundle(
         name: the model's name on its card.
         train_folder: the train stage's output, with `best/`, `last/` and `training.json`.
         tokenizer_folder: the tokenizer stage's output.
+        chats: whether the model was taught to answer: conversations are then rendered as it learned them.
         output: where to write, made if it is not there. A folder of its own: a file that the manifest does not list, such as a
             stage's own record, makes the bundle count as damaged.
         metrics: all evaluations' numbers.
@@ -77,6 +80,9 @@ def make_bundle(
     output.mkdir(parents=True, exist_ok=True)
     parameters = _copy_weights(weights, output, config.dtype)
     _copy_tokenizer(tokenizer_folder, output)
+    if chats:
+        with storing(output / TEMPLATE_FILE):
+            (output / TEMPLATE_FILE).write_text(CHAT_TEMPLATE, encoding="utf-8")
     training = train_folder / "training.json"
     facts = ModelFacts(
         name=name,
@@ -137,7 +143,7 @@ def _check_finite(key: str, tensor: torch.Tensor) -> None:
 
 
 def _copy_tokenizer(source: Path, output: Path) -> None:
-    names = [*TOKENIZER_FILES, *([CHAT_TEMPLATE] if (source / CHAT_TEMPLATE).is_file() else [])]
+    names = [*TOKENIZER_FILES, *([TEMPLATE_FILE] if (source / TEMPLATE_FILE).is_file() else [])]
     for name in names:
         with storing(output / name):
             shutil.copyfile(source / name, output / name)

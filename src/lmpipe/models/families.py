@@ -17,6 +17,7 @@ from lmpipe.models.heads import Head, LanguageHead
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lmpipe.models.layout import Stored
     from lmpipe.models.network import Network
 
 FAMILIES = {
@@ -66,6 +67,14 @@ def save(network: Network, folder: Path, *, end_of_text_id: int, state: dict[str
         state: other weights of the same network, such as the best so far.
     """
     _part(network.config, "hf").save(network, folder, end_of_text_id=end_of_text_id, state=state)
+
+
+def mapping(network: Network) -> dict[str, Stored]:
+    """How each of the network's parameters lies on disk."""
+    head = getattr(network, "head_config", None)  # where a network can have several heads, names depend on it
+    module = _part(network.config, "hf")
+    found: dict[str, Stored] = module.mapping(network.config, head) if head else module.mapping(network.config)
+    return found
 
 
 def _part(config: ModelConfig, name: str) -> Any:

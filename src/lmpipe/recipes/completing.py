@@ -26,12 +26,12 @@ def complete(source: Source) -> Source:
     model, tokenizer = source.data.get("model"), source.data.get("tokenizer")
     if not isinstance(model, dict) or not isinstance(tokenizer, dict):
         return source
-    model = {"kind": "llama", **model}
+    model, tokenizer = {"kind": "llama", **model}, {"kind": "bpe", **tokenizer}
     if not any(key in model for key in SHAPE):
         model |= _by_tokens(source.data.get("train"), tokenizer.get("vocab_size"))
     if model.get("parameters") is not None and isinstance(tokenizer.get("vocab_size"), int):
         model.setdefault("for_vocabulary", tokenizer["vocab_size"])
-    return replace(source, data={**source.data, "model": model})
+    return replace(source, data={**source.data, "model": model, "tokenizer": tokenizer})
 
 
 def _by_tokens(phases: Any, vocab_size: Any) -> dict[str, Any]:

@@ -31,8 +31,9 @@ from lmpipe.data.readers.sources import pinned, resolve_all, whole_folder
 from lmpipe.data.readers.sources import resolve as resolve_source
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
+from lmpipe.recipes.continuing import bundle_folder, files_of
 from lmpipe.recipes.schema import Recipe
-from lmpipe.tokens.config import MixtureConfig
+from lmpipe.tokens.config import BpeConfig, MixtureConfig
 from lmpipe.training.config import PhaseConfig, resolve_precision
 
 VERSIONS = {
@@ -61,14 +62,16 @@ VERSIONS = {
     "balance": 1,
     "arrange": 1,
     "canaries": 1,
+    "pretrained": 1,
+    "adopt": 1,
     "tokenizer": 1,
-    "tokenize": 1,
+    "tokenize": 2,
     "mix": 1,
-    "train": 1,
+    "train": 2,
     "ngram": 1,
     "evaluate": 1,
     "samples": 1,
-    "memorization": 1,
+    "memorization": 2,
     "energy": 1,
     "gate": 1,
     "bundle": 2,
@@ -126,16 +129,17 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     for name in splits:
         divided = (f"{kind}-{name}" for kind in ("toward", "split", "decontaminate", "balance", "arrange"))
         graph.corpora[name] += [stage for stage in divided if stage in graph.stages]
-    tokenizer = graph.add("tokenizer", "tokenizer", recipe.tokenizer, {"documents": splits[recipe.tokenizer.train_on]})
+    start = _start(graph, recipe, base_folders)
+    tokenizer = _tokenizer(graph, recipe, splits, start)
     trained_on = {name for phase in recipe.train for name in phase.corpora()}
     tokens = {}
     for name in trained_on | {part.on for part in recipe.evaluate}:
         inputs = {"documents": splits[name], "tokenizer": tokenizer}
-        if canaries and name in trained_on:
+        if canaries and name in trained_on and recipe.data[name].holds == "text":
             inputs["canaries"] = canaries
-        tokens[name] = graph.add("tokenize", f"tokenize-{name}", configs.TokenizeStage(), inputs)
+        tokens[name] = graph.add("tokenize", f"tokenize-{name}", configs.TokenizeStage(holds=recipe.data[name].holds), inputs)
     tokens |= {phase.source(): _mix(graph, phase, phase.on, tokens) for phase in recipe.train if not isinstance(phase.on, str)}
-    train = _train(graph, recipe, recipe.train[0], tokens)
+    train = _train(graph, recipe, tokens, start)
     measured = _evaluations(graph, recipe, splits, tokens, tokenizer, train)
     measured |= _audits(graph, recipe, tokens, tokenizer, train, canaries)
     gate = _gate(graph, recipe, measured)
@@ -309,9 +313,30 @@ def _canaries(graph: Graph, recipe: Recipe) -> Stage | None:
     return graph.add("canaries", "canaries", configs.CanariesStage(canaries=audit.canaries, seed=recipe.seed))
 
 
-def _train(graph: Graph, recipe: Recipe, phase: PhaseConfig, tokens: Mapping[str, Stage]) -> Stage:
-    config = configs.TrainStage(model=recipe.model, phase=phase, seed=recipe.seed)
-    return graph.add("train", f"train-{phase.name}", config, {"tokens": tokens[phase.source()]})
+def _start(graph: Graph, recipe: Recipe, base_folders: list[Path]) -> Stage | None:
+    """The bundle that the model goes on from, where there is one."""
+    if recipe.start_from is None:
+        return None
+    found = files_of(bundle_folder(recipe.start_from, base_folders))
+    return graph.add("pretrained", "pretrained", configs.PretrainedStage(), sources=lambda: found)
+
+
+def _tokenizer(graph: Graph, recipe: Recipe, splits: Mapping[str, Stage], start: Stage | None) -> Stage:
+    if isinstance(recipe.tokenizer, BpeConfig):
+        return graph.add("tokenizer", "tokenizer", recipe.tokenizer, {"documents": splits[recipe.tokenizer.train_on]})
+    assert start is not None, "the schema lets a pretrained tokenizer come with its bundle only"
+    return graph.add("adopt", "tokenizer", configs.PretrainedStage(), {"bundle": start})
+
+
+def _train(graph: Graph, recipe: Recipe, tokens: Mapping[str, Stage], start: Stage | None) -> Stage:
+    """Every phase, each starting from the weights of the one before; gives the last."""
+    last = start
+    for phase in recipe.train:
+        config = configs.TrainStage(model=recipe.model, phase=phase, seed=recipe.seed)
+        inputs = {"tokens": tokens[phase.source()]} | ({"start": last} if last else {})
+        last = graph.add("train", f"train-{phase.name}", config, inputs)
+    assert last is not None, "the schema asks for one phase at least"
+    return last
 
 
 def _evaluations(
@@ -336,8 +361,9 @@ def _evaluations(
         config = configs.EvaluateStage(evaluation=part, weights=weights, seed=recipe.seed)
         stage = graph.add("evaluate", f"evaluate-{part.on}-{part.split}", config, inputs)
         measured[stage.name] = stage
-    inputs = {"train": train, "tokens": tokens[recipe.train[0].source()], "tokenizer": tokenizer}
-    graph.add("samples", "samples", configs.SamplesStage(weights=weights, seed=recipe.seed), inputs)
+    if recipe.model.architecture == "decoder":
+        inputs = {"train": train, "tokens": tokens[recipe.train[0].source()], "tokenizer": tokenizer}
+        graph.add("samples", "samples", configs.SamplesStage(weights=weights, seed=recipe.seed), inputs)
     return measured
 
 
@@ -353,8 +379,14 @@ def _audits(
     measured = {}
     for audit in recipe.audit:
         if isinstance(audit, MemorizationConfig):
-            config = configs.MemorizationStage(audit=audit, weights=recipe.export[0].weights, seed=recipe.seed)
-            inputs = {"train": train, "tokens": tokens[recipe.train[0].source()], "tokenizer": tokenizer}
+            corpus = recipe.train[0].source()
+            trained = {
+                f"train-{phase.name}": graph.stages[f"train-{phase.name}"] for phase in recipe.train if phase.source() == corpus
+            }
+            config = configs.MemorizationStage(
+                audit=audit, weights=recipe.export[0].weights, seed=recipe.seed, trained_in=tuple(trained)
+            )
+            inputs = {"train": train, "tokens": tokens[corpus], "tokenizer": tokenizer, **trained}
             inputs |= {"canaries": canaries} if canaries else {}
             measured["audit-memorization"] = graph.add("memorization", "audit-memorization", config, inputs)
         else:
@@ -389,6 +421,7 @@ def _bundle(
         name=recipe.name,
         export=recipe.export[0],
         goal=recipe.goal.sentence() if recipe.goal else "",
+        chats=recipe.train[-1].objective.kind == "chat",
         recipe=recipe.model_dump(mode="json"),
     )
     corpora = {name: graph.stages[name] for corpus in recipe.used_corpora() for name in graph.corpora[corpus]}

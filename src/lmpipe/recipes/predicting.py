@@ -37,16 +37,16 @@ CALIBRATION_SECONDS = 10.0
 
 def estimate(recipe: Recipe) -> dict[str, Any]:
     """What follows from the recipe alone: no clock, no machine."""
-    phase = recipe.train[0]
+    tokens = sum(phase.tokens for phase in recipe.train)
     vocab_size = recipe.tokenizer.vocab_size
     per_token = flops_per_token(recipe.model, vocab_size)
     parameters = parameter_count(recipe.model, vocab_size)
     return {
         "parameters": parameters,
         "derived": derivation(recipe.model, parameters),
-        "training_tokens": phase.tokens,
+        "training_tokens": tokens,
         "flops_per_token": per_token,
-        "training_flops": per_token * phase.tokens,
+        "training_flops": per_token * tokens,
     }
 
 
@@ -65,14 +65,19 @@ def predict_run(
 
 
 def training_costs(recipe: Recipe, calibration: Calibration | None) -> dict[str, Any]:
-    """Seconds, peak memory and energy of the train stage, from a calibration."""
+    """Seconds, peak memory and energy of each training phase, from a calibration of the first."""
     if calibration is None:
         return {}
-    phase = recipe.train[0]
-    costs = predict(calibration)
-    watt_hours = costs["cpu_seconds"] * WATTS_PER_CORE / 3600
+    first = recipe.train[0]
     method = f"calibration of {calibration.steps} steps on this machine"
-    return {f"train-{phase.name}": {**costs, "watt_hours": watt_hours, "method": method}}
+    stages = {}
+    for phase in recipe.train:  # the first was measured; another takes as long for a token
+        share = phase.tokens / first.tokens
+        steps = max(1, round(calibration.phase_steps * share))
+        costs = predict(calibration.model_copy(update={"phase_steps": steps}))
+        watt_hours = costs["cpu_seconds"] * WATTS_PER_CORE / 3600
+        stages[f"train-{phase.name}"] = {**costs, "watt_hours": watt_hours, "method": method}
+    return stages
 
 
 def stored_calibration(recipe: Recipe, runtime: Runtime, store: Store) -> Calibration | None:

@@ -18,6 +18,7 @@ from lmpipe.data.readers.config import modules_of
 from lmpipe.evaluation.config import known_metric_names
 from lmpipe.pipeline.stage import Stage
 from lmpipe.recipes.completing import complete
+from lmpipe.recipes.continuing import continue_from
 from lmpipe.recipes.diagnosis import installed_version
 from lmpipe.recipes.graph import build_graph, goal_corpus, resolve
 from lmpipe.recipes.reading import Source, parse_recipe, read_recipe
@@ -68,13 +69,13 @@ def open_project(recipe: str | Path | Mapping[str, Any], overrides: Mapping[str,
         source, folder = Source("recipe", "", dict(recipe)), Path.cwd()
     else:
         source, folder = read_recipe(Path(recipe)), Path(recipe).absolute().parent
-    source = complete(apply_overrides(source, overrides or {}))
+    source = complete(continue_from(apply_overrides(source, overrides or {}), [folder, Path.cwd()]))
     return Project(source, validate(Recipe, source), folder, dict(overrides or {}))
 
 
 def parse_project(text: str) -> Project:
     """Open a recipe given as YAML text."""
-    source = complete(parse_recipe(text, "recipe"))
+    source = complete(continue_from(parse_recipe(text, "recipe"), [Path.cwd()]))
     return Project(source, validate(Recipe, source), Path.cwd(), {})
 
 

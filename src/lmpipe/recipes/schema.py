@@ -18,7 +18,7 @@ from lmpipe.data.config import CorpusConfig
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
-from lmpipe.tokens.config import BpeConfig
+from lmpipe.tokens.config import BpeConfig, PretrainedTokenizerConfig, TokenizerConfig
 from lmpipe.training.config import PhaseConfig
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -37,12 +37,14 @@ class Recipe(Config):
     """What would count as success, said before anything is measured."""
     data: dict[Name, CorpusConfig] = Field(min_length=1)
     """Named corpora, each its own small pipeline."""
-    tokenizer: BpeConfig
+    tokenizer: TokenizerConfig
     """How text becomes token ids."""
     model: ModelConfig
-    """The architecture."""
-    train: tuple[PhaseConfig, ...] = Field(min_length=1, max_length=1)
-    """Training phases, in order. (One for now.)"""
+    """The architecture; `{from: bundle}` goes on from the weights of a bundle, with its tokenizer."""
+    start_from: str | None = None
+    """The bundle whose weights are the first ones; filled in by `model: {from: ...}`. Null: fresh weights."""
+    train: tuple[PhaseConfig, ...] = Field(min_length=1, max_length=20)
+    """Training phases, in order, each starting from the weights of the one before."""
     evaluate: tuple[PerplexityConfig, ...] = ()
     """What is measured on held-out text."""
     audit: tuple[AuditConfig, ...] = ()
@@ -53,10 +55,33 @@ class Recipe(Config):
     """How the model is packaged."""
 
     @model_validator(mode="after")
+    def _start_is_whole(self) -> Self:
+        if (self.start_from is None) == isinstance(self.tokenizer, PretrainedTokenizerConfig):
+            raise ValueError("start_from and a pretrained tokenizer belong together; write `model: {from: bundle}` for both")
+        return self
+
+    @model_validator(mode="after")
+    def _model_can_do_it(self) -> Self:
+        kind, architecture = self.model.kind, self.model.architecture
+        for i, phase in enumerate(self.train):
+            if architecture not in phase.objective.architectures:
+                needed = " or ".join(phase.objective.architectures)
+                raise ValueError(
+                    f"train.{i}.objective is {phase.objective.kind}, which the {architecture} '{kind}' cannot learn: "
+                    f"{phase.objective.reason}; it takes a model that is a {needed}"
+                )
+        if architecture != "decoder":
+            asked = [f"evaluate.{i}" for i, part in enumerate(self.evaluate) if part.kind == "perplexity"]
+            asked += [f"audit.{i}" for i, part in enumerate(self.audit) if part.kind == "memorization"]
+            if asked:
+                raise ValueError(f"{asked[0]} asks how probable texts are, which the {architecture} '{kind}' does not say")
+        return self
+
+    @model_validator(mode="after")
     def _references_hold(self) -> Self:
         used = {
             **{f"data.{name}.dedup.against.{other}": other for name in self.data for other in self._compared_with(name)},
-            "tokenizer.train_on": self.tokenizer.train_on,
+            **({"tokenizer.train_on": self.tokenizer.train_on} if isinstance(self.tokenizer, BpeConfig) else {}),
             **{f"train.{i}.on ({name})": name for i, phase in enumerate(self.train) for name in phase.corpora()},
             **{f"data.{name}.select_toward.corpus": c.select_toward.corpus for name, c in self.data.items() if c.select_toward},
             **{f"evaluate.{i}.on": part.on for i, part in enumerate(self.evaluate)},
@@ -79,6 +104,11 @@ class Recipe(Config):
                 raise ValueError(
                     f"data.{name}.decontaminate is dead: evaluate measures no other corpus whose text could be looked for"
                 )
+        self._check_conversations(used)
+        names = [phase.name for phase in self.train]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"train has two phases called '{name}'; results are found by their names, so each once")
         self.splits_in_order()
         seen: set[tuple[str, str]] = set()
         for i, part in enumerate(self.evaluate):
@@ -115,7 +145,8 @@ class Recipe(Config):
         comparison."""
         trained_on = (name for phase in self.train for name in phase.corpora())
         targets = (c.select_toward.corpus for c in self.data.values() if c.select_toward)
-        return {self.tokenizer.train_on, *trained_on, *targets, *self._teachers(), *(part.on for part in self.evaluate)}
+        tokenizer = {self.tokenizer.train_on} if isinstance(self.tokenizer, BpeConfig) else set()
+        return {*tokenizer, *trained_on, *targets, *self._teachers(), *(part.on for part in self.evaluate)}
 
     def evaluated_sets(self, *, but: str) -> list[tuple[str, str]]:
         """(corpus, side) of all text that is measured on, less that of one corpus: what its training text must not hold."""
@@ -145,6 +176,19 @@ class Recipe(Config):
         if any(other in self.data[name].learns_from() for name, other in pairwise(names)):
             return f"data.{names[0]} learns from itself: {' -> '.join(names)}"
         return f"data.{names[0]}.dedup compares the corpus with itself: {' against '.join(names)}"
+
+    def _check_conversations(self, used: dict[str, str]) -> None:
+        for path, corpus in used.items():
+            if self.data[corpus].holds == "conversations" and path.startswith(("tokenizer.", "evaluate.")):
+                raise ValueError(f"{path} names '{corpus}', which holds conversations; expected a corpus of text")
+        for i, phase in enumerate(self.train):
+            for name in phase.corpora():
+                holds = self.data[name].holds
+                if (phase.objective.kind == "chat") != (holds == "conversations"):
+                    raise ValueError(
+                        f"train.{i}.objective is {phase.objective.kind}, and data.{name} holds {holds}; "
+                        "conversations are learned by `objective: {kind: chat}`, text by any other"
+                    )
 
 
 def json_schema() -> dict[str, Any]:

@@ -100,7 +100,13 @@ class CanariesStage(Config):
 
 
 class TokenizeStage(Config):
-    """Text to ids: everything is in the inputs."""
+    """Text to ids."""
+
+    holds: str
+
+
+class PretrainedStage(Config):
+    """A bundle that a model goes on from: everything is in its files."""
 
 
 class TrainStage(Config):
@@ -137,6 +143,8 @@ class MemorizationStage(Config):
     audit: MemorizationConfig
     weights: str
     seed: int
+    trained_in: tuple[str, ...]
+    """Inputs that are the training phases on this text: how often it was seen is counted over all of them."""
 
 
 class EnergyStage(Config):
@@ -159,4 +167,6 @@ class BundleStage(Config):
     name: str
     export: HuggingFaceConfig
     goal: str
+    chats: bool
+    """Whether the last phase taught it to answer: the bundle then says how a conversation is rendered."""
     recipe: dict[str, Any]

@@ -279,6 +279,31 @@ def tokenizer(work: Work) -> None:
     work.facts["vocab_size"] = training.vocab_size
 
 
+def pretrained(work: Work) -> None:
+    """The files of a bundle that a model goes on from, under the store's digests."""
+    import shutil
+
+    from lmpipe.base.files import storing
+
+    for source in work.sources:
+        with storing(work.output / source.name):
+            shutil.copyfile(source.url, work.output / source.name)
+
+
+def adopt(work: Work) -> None:
+    """The tokenizer of that bundle."""
+    import shutil
+
+    from lmpipe.recipes.continuing import TOKENIZER
+    from lmpipe.tokens.tokenizer import load_tokenizer
+
+    for name in TOKENIZER:
+        shutil.copyfile(work.inputs["bundle"] / name, work.output / name)
+    vocab_size = load_tokenizer(work.output).vocab_size
+    write_json(work.output / "tokenizer_training.json", {"vocab_size": vocab_size})
+    work.facts["vocab_size"] = vocab_size
+
+
 def tokenize(work: Work) -> None:
     """Every split to token shards, planted documents mixed into the training split."""
     from lmpipe.tokens.tokenize import tokenize
@@ -288,6 +313,7 @@ def tokenize(work: Work) -> None:
         work.inputs.get("canaries"),
         work.inputs["tokenizer"],
         work.output,
+        conversations=work.config.holds == "conversations",
         progress=work.progress,
         threads=work.runtime.resolved_threads(),
     )
@@ -317,8 +343,17 @@ def train(work: Work) -> None:
         observed=work.observed,
         progress=work.progress,
         stopping=work.stopping,
+        start=_start(work),
     )
     work.facts.update(facts)
+
+
+def _start(work: Work) -> Path | None:
+    """The model folder that a phase starts from: of the phase before, or a bundle."""
+    if "start" not in work.inputs:
+        return None
+    folder = work.inputs["start"]
+    return folder / work.config.phase.weights if (folder / "training.json").is_file() else folder
 
 
 def ngram(work: Work) -> None:
@@ -398,7 +433,7 @@ def memorization(work: Work) -> None:
     from lmpipe.tokens.tokenizer import load_tokenizer
 
     planted = read_json(work.inputs["canaries"] / "canaries.json")["canaries"] if "canaries" in work.inputs else []
-    training = read_json(work.inputs["train"] / "training.json")
+    seen = sum(read_json(work.inputs[name] / "training.json")["tokens"] for name in work.config.trained_in)
     shards = open_shards(work.inputs["tokens"] / "train")
     audit_memorization(
         work.config.audit,
@@ -407,7 +442,7 @@ def memorization(work: Work) -> None:
         train=shards,
         heldout=open_shards(work.inputs["tokens"] / "test"),
         canaries=[Canary(**canary) for canary in planted],
-        epochs=training["tokens"] / shards.tokens,
+        epochs=seen / shards.tokens,
         output=work.output,
         seed=work.config.seed,
         progress=work.progress,
@@ -448,6 +483,7 @@ def bundle(work: Work) -> None:
         name=work.config.name,
         train_folder=work.inputs["train"],
         tokenizer_folder=work.inputs["tokenizer"],
+        chats=work.config.chats,
         output=work.output / work.config.name,
         metrics=_metrics(work),
         findings=_findings(work),

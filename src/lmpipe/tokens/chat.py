@@ -46,13 +46,20 @@ CHAT_TEMPLATE = f"""\
 _CONTROL = re.compile("|".join(re.escape(token) for token in SPECIAL_TOKENS))
 
 
-def render(messages: Sequence[Mapping[str, Any]], tokenizer: Tokenizer, *, add_generation_prompt: bool = True) -> list[int]:
+def render(
+    messages: Sequence[Mapping[str, Any]],
+    tokenizer: Tokenizer,
+    *,
+    add_generation_prompt: bool = True,
+    chat_template: str | None = None,
+) -> list[int]:
     """The ids of a conversation, ready for the model to answer.
 
     Args:
         messages: each with `role` (system, user or assistant) and `content` (text); the system's only as the first.
         tokenizer: whose chat template is used.
         add_generation_prompt: whether to open the assistant's answer.
+        chat_template: another one than the tokenizer's.
 
     Raises:
         ServingError: when the messages are not a conversation; says which and why.
@@ -64,7 +71,7 @@ def render(messages: Sequence[Mapping[str, Any]], tokenizer: Tokenizer, *, add_g
     """
     ids: list[int] = []
     text = ""
-    for part in _parts(messages, tokenizer.chat_template, add_generation_prompt):
+    for part in _parts(messages, chat_template or tokenizer.chat_template, add_generation_prompt):
         if isinstance(part, _Control):
             ids += tokenizer.encode(text) if text else []
             ids.append(tokenizer.special_ids[part.token])

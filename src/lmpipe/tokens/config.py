@@ -11,6 +11,14 @@ from lmpipe.base.config import Config
 from lmpipe.tokens.special import BYTES, SMALLEST_VOCABULARY, SPECIAL_TOKENS
 
 
+class PretrainedTokenizerConfig(Config):
+    """The tokenizer of the bundle that the model goes on from; filled in by `model: {from: ...}`."""
+
+    kind: Literal["pretrained"] = "pretrained"
+    vocab_size: int = Field(ge=1)
+    """How many ids the bundle's model knows."""
+
+
 class BpeConfig(Config):
     """Byte-level byte-pair encoding (Sennrich et al. 2016; on bytes as in GPT-2), trained on the training split of a corpus."""
 
@@ -36,6 +44,8 @@ class BpeConfig(Config):
             )
         return value
 
+
+TokenizerConfig = Annotated[BpeConfig | PretrainedTokenizerConfig, Field(discriminator="kind")]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Weight = Annotated[float, Field(gt=0)]

@@ -10,6 +10,9 @@ END_OF_TEXT = "<|endoftext|>"
 """Closes every document and, as the token before the first one, opens the next: the only token that a base model ever sees."""
 PAD = "<|pad|>"
 """Fills rows; never predicted, never attended to."""
+MASK = PAD
+"""Stands in for a token that a masked language model must guess. Padding is a segment of its own that no text sees, so the two
+never meet, and vocabularies need no token more."""
 SYSTEM, USER, ASSISTANT = "<|system|>", "<|user|>", "<|assistant|>"
 """Open a message of that role."""
 END = "<|end|>"

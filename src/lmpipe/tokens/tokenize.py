@@ -9,6 +9,7 @@ documents at places that depend on their ids only, so that none of them stands i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmpipe.base.errors import ServingError, SourceError
 from lmpipe.base.files import read_json, write_json
 from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
+from lmpipe.tokens.chat import CHAT_TEMPLATE, render
 from lmpipe.tokens.documents import count_documents, read_ids_and_texts, read_texts
 from lmpipe.tokens.shards import SHARD_TOKENS, ShardWriter, token_type
 from lmpipe.tokens.threads import use_threads
@@ -41,6 +44,7 @@ def tokenize(
     progress: Progress,
     threads: int,
     shard_tokens: int = SHARD_TOKENS,
+    conversations: bool = False,
 ) -> dict[str, Any]:
     """Write the shards of each split and `tokens.json`; return what that file says.
 
@@ -52,6 +56,10 @@ def tokenize(
         progress: told documents done.
         threads: of the library; changes no byte.
         shard_tokens: when a shard is closed.
+        conversations: whether the documents are lists of messages as JSON, to be rendered by `CHAT_TEMPLATE`.
+
+    Raises:
+        SourceError: when a document is no conversation.
     """
     use_threads(threads)
     loaded = load_tokenizer(tokenizer)
@@ -61,7 +69,8 @@ def tokenize(
     for split in SPLITS:
         texts = _training_texts(splits / split, canaries) if split == "train" and canaries else read_texts(splits / split)
         runs = _runs(splits) if split == "train" else 1
-        totals[split] = _write_split(texts, loaded, output / split, counter, shard_tokens, runs)
+        ids = _rendered(texts, loaded, split) if conversations else _encoded(texts, loaded)
+        totals[split] = _write_split(ids, loaded, output / split, counter, shard_tokens, runs)
     summary = {
         "vocab_size": loaded.vocab_size,
         "end_of_text_id": loaded.end_of_text_id,
@@ -102,7 +111,12 @@ def _training_texts(train: Path, canaries: Path) -> Iterator[str]:
 
 
 def _write_split(
-    texts: Iterator[str], tokenizer: Tokenizer, folder: Path, counter: _Counter, shard_tokens: int, runs: int
+    documents: Iterator[tuple[NDArray[Any], int]],
+    tokenizer: Tokenizer,
+    folder: Path,
+    counter: _Counter,
+    shard_tokens: int,
+    runs: int,
 ) -> dict[str, Any]:
     writer = ShardWriter(
         folder,
@@ -112,7 +126,7 @@ def _write_split(
         runs=runs,
     )
     with writer:
-        for ids, text_bytes in _encoded(texts, tokenizer):
+        for ids, text_bytes in documents:
             writer.append(ids, text_bytes)
             counter.add_one()
     totals = writer.totals()
@@ -124,6 +138,26 @@ def _runs(splits: Path) -> int:
     """In how many runs the training documents are to be gone through: more than one where their order was made to count."""
     path = splits / ARRANGEMENT
     return int(read_json(path)["runs"]) if path.is_file() else 1
+
+
+def _rendered(texts: Iterator[str], tokenizer: Tokenizer, split: str) -> Iterator[tuple[NDArray[Any], int]]:
+    """The ids of each conversation, and the UTF-8 bytes of what was said in it."""
+    dtype = token_type(tokenizer.vocab_size)
+    for number, text in enumerate(texts):
+        try:
+            messages = json.loads(text)
+            if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+                raise ValueError("it is no list of messages")
+            ids = render(messages, tokenizer, add_generation_prompt=False, chat_template=CHAT_TEMPLATE)
+        except (ValueError, RecursionError, ServingError) as error:
+            raise SourceError(
+                f"document {number:,} is no conversation: {error.what if isinstance(error, ServingError) else error}",
+                where=f"{split} split",
+                expected="a list of messages, each with `role` (system, user or assistant) and `content`",
+                fix="correct text_column, or say `holds: text`",
+            ) from None
+        # The template opens with end-of-text; in shards it closes each document and so opens the next.
+        yield np.array(ids[1:], dtype), sum(len(message["content"].encode("utf-8")) for message in messages)
 
 
 def _encoded(texts: Iterator[str], tokenizer: Tokenizer) -> Iterator[tuple[NDArray[Any], int]]:

@@ -22,15 +22,17 @@ STARTED_AT = time.perf_counter()
 
 def calibrate(request: dict[str, Any], started_at: float) -> dict[str, Any]:
     """Train for `request["seconds"]` after the first two steps; gives a `Calibration` as plain data."""
+    from pydantic import TypeAdapter
+
     from lmpipe.base.progress import Silent
-    from lmpipe.models.llama.config import LlamaConfig
+    from lmpipe.models.config import ModelConfig
     from lmpipe.training.checkpoint import save_checkpoint
     from lmpipe.training.config import PhaseConfig
     from lmpipe.training.loop import CHECKPOINTS, Device, TrainingRun, validations
     from lmpipe.training.prediction import Calibration
     from lmpipe.training.process import settings_of_a_run
 
-    model = LlamaConfig.model_validate_json(json.dumps(request["model"]))
+    model: Any = TypeAdapter(ModelConfig).validate_json(json.dumps(request["model"]))
     phase = PhaseConfig.model_validate_json(json.dumps(request["phase"]))
     device = Device(request["device"], request["threads"], request["compile"])
     with tempfile.TemporaryDirectory() as folder, settings_of_a_run(device.kind, device.threads):
@@ -38,7 +40,7 @@ def calibrate(request: dict[str, Any], started_at: float) -> dict[str, Any]:
         run = TrainingRun(Path(folder), model, phase, 0, device, Silent())
         run.check()
         for _ in range(2):  # the first compiles, the second still warms up
-            run._one_step()
+            run._one_step(Path(folder), watched=False)
         run._validate()
         startup = time.perf_counter() - started_at
         used = time.process_time()
@@ -46,7 +48,7 @@ def calibrate(request: dict[str, Any], started_at: float) -> dict[str, Any]:
         seconds: list[float] = []
         while not seconds or time.perf_counter() < until:
             before = time.perf_counter()
-            run._one_step()
+            run._one_step(Path(folder), watched=False)
             seconds.append(time.perf_counter() - before)
         busy = (time.process_time() - used) / sum(seconds)
         validation, checkpoint = (

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lmpipe.base.canonical import digest_of_file
+from lmpipe.base.errors import TrainingError
 from lmpipe.base.files import read_json, storing, sync_folder, sync_tree, write_json
 from lmpipe.base.progress import Progress
 
@@ -33,8 +34,8 @@ class Checkpoint(NamedTuple):
     state: dict[str, Any]
 
 
-def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> None:
-    """Save durably under `folder`, then let go of all but the newest two.
+def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint, *, kept: int = -1) -> None:
+    """Save durably under `folder`, then let go of all but the newest two and the one of step `kept`.
 
     Raises:
         StoreError: when the disk is full; earlier checkpoints stay as they are.
@@ -55,7 +56,7 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> None:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     leftovers = [path for path in folder.iterdir() if path.name.endswith(".tmp")]  # of writes that were killed
-    for old in (*leftovers, *(path for _, path in _numbered(folder)[KEPT:])):
+    for old in (*leftovers, *(path for number, path in _numbered(folder)[KEPT:] if number != kept)):
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -68,6 +69,30 @@ def newest_checkpoint(folder: Path, progress: Progress) -> Checkpoint | None:
         progress.note(f"the checkpoint {path.name} is damaged ({problem}); going back to the one before")
         shutil.rmtree(path, ignore_errors=True)
     return None
+
+
+def checkpoint_at(folder: Path, step: int) -> Checkpoint:
+    """The checkpoint of one step.
+
+    Raises:
+        TrainingError: when it is not there any more, or damaged.
+    """
+    path = folder / f"step-{step:08d}"
+    if problem := _problem(path):
+        raise TrainingError(
+            f"the run should go back to step {step}, and its checkpoint cannot be used: {problem}",
+            where=str(path),
+            expected="the bytes that were saved",
+            fix="run again: training then starts from an earlier checkpoint or anew",
+        )
+    return Checkpoint(load_file(path / TENSORS), read_json(path / STATE))
+
+
+def forget_after(folder: Path, step: int) -> None:
+    """Remove the checkpoints after `step`: they belong to a course that was given up."""
+    for number, path in _numbered(folder):
+        if number > step:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _numbered(folder: Path) -> list[tuple[int, Path]]:

@@ -18,23 +18,20 @@ from pydantic import Field, StringConstraints
 from lmpipe.base.config import Config
 from lmpipe.base.errors import TrainingError
 from lmpipe.tokens.config import MixtureConfig
+from lmpipe.training.adapter_config import AdapterConfig
+from lmpipe.training.objective_config import CausalConfig, ObjectiveConfig
 from lmpipe.training.optimizer_config import AdamWConfig, OptimizerConfig, ParameterRule
 from lmpipe.training.schedule_config import CosineConfig, ScheduleConfig
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Precision = Literal["auto", "bf16", "fp32"]
+IncidentAction = Literal["skip", "roll_back", "stop"]
 
 BF16_FLAGS = frozenset({"amx_bf16", "bf16"})
 """Processor flags (x86, ARM) that stand for bf16 matrix instructions; without one, bf16 is slower than fp32."""
 BF16_DOT_FLAG = "avx512_bf16"
 """Dot products of pairs: fast on AMD (Zen 4: 338 GFLOP/s on two cores). On Intel they are slower than fp32 (Emerald Rapids
 with its matrix unit hidden by the hypervisor: 146 against 261 GFLOP/s on two cores), so there they do not count."""
-
-
-class CausalConfig(Config):
-    """Predict every token from those before it in the same document."""
-
-    kind: Literal["causal"] = "causal"
 
 
 class ValidationConfig(Config):
@@ -55,6 +52,24 @@ class EarlyStoppingConfig(Config):
     """Nats per token below the best so far that count as improvement."""
 
 
+class AverageConfig(Config):
+    """A running average of the weights, which is then what is validated, kept and saved."""
+
+    decay: float = Field(default=0.999, ge=0, lt=1)
+    """Share of the average that stays in each step: 0.999 remembers about a thousand steps."""
+
+
+class SpikeConfig(Config):
+    """What to do when loss or gradient norm jump (OLMo 2's rule: 6 deviations above the 128 steps before)."""
+
+    action: IncidentAction = "skip"
+    """skip: without that update; roll_back: to the last checkpoint, and on behind that batch; stop: with an error."""
+    window: int = Field(default=128, ge=8, le=10_000)
+    """Steps that say what is usual; before there are as many, nothing is a jump."""
+    deviations: float = Field(default=6.0, gt=1)
+    """Standard deviations above their mean that are one."""
+
+
 class PhaseConfig(Config):
     """One phase: a corpus, an objective, a budget of tokens, and how the weights follow the gradient."""
 
@@ -62,7 +77,7 @@ class PhaseConfig(Config):
     """What the phase is called in results."""
     on: Name | MixtureConfig
     """The corpus whose training split is learned and whose validation split is watched, or a mixture of several."""
-    objective: CausalConfig = CausalConfig()
+    objective: ObjectiveConfig = CausalConfig()
     """What is learned."""
     tokens: int = Field(ge=1)
     """Training tokens in all, rounded up to whole batches; more than the split holds means several epochs."""
@@ -70,6 +85,8 @@ class PhaseConfig(Config):
     """Tokens of one optimiser step, rounded down to whole rows of the model's context."""
     micro_batch_tokens: int = Field(default=8_192, ge=1)
     """Tokens that go through the model at once, at most: fewer need less memory and give the same step but for rounding."""
+    adapter: AdapterConfig | None = None
+    """Thin matrices that learn in place of the weights, worked into them at the end; null: the weights themselves learn."""
     optimizer: OptimizerConfig = AdamWConfig()
     """How weights follow gradients."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
@@ -83,6 +100,19 @@ class PhaseConfig(Config):
     precision: Precision = "auto"
     """Type of weights, activations and gradients in the products; optimiser and saved weights stay fp32. auto: bf16 where the
     processor has it."""
+    checkpoint_activations: bool = False
+    """Whether activations are computed again in the backward pass instead of kept: a third more work, far less memory."""
+    average: AverageConfig | None = None
+    """Average of the weights; null: the last weights count."""
+    on_non_finite: IncidentAction = "stop"
+    """What to do about a loss or gradient that is no finite number: skip the update, roll_back to the last checkpoint and go on
+    behind that batch, or stop with an error."""
+    on_spike: SpikeConfig | None = None
+    """What to do when loss or gradient jump; null: nothing."""
+    statistics: bool = True
+    """Whether each validation notes sizes of weights, gradients and activations by layer."""
+    weights: Literal["best", "last"] = "best"
+    """Which weights of the phase before a later phase starts from."""
     validation: ValidationConfig = ValidationConfig()
     """How held-out loss is watched."""
     early_stopping: EarlyStoppingConfig | None = None

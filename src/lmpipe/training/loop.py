@@ -1,46 +1,51 @@
 """One training run on one device. The order of things, each step:
 
-    1. asked to stop? save and leave          2. batch number `step` (the loader's whole state)
-    3. gradients, clip, update                 4. a row of the curve
-    5. validate, remember the best, stop early 6. checkpoint
+    1. asked to stop? save and leave          2. batch number `position` (the loader's whole state)
+    3. gradients; an incident? skip, go back or stop          4. clip, update, average; a row of the curve
+    5. validate, remember the best, stop early                6. checkpoint
 
 A checkpoint is always between two steps, after validation, so a resumed run repeats nothing and skips nothing: at equal device,
-threads and compilation it ends with the same bytes as one that was never interrupted.
+threads and compilation it ends with the same bytes as one that was never interrupted. Fine-tuning is this loop, too: it only
+starts from other weights.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from lmpipe.base.errors import TrainingError
-from lmpipe.base.files import atomic_file, write_json
 from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
-from lmpipe.models.llama import hf
-from lmpipe.models.llama.config import LlamaConfig
-from lmpipe.models.llama.model import Llama
-from lmpipe.tokens.loader import Batch, Loader
-from lmpipe.tokens.mixture import MixtureLoader, training_loader
+from lmpipe.models import families
+from lmpipe.models.config import ModelConfig
+from lmpipe.tokens.mixture import epochs_by_corpus, training_loader
 from lmpipe.tokens.shards import open_shards
-from lmpipe.training.checkpoint import newest_checkpoint, save_checkpoint
+from lmpipe.training.adapters import adapt
+from lmpipe.training.averaging import Average
+from lmpipe.training.checkpoint import checkpoint_at, forget_after, newest_checkpoint, save_checkpoint
 from lmpipe.training.config import Batching, PhaseConfig, batching, resolve_precision
-from lmpipe.training.objectives import causal_nats
-from lmpipe.training.optimizers import MasterOptimizer, all_finite
+from lmpipe.training.fitting import fewer_rows, is_out_of_memory, recompute_activations
+from lmpipe.training.incidents import LIMIT, judge, perplexed, refusal
+from lmpipe.training.objectives import make_objective
+from lmpipe.training.observation import activations, sizes
+from lmpipe.training.optimizers import MasterOptimizer
 from lmpipe.training.parameters import treatments
 from lmpipe.training.process import settings_of_a_run
+from lmpipe.training.results import write_results
 from lmpipe.training.schedules import rate_fraction
+from lmpipe.training.starting import starting_network
 from lmpipe.training.startup import check_startup
 from lmpipe.training.state import TrainingState
-from lmpipe.training.step import Nats, make_nats, optimizer_step, parts_of
+from lmpipe.training.step import Gradient, accumulate, make_losses, parts_of
+from lmpipe.training.tensorboard import EventFile
+from lmpipe.training.validation import validation_batches, validation_loss
 
 CHECKPOINTS = 20
 """Checkpoints of a phase, evenly over it: what a kill costs at most is a twentieth of the work."""
@@ -59,7 +64,7 @@ def train(
     tokens: Path,
     output: Path,
     *,
-    model: LlamaConfig,
+    model: ModelConfig,
     phase: PhaseConfig,
     seed: int,
     device: Device,
@@ -67,8 +72,9 @@ def train(
     observed: Path,
     progress: Progress,
     stopping: Callable[[], bool],
+    start: Path | None = None,
 ) -> dict[str, Any]:
-    """Train from scratch (or from the newest checkpoint in `scratch`) and write `best/`, `last/`, curve and totals.
+    """Train (or go on from the newest checkpoint in `scratch`) and write `best/`, `last/`, curve and totals.
 
     Args:
         tokens: a tokenize stage's folder, with `train/` and `validation/` shards.
@@ -81,15 +87,17 @@ def train(
         observed: where figures that depend on the clock go.
         progress: told after each step.
         stopping: whether to save and leave.
+        start: a model folder whose weights are the first ones; None: fresh ones.
 
     Returns:
         Facts for the record; empty when asked to stop before the end.
 
     Raises:
         TrainingError: when there is too little text, a start-up check fails, or numbers stop being finite.
+        ModelError: when `start` holds no weights for this model.
     """
     with settings_of_a_run(device.kind, device.threads):
-        run = TrainingRun(tokens, model, phase, seed, device, progress)
+        run = TrainingRun(tokens, model, phase, seed, device, progress, start)
         checkpoint = newest_checkpoint(scratch, progress)
         if checkpoint:
             run.state.restore(checkpoint)
@@ -97,6 +105,7 @@ def train(
         else:
             run.check()
             run.tell_repeats()
+        run.watch(observed)
         if not run.go_on(scratch, stopping):
             return {}
         return run.finish(output, observed)
@@ -106,33 +115,63 @@ class TrainingRun:
     """The parts of one run, put together; to be used inside `settings_of_a_run`."""
 
     def __init__(
-        self, tokens: Path, model: LlamaConfig, phase: PhaseConfig, seed: int, device: Device, progress: Progress
+        self,
+        tokens: Path,
+        model: ModelConfig,
+        phase: PhaseConfig,
+        seed: int,
+        device: Device,
+        progress: Progress,
+        start: Path | None = None,
     ) -> None:
         if phase.precision == "auto":
             phase = phase.model_copy(update={"precision": resolve_precision("auto", device.kind)})
-        self.phase, self.device, self.progress = phase, device, progress
+        self.phase, self.device, self.progress, self.fresh = phase, device, progress, start is None
         self.shards = open_shards(tokens / "train")
         self.plan = batching(phase, model.context)
-        self.steps, self.micro_rows = self.plan.steps, self.plan.micro_rows
+        self.steps = self.plan.steps
         loader_seed = derive_seed(seed, "loader", phase.name)
         self.loader = training_loader(self.shards, context_length=model.context, batch_size=self.plan.rows, seed=loader_seed)
-        self.validation = _validation_batches(tokens / "validation", model.context, self.micro_rows, phase.validation.tokens)
-        torch.manual_seed(derive_seed(seed, "weights", phase.name))
-        network = Llama(model, self.shards.vocab_size).to(device.kind).train()
-        treated = treatments(
-            network, weight_decay=phase.optimizer.weight_decay, layer_decay=phase.layer_decay, rules=phase.parameters
+        self.objective = make_objective(
+            phase.objective,
+            vocab_size=self.shards.vocab_size,
+            end_of_text_id=self.shards.end_of_text_id,
+            seed=derive_seed(seed, "objective", phase.name),
         )
-        self.state = TrainingState(network, MasterOptimizer(network, phase.optimizer, phase.precision, treated))
+        self.validation = validation_batches(
+            tokens / "validation", self.objective, model.context, self.plan.micro_rows, phase.validation.tokens
+        )
+        torch.manual_seed(derive_seed(seed, "weights", phase.name))
+        network = starting_network(model, self.shards.vocab_size, start).to(device.kind).train()
+        if phase.checkpoint_activations:
+            recompute_activations(network)
+        added = adapt(network, families.mapping(network), phase.adapter) if phase.adapter else None
+        treated = treatments(
+            network,
+            weight_decay=phase.optimizer.weight_decay,
+            layer_decay=phase.layer_decay,
+            rules=phase.parameters,
+            only=added,
+        )
+        optimizer = MasterOptimizer(network, phase.optimizer, phase.precision, treated)
+        average = Average(optimizer, phase.average.decay) if phase.average else None
+        self.state = TrainingState(network, optimizer, average, micro_rows=self.plan.micro_rows)
         torch.manual_seed(derive_seed(seed, "dropout", phase.name))
-        self.nats = make_nats(network, compile=device.compile, progress=progress)
+        self.events: EventFile | None = None
+        self.losses = make_losses(network, self.objective, compile=device.compile, progress=progress)
+
+    def watch(self, observed: Path) -> None:
+        """Write the curve as a TensorBoard event file, too, as it comes."""
+        self.events = EventFile(observed / "tensorboard", self.state.curve)
 
     def check(self) -> None:
         """The start-up checks, on the first batch."""
-        check_startup(self.state.model, self.loader.batch(0), micro_rows=self.micro_rows, device=self.device.kind)
+        rows, kind = self.state.micro_rows, self.device.kind
+        check_startup(self.state.model, self.batch(0), self.objective, micro_rows=rows, device=kind, fresh=self.fresh)
 
     def tell_repeats(self) -> None:
         """Say which corpora of a mixture will be seen several times: a small one with a large share is learned by heart."""
-        repeats = _epochs_by_corpus(self.loader, self.steps).get("epochs_by_corpus", {})
+        repeats = epochs_by_corpus(self.loader, self.steps)
         often = [f"{name} {times:.1f} times" for name, times in repeats.items() if times > 1]
         if often:
             self.progress.note(f"to be seen more than once: {', '.join(often)}")
@@ -142,45 +181,147 @@ class TrainingRun:
         state = self.state
         validate_at = marks(self.steps, validations(self.phase, self.plan))
         save_at = marks(self.steps, CHECKPOINTS)
+        if state.step == 0 and self._may_roll_back:
+            self._save(scratch, anchor=True)
         while state.step < self.steps and not state.stop_reason:
             if stopping():
-                save_checkpoint(scratch, state.step, state.to_checkpoint())
+                self._save(scratch)
                 return False
-            self._one_step()
+            if not self._one_step(scratch, watched=state.step + 1 in validate_at):
+                continue
             if state.step in validate_at:
                 self._validate()
             if state.step in save_at and state.step < self.steps:
-                save_checkpoint(scratch, state.step, state.to_checkpoint())
+                self._save(scratch, anchor=True)
         return True
 
-    def _one_step(self) -> None:
+    @property
+    def _may_roll_back(self) -> bool:
+        spikes = self.phase.on_spike
+        return "roll_back" in (self.phase.on_non_finite, spikes.action if spikes else "stop")
+
+    def _save(self, scratch: Path, *, anchor: bool = False) -> None:
+        """A checkpoint; one to roll back to is kept until there is another."""
+        state = self.state
+        if anchor and self._may_roll_back:
+            state.anchor = state.step
+        save_checkpoint(scratch, state.step, state.to_checkpoint(), kept=state.anchor)
+
+    def _one_step(self, scratch: Path, *, watched: bool) -> bool:
+        """Take one step, or skip it; False after a roll-back."""
         state = self.state
         started = time.perf_counter()
         fraction = rate_fraction(self.phase.schedule, state.step, self.steps)
-        parts = parts_of(self.loader.batch(state.step), self.micro_rows, self.device.kind)
-        result = optimizer_step(
-            self.nats, state.optimizer, parts, rate_fraction=fraction, clip_norm=self.phase.clip_norm, step=state.step
-        )
-        state.step += 1
-        state.tokens += self.loader.tokens_per_batch
         rate = state.optimizer.peak_rate * fraction
-        row = {"step": state.step, "tokens": state.tokens, "loss": result.loss, "learning_rate": rate}
-        state.curve.append({**row, "gradient_norm": result.gradient_norm})
-        seconds = time.perf_counter() - started
+        gradient = self._gradient(self.batch(state.position))
+        reason, action = judge(gradient, self.phase, state.curve)
+        if reason and (action == "stop" or state.incidents >= LIMIT):
+            state.optimizer.discard()
+            raise refusal(reason, state.step, rate, incidents=state.incidents)
+        if reason and action == "roll_back":
+            self._roll_back(scratch, reason)
+            return False
+        state.step += 1
+        state.position += 1
+        state.tokens += self.loader.tokens_per_batch
+        if reason:
+            state.optimizer.discard()
+            self._note_incident({"step": state.step, "tokens": state.tokens, "skipped": reason})
+        else:
+            self._update(gradient, fraction, watched=watched)
+        self._meter(gradient.loss, time.perf_counter() - started)
+        return True
+
+    def batch(self, position: int) -> Sequence[NDArray[Any]]:
+        """What step number `position` learns from, unless steps were rolled back before it."""
+        return self.objective.prepare(self.loader.batch(position), position)
+
+    def _gradient(self, batch: Sequence[NDArray[Any]]) -> Gradient:
+        """Of one batch, in as many parts as the memory takes."""
+        state = self.state
+        supervised = self.objective.supervised(batch)
+        while True:
+            random_state = torch.get_rng_state()
+            try:
+                parts = parts_of(batch, state.micro_rows, self.device.kind)
+                return accumulate(self.losses, state.optimizer, parts, supervised)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                failed = state.micro_rows
+            state.optimizer.discard()
+            torch.set_rng_state(random_state)
+            state.micro_rows = fewer_rows(failed, self.plan.rows)
+            self.progress.note(
+                f"the memory was not enough for {failed} rows at once: going on with {state.micro_rows}, in "
+                f"{self.plan.rows // state.micro_rows} parts; the batch stays {self.loader.tokens_per_batch:,} tokens"
+            )
+
+    def _update(self, gradient: Gradient, fraction: float, *, watched: bool) -> None:
+        state = self.state
+        if watched and self.phase.statistics:
+            self._observe()
+        state.optimizer.update(fraction, self.phase.clip_norm)
+        if state.average:
+            state.average.update()
+        row = {"step": state.step, "tokens": state.tokens, "loss": gradient.loss}
+        rate = state.optimizer.peak_rate * fraction
+        self._note({**row, "learning_rate": rate, "gradient_norm": gradient.norm})
+
+    def _note(self, row: dict[str, Any]) -> None:
+        self.state.curve.append(row)
+        if self.events:
+            self.events.write(row)
+
+    def _observe(self) -> None:
+        """Note sizes by layer: of weights and gradients before the update, of activations on held-out text."""
+        state = self.state
+        masters = state.optimizer.masters
+        part = parts_of(self.validation[0], 1, self.device.kind)[0]
+        gradients = {name: master.grad for name, master in masters.items() if master.grad is not None}
+        row = {"step": state.step, "weights": sizes(masters), "gradients": sizes(gradients)}
+        state.statistics.append({**row, "activations": activations(state.model, self.objective, part)})
+
+    def _roll_back(self, scratch: Path, reason: str) -> None:
+        """To the anchor's weights, and on behind the batch that was met."""
+        state = self.state
+        state.optimizer.discard()
+        incidents, position, failed_at = state.incidents, state.position, state.step + 1
+        seconds, meters, micro_rows = state.seconds, state.meters, state.micro_rows
+        state.restore(checkpoint_at(scratch, state.anchor))
+        forget_after(scratch, state.anchor)
+        state.incidents, state.position, state.micro_rows = incidents, position + 1, micro_rows
+        state.seconds, state.meters = seconds, meters
+        self._note_incident({"step": state.step, "tokens": state.tokens, "rolled_back_from": failed_at, "reason": reason})
+
+    def _note_incident(self, row: dict[str, Any]) -> None:
+        self.state.incidents += 1
+        self._note(row)
+        done = "skipped" if "skipped" in row else f"going back from step {row['rolled_back_from']} to"
+        self.progress.note(f"{row.get('skipped') or row['reason']}: {done} step {row['step']}")
+
+    def _meter(self, loss: float, seconds: float) -> None:
+        state = self.state
         state.seconds += seconds
         speed = self.loader.tokens_per_batch / seconds
         state.meters.append({"step": state.step, "tokens": state.tokens, "seconds": state.seconds, "tokens_per_second": speed})
         total = self.steps * self.loader.tokens_per_batch
-        self.progress.update(state.tokens, total, "tokens", loss=result.loss, tokens_per_second=speed)
+        self.progress.update(state.tokens, total, "tokens", loss=loss, tokens_per_second=speed)
 
     def _validate(self) -> None:
         state, stopping = self.state, self.phase.early_stopping
-        loss = validation_loss(state.model, self.nats, self.validation, self.device.kind)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the validation loss is {loss} after step {state.step}", fix="lower optimizer.lr or set clip_norm"
+        with state.weights_to_judge():
+            loss = validation_loss(
+                state.model,
+                self.losses,
+                self.objective,
+                self.validation,
+                micro_rows=state.micro_rows,
+                device=self.device.kind,
             )
-        state.curve.append({"step": state.step, "tokens": state.tokens, "validation_loss": loss})
+        if error := perplexed(loss, state.step):
+            raise error
+        self._note({"step": state.step, "tokens": state.tokens, "validation_loss": loss})
         state.note_validation(loss, stopping.min_delta if stopping else 0.0)
         if stopping and state.without_improvement >= stopping.patience:
             state.stop_reason = f"{stopping.patience} validations without an improvement"
@@ -191,71 +332,15 @@ class TrainingRun:
         Raises:
             TrainingError: when a final weight is not finite.
         """
-        state = self.state
-        if not all_finite(state.optimizer.weights().values()):
-            raise TrainingError("a trained weight is not a finite number", fix="lower optimizer.lr or set clip_norm")
-        end_of_text_id = self.shards.end_of_text_id
-        for name, weights in (("last", state.optimizer.weights()), ("best", state.best_weights)):
-            hf.save(state.model, output / name, end_of_text_id=end_of_text_id, state=weights)
-        totals = {
-            "steps": state.step,
-            "tokens": state.tokens,
-            "epochs": self.loader.epoch(state.step),
-            **_epochs_by_corpus(self.loader, state.step),
-            "parameters": sum(parameter.numel() for parameter in state.model.parameters()),
-            "precision": self.phase.precision,
-            "best_step": state.best_step,
-            "best_tokens": state.best_tokens,
-            "best_validation_loss": state.best_loss,
-            "stopped_early": bool(state.stop_reason),
-            "stop_reason": state.stop_reason or "the budget of tokens is spent",
-        }
-        write_json(output / "training.json", totals)
-        _write_lines(output / "curve.jsonl", state.curve)
-        _write_lines(observed / "meters.jsonl", state.meters)
-        return {**totals, "step_seconds": state.seconds, "tokens_per_second": state.tokens / max(state.seconds, 1e-9)}
-
-
-def _epochs_by_corpus(loader: Loader | MixtureLoader, step: int) -> dict[str, dict[str, float]]:
-    """How often each corpus of a mixture was seen."""
-    return {"epochs_by_corpus": loader.epochs_by_corpus(step)} if isinstance(loader, MixtureLoader) else {}
-
-
-def validation_loss(model: Llama, nats: Nats, batches: list[Batch], device: str) -> float:
-    """Nats per token over the batches, dropout off.
-
-    Without dropout training and predicting compute the same, so the compiled step is used as it is, gradients on: turned off,
-    torch compiles it a second time (22 processor seconds at the quickstart's shape, half of what the step itself took).
-    """
-    total, count = 0.0, 0
-    for batch in batches:
-        (part,) = parts_of(batch, len(batch.inputs_BT), device)
-        total += _without_dropout(model, part) if model.config.dropout else float(nats(*part).detach())
-        count += batch.targets_BT.size
-    return total / count
-
-
-@torch.no_grad()
-def _without_dropout(model: Llama, part: tuple[Tensor, Tensor, Tensor]) -> float:
-    was_training = model.training
-    loss = float(causal_nats(model.eval(), *part))
-    model.train(was_training)
-    return loss
-
-
-def _validation_batches(folder: Path, context_length: int, rows: int, budget: int) -> list[Batch]:
-    """The same windows each time: the first batches of a fixed order, of the training step's shape."""
-    shards = open_shards(folder)
-    if shards.tokens <= context_length:
-        raise TrainingError(
-            f"the validation split has {shards.tokens:,} tokens, and the model's context is {context_length:,}",
-            expected=f"at least {context_length + 1:,} tokens",
-            fix="give split.validation a larger share, read more text, or shorten model.context",
+        return write_results(
+            self.state,
+            output,
+            observed,
+            end_of_text_id=self.shards.end_of_text_id,
+            epochs=self.loader.epoch(self.state.position),
+            epochs_by_corpus=epochs_by_corpus(self.loader, self.state.position),
+            phase=self.phase,
         )
-    rows = max(1, min(rows, shards.tokens // context_length - 1))
-    loader = Loader(shards, context_length=context_length, batch_size=rows, seed=0)
-    wanted = max(1, budget // loader.tokens_per_batch)
-    return [loader.batch(number) for number in range(min(wanted, max(1, int(loader.batches_per_epoch))))]
 
 
 def validations(phase: PhaseConfig, plan: Batching) -> int:
@@ -266,8 +351,3 @@ def validations(phase: PhaseConfig, plan: Batching) -> int:
 def marks(steps: int, times: int) -> set[int]:
     """`times` step numbers, evenly over the run; the last step is one."""
     return {math.ceil(steps * number / times) for number in range(1, times + 1)}
-
-
-def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    with atomic_file(path, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)

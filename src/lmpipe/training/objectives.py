@@ -1,14 +1,176 @@
-"""What is learned: a batch and a model give a sum of nats and how many tokens it is over."""
+"""What is learned: a part of a batch and a network give sums over its supervised tokens.
+
+A target of -100 is not supervised. Knows no optimiser and no loop.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from lmpipe.models.llama.model import Llama
+from lmpipe.base.randomness import derive_seed
+from lmpipe.models.network import Encoder, Network
+from lmpipe.tokens.loader import Batch
+from lmpipe.tokens.special import ASSISTANT, MASK, SPECIAL_TOKENS
+from lmpipe.training.objective_config import CausalConfig, ChatConfig, MaskedConfig, ObjectiveConfig, TokenObjective
+
+IGNORED = -100
+"""A target that counts for nothing, as in torch and Transformers."""
 
 
-def causal_nats(model: Llama, ids_BT: Tensor, targets_BT: Tensor, segments_BT: Tensor) -> Tensor:
+ASSISTANT_ID = SPECIAL_TOKENS.index(ASSISTANT)
+CONTROL_IDS = np.arange(len(SPECIAL_TOKENS))
+
+
+class Losses(NamedTuple):
+    """Sums over the supervised tokens of one part; the same tensor twice where nothing is added to the plain loss."""
+
+    minimised: Tensor
+    """What the gradient is taken of."""
+    nats: Tensor
+    """-ln p(target): what is reported and compared."""
+
+
+class Objective(Protocol):
+    """One way to learn from rows of tokens."""
+
+    def prepare(self, batch: Batch, position: int) -> Sequence[NDArray[Any]]:
+        """The arrays that `losses` takes, rows first, as a named tuple; a pure function of its arguments."""
+
+    def losses(self, network: Any, *part: Tensor) -> Losses:
+        """Of some rows of every array."""
+
+    def supervised(self, arrays: Sequence[NDArray[Any]]) -> int:
+        """How many tokens count in what `prepare` gave."""
+
+
+class Causal:
+    """Every token from those before it; attention stays inside each document."""
+
+    def __init__(self, config: CausalConfig | ChatConfig) -> None:
+        self.config = config
+
+    def prepare(self, batch: Batch, position: int) -> Batch:
+        """The batch as it is."""
+        return batch
+
+    def losses(self, network: Network, *part: Tensor) -> Losses:
+        """Of one part."""
+        ids_BT, targets_BT, segments_BT = part
+        found = token_losses(network(ids_BT, segments_BT), targets_BT, self.config)
+        return with_auxiliary(found, network, targets_BT)
+
+    def supervised(self, arrays: Sequence[NDArray[Any]]) -> int:
+        """Tokens that count."""
+        return int((arrays[1] != IGNORED).sum())
+
+
+class Chat(Causal):
+    """As causal, but only answers count: what follows `<|assistant|>`, up to the `<|end|>` that closes it.
+
+    Texts never hold control tokens (`tokens/chat.py` sees to that), so the ids alone say whose turn it is. An answer whose
+    opening is not in the row is not learned.
+    """
+
+    def prepare(self, batch: Batch, position: int) -> Batch:
+        """The batch with other targets ignored."""
+        ids_BT = batch.inputs_BT
+        places_BT = np.where(np.isin(ids_BT, CONTROL_IDS), np.arange(ids_BT.shape[1]), 0)
+        last_BT = np.take_along_axis(ids_BT, np.maximum.accumulate(places_BT, axis=1), axis=1)
+        return batch._replace(targets_BT=np.where(last_BT == ASSISTANT_ID, batch.targets_BT, IGNORED))
+
+
+class MaskedBatch(NamedTuple):
+    """Rows with hidden tokens. K is how many each row is asked for."""
+
+    inputs_BT: NDArray[np.int64]
+    targets_BK: NDArray[np.int64]
+    segments_BT: NDArray[np.int64]
+    places_BK: NDArray[np.int64]
+    """Positions of the targets, ascending."""
+
+
+class Masked:
+    """Hidden tokens from both sides. Every row hides equally many, so shapes stay, and logits are computed for them alone."""
+
+    def __init__(self, config: MaskedConfig, *, vocab_size: int, end_of_text_id: int, seed: int) -> None:
+        self.config, self.vocab_size, self.end_of_text_id, self.seed = config, vocab_size, end_of_text_id, seed
+
+    def prepare(self, batch: Batch, position: int) -> MaskedBatch:
+        """Hide tokens; borders between documents are never asked for."""
+        ids_BT = batch.inputs_BT
+        generator = np.random.default_rng(derive_seed(self.seed, "masking", position))
+        count = max(1, round(self.config.rate * ids_BT.shape[1]))
+        borders_BT = ids_BT == self.end_of_text_id
+        order_BT = np.argsort(generator.random(ids_BT.shape) + borders_BT, axis=1)  # borders come last
+        places_BK = np.sort(order_BT[:, :count], axis=1)
+        picked_BK = np.take_along_axis(ids_BT, places_BK, axis=1)
+        fate_BK = generator.random(places_BK.shape)
+        others_BK = generator.integers(len(SPECIAL_TOKENS), self.vocab_size, places_BK.shape)
+        hidden_BK = np.where(fate_BK < self.config.mask_fraction, SPECIAL_TOKENS.index(MASK), picked_BK)
+        swapped = (fate_BK >= self.config.mask_fraction) & (fate_BK < self.config.mask_fraction + self.config.random_fraction)
+        hidden_BK = np.where(swapped, others_BK, hidden_BK)
+        is_border = picked_BK == self.end_of_text_id
+        inputs_BT = ids_BT.copy()
+        np.put_along_axis(inputs_BT, places_BK, np.where(is_border, picked_BK, hidden_BK), axis=1)
+        return MaskedBatch(inputs_BT, np.where(is_border, IGNORED, picked_BK), batch.segments_BT, places_BK)
+
+    def losses(self, network: Network, *part: Tensor) -> Losses:
+        """Of one part."""
+        ids_BT, targets_BK, segments_BT, places_BK = part
+        assert isinstance(network, Encoder), "check refuses other architectures"
+        hidden_BTC = network.hidden(ids_BT, segments_BT)
+        picked_BKC = hidden_BTC.gather(1, places_BK[..., None].expand(-1, -1, hidden_BTC.shape[-1]))
+        return with_auxiliary(token_losses(network.head(picked_BKC), targets_BK, self.config), network, targets_BK)
+
+    def supervised(self, arrays: Sequence[NDArray[Any]]) -> int:
+        """Tokens that count."""
+        return int((arrays[1] != IGNORED).sum())
+
+
+def make_objective(config: ObjectiveConfig, *, vocab_size: int, end_of_text_id: int, seed: int) -> Objective:
+    """The objective that `config` names."""
+    if isinstance(config, ChatConfig):
+        return Chat(config)
+    if isinstance(config, MaskedConfig):
+        return Masked(config, vocab_size=vocab_size, end_of_text_id=end_of_text_id, seed=seed)
+    return Causal(config)
+
+
+def causal_nats(network: Network, ids_BT: Tensor, targets_BT: Tensor, segments_BT: Tensor) -> Tensor:
     """Sum over the batch of -ln p(target), in fp32; attention stays inside each document."""
-    logits_BTV = model(ids_BT, segments_BT)
-    return F.cross_entropy(logits_BTV.flatten(0, 1).float(), targets_BT.flatten(), reduction="sum")
+    return cross_entropy(network(ids_BT, segments_BT), targets_BT)
+
+
+def cross_entropy(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
+    """Sum of -ln p(target) over the supervised tokens, in fp32."""
+    return F.cross_entropy(logits_BTV.flatten(0, -2).float(), targets_BT.flatten(), reduction="sum")
+
+
+def token_losses(logits_BTV: Tensor, targets_BT: Tensor, config: TokenObjective) -> Losses:
+    """The plain loss, and what smoothing and z-loss make of it."""
+    if not (config.label_smoothing or config.z_loss):
+        nats = cross_entropy(logits_BTV, targets_BT)
+        return Losses(nats, nats)
+    logits = logits_BTV.flatten(0, -2).float()
+    supervised = (targets_BT.flatten() != IGNORED).float()
+    log_z = torch.logsumexp(logits, dim=-1)
+    picked = logits.gather(-1, targets_BT.flatten().clamp(min=0)[:, None])[:, 0]
+    nats = ((log_z - picked) * supervised).sum()
+    uniform = ((log_z - logits.mean(-1)) * supervised).sum()
+    smoothed = (1.0 - config.label_smoothing) * nats + config.label_smoothing * uniform
+    return Losses(smoothed + config.z_loss * (log_z.square() * supervised).sum(), nats)
+
+
+def with_auxiliary(losses: Losses, network: Network, targets_BT: Tensor) -> Losses:
+    """Add what the network itself asks for (balance of experts), a mean per token, as a sum."""
+    if network.auxiliary_loss is None:
+        return losses
+    count = (targets_BT != IGNORED).sum()
+    return Losses(losses.minimised + network.auxiliary_loss * count, losses.nats)

@@ -50,29 +50,30 @@ class MasterOptimizer:
         self.rules = make_rules(self.masters, config, treated, token_tables(model))
         self._rule_of = {p: rule for rule in self.rules for group in rule.param_groups for p in group["params"]}
 
-    def step(self, rate_fraction: float, clip_norm: float | None) -> float:
-        """One update from the gradients that the model holds, which are then released.
-
-        Returns:
-            The norm of the whole gradient before clipping. Where it is not finite, nothing was updated.
-        """
+    def take_gradients(self) -> float:
+        """Take the gradients that the model holds, in fp32; gives the norm of all of them together."""
         for name, parameter in self.parameters.items():
             gradient = parameter.grad
             self.masters[name].grad = None if gradient is None else gradient.float()
             parameter.grad = None
-        masters = list(self.masters.values())
-        norm = torch.nn.utils.get_total_norm(master.grad for master in masters if master.grad is not None)
-        if not torch.isfinite(norm):
-            return float(norm)
+        self._norm = torch.nn.utils.get_total_norm(m.grad for m in self.masters.values() if m.grad is not None)
+        return float(self._norm)
+
+    def update(self, rate_fraction: float, clip_norm: float | None) -> None:
+        """One update from the gradients taken, which are then released."""
         if clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(masters, clip_norm, norm)
+            torch.nn.utils.clip_grads_with_norm_(self.masters.values(), clip_norm, self._norm)
         for rule in self.rules:
             for group in rule.param_groups:
                 group["lr"] = self.peak_rate * rate_fraction * group[SCALE]
             rule.step()
-            rule.zero_grad()
-        self._publish()
-        return float(norm)
+        self.discard()
+        self.publish()
+
+    def discard(self) -> None:
+        """Let go of the gradients, taken or not."""
+        for name, parameter in self.parameters.items():
+            parameter.grad = self.masters[name].grad = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint needs: masters, and what the rules remember of each, by name."""
@@ -91,14 +92,14 @@ class MasterOptimizer:
                 for key, tensor in tensors.items()
                 if key.startswith("state.") and key.split(".", 2)[2] == name
             }
-        self._publish()
+        self.publish()
 
     def weights(self) -> dict[str, Tensor]:
         """All weights in fp32 under the model's names, those that learn and the frozen ones: what is saved as the model."""
         return {**self.frozen, **self.masters}
 
     @torch.no_grad()
-    def _publish(self) -> None:
+    def publish(self) -> None:
         """Round the masters into the model's weights, where those are others."""
         pairs = [
             (p, self.masters[name]) for name, p in self.parameters.items() if p.data_ptr() != self.masters[name].data_ptr()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -29,9 +29,21 @@ class Treatment(NamedTuple):
 
 
 def treatments(
-    model: nn.Module, *, weight_decay: float, layer_decay: float = 1.0, rules: Sequence[ParameterRule] = ()
+    model: nn.Module,
+    *,
+    weight_decay: float,
+    layer_decay: float = 1.0,
+    rules: Sequence[ParameterRule] = (),
+    only: Collection[str] | None = None,
 ) -> dict[str, Treatment]:
     """The treatment of every parameter that learns; those that are missing are frozen.
+
+    Args:
+        model: whose parameters.
+        weight_decay: the optimiser's.
+        layer_decay: see `layer_factors`.
+        rules: the phase's; later ones win.
+        only: all others are frozen, whatever the rules say.
 
     Raises:
         TrainingError: when a rule matches nothing, or nothing is left to learn.
@@ -53,6 +65,8 @@ def treatments(
             if decay is None:
                 decay = weight_decay if parameters[name].ndim >= 2 else 0.0
             found[name] = Treatment(depths[name] * rule.lr_factor, decay)
+    if only is not None:
+        found = {name: treatment for name, treatment in found.items() if name in only}
     if not found:
         raise TrainingError(
             "every parameter is frozen", where="parameters", expected="some to learn", fix="narrow the patterns that freeze"

@@ -7,57 +7,73 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 from lmpipe.base.errors import TrainingError
-from lmpipe.models.llama.model import Llama
-from lmpipe.tokens.loader import Batch
-from lmpipe.training.objectives import causal_nats
+from lmpipe.models.network import Network
+from lmpipe.training.objectives import Objective
 from lmpipe.training.optimizers import all_finite
-from lmpipe.training.step import parts_of
+from lmpipe.training.step import Part, parts_of
 
 FIRST_LOSS_TOLERANCE = 0.25
 """A fresh model's loss lies within this share of ln(vocabulary): it knows nothing yet, and is not sure of nonsense either."""
 ACCUMULATION_TOLERANCE = 0.01
 """Relative difference of a loss computed whole and in parts; bf16 rounds to about 0.4%."""
-OVERFIT_ROWS, OVERFIT_STEPS, OVERFIT_RATE = 2, 6, 2e-3
+OVERFIT_ROWS, OVERFIT_STEPS = 2, 6
+OVERFIT_RATES = {True: 2e-3, False: 1e-4}
+"""Of a fresh model, and of one that has learned already: too large a step would throw that away."""
 
 
-def check_startup(model: Llama, batch: Batch, *, micro_rows: int, device: str) -> None:
-    """Check a fresh model on the first batch.
+def check_startup(
+    network: Network, batch: Sequence[NDArray[Any]], objective: Objective, *, micro_rows: int, device: str, fresh: bool = True
+) -> None:
+    """Check a network on the first batch; that it knows nothing yet only where it is `fresh`.
 
     Raises:
-        TrainingError: when a parameter is not finite, the first loss is implausible, parts do not add up to the whole batch, or
-            a few rows cannot be learned.
+        TrainingError: when a parameter is not finite, nothing is supervised, the first loss is implausible, parts do not add up
+            to the whole batch, or a few rows cannot be learned.
     """
-    if not all_finite(model.parameters()):
-        raise TrainingError("a weight of the fresh model is not a finite number", fix="check the model's configuration")
+    if not all_finite(network.parameters()):
+        raise TrainingError("a weight of the first model is not a finite number", fix="check the model's configuration")
+    if objective.supervised(batch) == 0:
+        raise TrainingError(
+            "nothing in the first batch is to be learned",
+            expected="at least one supervised token",
+            fix="check what the corpus holds, and the objective",
+        )
     random_state = torch.get_rng_state()
-    was_training = model.training
+    was_training = network.training
     try:
-        model.eval()
+        network.eval()
         with torch.inference_mode():
-            _check_first_loss(model, batch, micro_rows, device)
-        _check_learns(model, batch, device)
+            _check_first_loss(network, batch, objective, micro_rows, device, fresh)
+        _check_learns(network, batch, objective, device, OVERFIT_RATES[fresh])
     finally:
-        model.train(was_training)
+        network.train(was_training)
         torch.set_rng_state(random_state)
 
 
-def _check_first_loss(model: Llama, batch: Batch, micro_rows: int, device: str) -> None:
+def _check_first_loss(
+    network: Network, batch: Sequence[NDArray[Any]], objective: Objective, micro_rows: int, device: str, fresh: bool
+) -> None:
     parts = parts_of(batch, micro_rows, device)
-    tokens = batch.targets_BT.size
-    in_parts = sum(float(causal_nats(model, *part)) for part in parts) / tokens
-    expected = math.log(model.vocab_size)
-    if not abs(in_parts - expected) <= FIRST_LOSS_TOLERANCE * expected:
+    count = objective.supervised(batch)
+    in_parts = sum(float(objective.losses(network, *part).nats) for part in parts) / count
+    expected = math.log(network.vocab_size)
+    if not math.isfinite(in_parts) or (fresh and abs(in_parts - expected) > FIRST_LOSS_TOLERANCE * expected):
         raise TrainingError(
             f"the first loss is {in_parts:.2f} nats per token",
-            expected=f"about ln({model.vocab_size}) = {expected:.2f}: a fresh model knows nothing yet",
+            expected=f"about ln({network.vocab_size}) = {expected:.2f}: a fresh model knows nothing yet"
+            if fresh
+            else "a finite number",
             fix="check the vocabulary size and the initial weights",
         )
     if len(parts) > 1:
-        whole = float(causal_nats(model, *parts_of(batch, len(batch.inputs_BT), device)[0])) / tokens
+        whole = sum(float(objective.losses(network, *part).nats) for part in parts_of(batch, len(batch[0]), device)) / count
         if abs(whole - in_parts) > ACCUMULATION_TOLERANCE * whole:
             raise TrainingError(
                 f"the batch in {len(parts)} parts has the loss {in_parts:.4f}, as a whole {whole:.4f}",
@@ -66,22 +82,30 @@ def _check_first_loss(model: Llama, batch: Batch, micro_rows: int, device: str) 
             )
 
 
-def _check_learns(model: Llama, batch: Batch, device: str) -> None:
+def _check_learns(network: Network, batch: Sequence[NDArray[Any]], objective: Objective, device: str, rate: float) -> None:
     """A copy must fit a few rows a little better after some steps."""
-    pupil = copy.deepcopy(model).float().train()
-    optimizer = torch.optim.AdamW(pupil.parameters(), lr=OVERFIT_RATE)
-    rows = Batch(*(array[:OVERFIT_ROWS] for array in batch))
+    pupil = copy.deepcopy(network).float().train()
+    optimizer = torch.optim.AdamW([p for p in pupil.parameters() if p.requires_grad], lr=rate)
+    rows = [array[:OVERFIT_ROWS] for array in batch]
     (part,) = parts_of(rows, OVERFIT_ROWS, device)
-    losses = []
+    count = max(1, objective.supervised(rows))
+    before = _judged(pupil, objective, part)
     for _ in range(OVERFIT_STEPS):
         optimizer.zero_grad()
-        loss = causal_nats(pupil, *part) / rows.targets_BT.size
-        loss.backward()  # type: ignore[no-untyped-call]
+        (objective.losses(pupil, *part).minimised / count).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        losses.append(float(loss.detach()))
-    if not losses[-1] < losses[0]:
+    after = _judged(pupil, objective, part)
+    if not after < before:
         raise TrainingError(
-            f"{OVERFIT_STEPS} steps on {OVERFIT_ROWS} rows took the loss from {losses[0]:.3f} to {losses[-1]:.3f}",
+            f"{OVERFIT_STEPS} steps on {OVERFIT_ROWS} rows took the loss from {before / count:.3f} to {after / count:.3f}",
             expected="a fall: a model must be able to learn a few rows by heart",
             fix="check the model's configuration (width, layers, dropout)",
         )
+
+
+@torch.no_grad()
+def _judged(pupil: Network, objective: Objective, part: Part) -> float:
+    """What is minimised, without dropout's noise."""
+    found = float(objective.losses(pupil.eval(), *part).minimised)
+    pupil.train()
+    return found

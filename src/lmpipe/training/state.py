@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lmpipe.models.llama.model import Llama
+from lmpipe.models.network import Network
+from lmpipe.training.averaging import Average
 from lmpipe.training.checkpoint import Checkpoint
 from lmpipe.training.optimizers import MasterOptimizer
 
@@ -20,11 +23,21 @@ RANDOM_STATE = "random_state"
 class TrainingState:
     """The model, its optimiser, and how far they are."""
 
-    model: Llama
+    model: Network
     optimizer: MasterOptimizer
+    average: Average | None = None
+    """Of the weights, where the phase asks for one."""
     step: int = 0
-    """Optimiser steps done; also the loader's position."""
+    """Optimiser steps done, skipped ones included."""
+    position: int = 0
+    """Batches read: the loader's whole state. More than `step` after a roll-back, which goes on behind the batch it met."""
     tokens: int = 0
+    micro_rows: int = 0
+    """Rows that go through the model at once."""
+    anchor: int = -1
+    """The step of the checkpoint to roll back to; -1: there is none."""
+    incidents: int = 0
+    """Steps that were skipped or rolled back."""
     best_step: int = 0
     best_tokens: int = 0
     best_loss: float | None = None
@@ -35,16 +48,21 @@ class TrainingState:
     stop_reason: str = ""
     curve: list[dict[str, Any]] = field(default_factory=list)
     """Rows of curve.jsonl: no clock."""
+    statistics: list[dict[str, Any]] = field(default_factory=list)
+    """Rows of statistics.jsonl."""
     meters: list[dict[str, Any]] = field(default_factory=list)
     """Rows of observed/meters.jsonl."""
     seconds: float = 0.0
     """Time spent in steps, over all attempts."""
 
     def to_checkpoint(self) -> Checkpoint:
-        """Weights, optimiser, random state, best weights, and the numbers."""
+        """Weights, optimiser, average, random state, best weights, and the numbers."""
         tensors = {**self.optimizer.tensors(), RANDOM_STATE: torch.get_rng_state()}
         tensors |= {BEST + name: weight for name, weight in self.best_weights.items()}
         numbers = {key: getattr(self, key) for key in NUMBERS}
+        if self.average:
+            tensors |= self.average.tensors()
+            numbers["average_updates"] = self.average.updates
         return Checkpoint(tensors, numbers)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -54,13 +72,28 @@ class TrainingState:
         self.best_weights = {name.removeprefix(BEST): t for name, t in tensors.items() if name.startswith(BEST)}
         for key in NUMBERS:
             setattr(self, key, numbers[key])
+        if self.average:
+            self.average.restore(tensors, numbers["average_updates"])
         torch.set_rng_state(tensors[RANDOM_STATE])
+
+    @contextmanager
+    def weights_to_judge(self) -> Iterator[None]:
+        """The model computes with what would be saved: the average where there is one."""
+        if self.average is None:
+            yield
+        else:
+            with self.average.in_place():
+                yield
+
+    def learned(self) -> dict[str, Tensor]:
+        """The weights that learn, as they would be saved."""
+        return self.average.values if self.average else self.optimizer.masters
 
     def note_validation(self, loss: float, min_delta: float) -> None:
         """Remember the weights where they are the best so far."""
         if self.best_loss is None or loss < self.best_loss - min_delta:
             self.best_loss, self.best_step, self.best_tokens = loss, self.step, self.tokens
-            self.best_weights = {name: weight.detach().clone() for name, weight in self.optimizer.weights().items()}
+            self.best_weights = {name: weight.detach().clone() for name, weight in self.learned().items()}
             self.without_improvement = 0
         else:
             self.without_improvement += 1
@@ -68,13 +101,18 @@ class TrainingState:
 
 NUMBERS = (
     "step",
+    "position",
     "tokens",
+    "micro_rows",
+    "anchor",
+    "incidents",
     "best_step",
     "best_tokens",
     "best_loss",
     "without_improvement",
     "stop_reason",
     "curve",
+    "statistics",
     "meters",
     "seconds",
 )

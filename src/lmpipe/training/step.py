@@ -1,69 +1,76 @@
-"""One optimiser step: gradients of one or several parts of the batch, added up; then the update."""
+"""The gradient of one optimiser step: of one or several parts of the batch, added up. The update is the optimiser's."""
 
 from __future__ import annotations
 
 import math
 import os
 import shutil
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed
 from torch._inductor.exc import InductorError
 
-from lmpipe.base.errors import TrainingError
 from lmpipe.base.progress import Progress
-from lmpipe.models.llama.model import Llama
-from lmpipe.tokens.loader import Batch
-from lmpipe.training.objectives import causal_nats
+from lmpipe.models.network import Network
+from lmpipe.training.objectives import Losses, Objective
 from lmpipe.training.optimizers import MasterOptimizer
 
-Nats = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""ids_BT, targets_BT, segments_BT -> sum of nats."""
+Part = tuple[Tensor, ...]
+"""Some rows of every array of a batch."""
+LossFunction = Callable[..., Losses]
+"""The arrays of a part -> sums over its tokens."""
 
 
-class StepResult(NamedTuple):
-    """What one step measured."""
+class Gradient(NamedTuple):
+    """What the backward passes of one step measured; the gradient itself is with the optimiser."""
 
     loss: float
-    """Nats per token of the batch, before the update."""
-    gradient_norm: float
-    """Before clipping."""
+    """Nats per supervised token of the batch."""
+    norm: float
+    """Before clipping; not finite where the loss is not."""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with it; "" for a finite one."""
+        if not math.isfinite(self.loss):
+            return f"the loss became {self.loss:g}"
+        return "" if math.isfinite(self.norm) else "the gradient is not finite"
 
 
-def make_nats(model: Llama, *, compile: bool, progress: Progress) -> Nats:
-    """The training loss of `model`, compiled where that is wanted and can be done."""
+def make_losses(network: Network, objective: Objective, *, compile: bool, progress: Progress) -> LossFunction:
+    """The training loss of `network`, compiled where that is wanted and can be done."""
 
-    def nats(ids_BT: Tensor, targets_BT: Tensor, segments_BT: Tensor) -> Tensor:
-        return causal_nats(model, ids_BT, targets_BT, segments_BT)
+    def losses(*part: Tensor) -> Losses:
+        return objective.losses(network, *part)
 
     if not compile:
-        return nats
-    if not has_compiler(next(model.parameters()).device.type):
+        return losses
+    if not has_compiler(next(network.parameters()).device.type):
         progress.note("no C++ compiler here (CXX, c++, g++ or clang++): training runs uncompiled, somewhat slower")
-        return nats
-    return _compiled(nats, progress)
+        return losses
+    return _compiled(losses, progress)
 
 
-def _compiled(nats: Nats, progress: Progress) -> Nats:
-    """`nats` compiled; plain, with a note, where the compiler turns out not to work."""
-    compiled: Nats = torch.compile(nats, dynamic=False)
+def _compiled(losses: LossFunction, progress: Progress) -> LossFunction:
+    """`losses` compiled; plain, with a note, where the compiler turns out not to work."""
+    compiled: LossFunction = torch.compile(losses, dynamic=False)
     working = True
 
-    def compiled_or_plain(ids_BT: Tensor, targets_BT: Tensor, segments_BT: Tensor) -> Tensor:
+    def compiled_or_plain(*part: Tensor) -> Losses:
         nonlocal working
         if working:
             try:
-                return compiled(ids_BT, targets_BT, segments_BT)
+                return compiled(*part)
             except (BackendCompilerFailed, InductorError) as error:
                 working = False
                 reason = str(error).strip().splitlines()[0][:200]
                 progress.note(
                     f"the training step cannot be compiled here ({reason}); training runs uncompiled, somewhat slower"
                 )
-        return nats(ids_BT, targets_BT, segments_BT)
+        return losses(*part)
 
     return compiled_or_plain
 
@@ -74,40 +81,21 @@ def has_compiler(device: str) -> bool:
     return device == "cuda" or any(name and shutil.which(name) for name in names)
 
 
-def parts_of(batch: Batch, micro_rows: int, device: str) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """The batch as tensors, in parts of `micro_rows` rows."""
-    arrays = (torch.from_numpy(array).to(device) for array in batch)
-    return list(zip(*(torch.split(array, micro_rows) for array in arrays), strict=True))
+def parts_of(batch: Sequence[Any], micro_rows: int, device: str) -> list[Part]:
+    """The arrays of a batch as tensors, in parts of `micro_rows` rows."""
+    tensors = (torch.from_numpy(array).to(device) for array in batch)
+    return list(zip(*(torch.split(tensor, micro_rows) for tensor in tensors), strict=True))
 
 
-def optimizer_step(
-    nats: Nats,
-    optimizer: MasterOptimizer,
-    parts: list[tuple[Tensor, Tensor, Tensor]],
-    *,
-    rate_fraction: float,
-    clip_norm: float | None,
-    step: int,
-) -> StepResult:
-    """Backward through every part, each weighed by its share of the batch's tokens, then update.
+def accumulate(losses: LossFunction, optimizer: MasterOptimizer, parts: list[Part], supervised: int) -> Gradient:
+    """Backward through every part, each weighed by its share of the batch's supervised tokens.
 
-    Raises:
-        TrainingError: when loss or gradient is not finite; nothing was updated then.
+    The gradient is then the optimiser's, to be used (`update`) or dropped (`discard`).
     """
-    tokens = sum(ids.numel() for ids, _, _ in parts)
     total = 0.0
-    for ids_BT, targets_BT, segments_BT in parts:
-        loss = nats(ids_BT, targets_BT, segments_BT) / tokens
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-    norm = float("nan") if not math.isfinite(total) else optimizer.step(rate_fraction, clip_norm)
-    if not math.isfinite(norm):
-        raise TrainingError(
-            f"the loss became {total:g} at step {step + 1}"
-            if not math.isfinite(total)
-            else f"the gradient of step {step + 1} is not finite",
-            where=f"learning rate {optimizer.peak_rate * rate_fraction:g}",
-            expected="finite numbers; the update was not made",
-            fix="lower optimizer.lr, lengthen the warm-up, or set clip_norm: the same settings would meet the same numbers",
-        )
-    return StepResult(total, norm)
+    count = max(1, supervised)
+    for part in parts:
+        found = losses(*part)
+        (found.minimised / count).backward()  # type: ignore[no-untyped-call]
+        total += float(found.nats.detach()) / count
+    return Gradient(total, optimizer.take_gradients())

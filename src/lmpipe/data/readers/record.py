@@ -74,6 +74,8 @@ def record_of_row(config: RecordSource, number: int, row: Mapping[str, Any], off
     text = row.get(config.text_column)
     if text is None:
         return Record(name, error=NO_TEXT, offset=offset, raw=_row_bytes(row))
+    if isinstance(text, list) and text and all(isinstance(message, dict) for message in text):
+        text = json.dumps(text, ensure_ascii=False)  # a conversation
     if not isinstance(text, str):
         return Record(name, error=NOT_A_STRING, offset=offset, raw=_row_bytes(row))
     if 4 * len(text) > config.max_record_bytes and len(text.encode("utf-8", "surrogatepass")) > config.max_record_bytes:

@@ -1,0 +1,71 @@
+"""Held-out loss: the same windows each time, dropout off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from lmpipe.base.errors import TrainingError
+from lmpipe.models.network import Network
+from lmpipe.tokens.loader import Loader
+from lmpipe.tokens.shards import open_shards
+from lmpipe.training.objectives import Objective
+from lmpipe.training.step import LossFunction, Part, parts_of
+
+
+def validation_loss(
+    network: Network,
+    losses: LossFunction,
+    objective: Objective,
+    batches: Sequence[Sequence[NDArray[Any]]],
+    *,
+    micro_rows: int,
+    device: str,
+) -> float:
+    """Nats per supervised token over the batches, dropout off.
+
+    Without dropout training and predicting compute the same, so the compiled step is used as it is, gradients on: turned off,
+    torch compiles it a second time (22 processor seconds at the quickstart's shape, half of what the step itself took).
+    """
+    total, count = 0.0, 0
+    plain = any(isinstance(rate := getattr(module, "dropout", 0.0), float) and rate for module in network.modules())
+    for batch in batches:
+        for part in parts_of(batch, micro_rows, device):
+            total += without_dropout(network, objective, part) if plain else float(losses(*part).nats.detach())
+        count += objective.supervised(batch)
+    return total / max(1, count)
+
+
+@torch.no_grad()
+def without_dropout(network: Network, objective: Objective, part: Part) -> float:
+    """Nats of one part, predicted rather than trained."""
+    was_training = network.training
+    loss = float(objective.losses(network.eval(), *part).nats)
+    network.train(was_training)
+    return loss
+
+
+def validation_batches(
+    folder: Path, objective: Objective, context_length: int, rows: int, budget: int
+) -> list[Sequence[NDArray[Any]]]:
+    """The same windows each time, prepared the same way: the first of a fixed order, of the training step's shape.
+
+    Raises:
+        TrainingError: when the split is shorter than the context.
+    """
+    shards = open_shards(folder)
+    if shards.tokens <= context_length:
+        raise TrainingError(
+            f"the validation split has {shards.tokens:,} tokens, and the model's context is {context_length:,}",
+            expected=f"at least {context_length + 1:,} tokens",
+            fix="give split.validation a larger share, read more text, or shorten model.context",
+        )
+    rows = max(1, min(rows, shards.tokens // context_length - 1))
+    loader = Loader(shards, context_length=context_length, batch_size=rows, seed=0)
+    wanted = max(1, budget // loader.tokens_per_batch)
+    numbers = range(min(wanted, max(1, int(loader.batches_per_epoch))))
+    return [objective.prepare(loader.batch(number), number) for number in numbers]
