@@ -1,5 +1,6 @@
 import hashlib
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from lmpipe.data.config import CorpusConfig
 from lmpipe.data.documents import Document, PartWriter, read_documents
 from lmpipe.data.readers.sources import pinned, resolve_all
 from lmpipe.data.reading import read
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `answering`, the server that stands in for an endpoint
 
 
 @dataclass

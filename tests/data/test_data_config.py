@@ -48,7 +48,7 @@ def test_measuring_does_not_know_thresholds():
         ({"clean": [{"kind": "length"}, {"kind": "length"}]}, "two steps of kind 'length'"),
         ({"clean": [{"kind": "length"}, {"kind": "unicode"}]}, "out of order"),
         ({"split": {"train": 0.9, "validation": 0.1, "test": 0.1}}, "add up to 1.1; expected 1"),
-        ({"read": []}, "at least 1 item"),
+        ({"read": []}, "from files .* or from a generator"),
         ({"read": [{**TEXT, "encoding": "klingon"}]}, "knows no encoding 'klingon'"),
         ({"read": [{**TEXT, "encoding": "utf-7-imap"}]}, "knows no encoding"),
         ({"read": [{**TEXT, "column": "x"}]}, "Extra inputs are not permitted"),

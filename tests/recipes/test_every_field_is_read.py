@@ -9,6 +9,7 @@ import sys
 import tarfile
 import zipfile
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))  # for `answering`
+from answering import Server, completion, failure, serving
 
 from lmpipe.base.config import Config
 from lmpipe.base.errors import SourceError
@@ -155,6 +159,20 @@ def write_encoder(folder: Path) -> str:
     return str(folder)
 
 
+def augmentation(folder: Path) -> list[dict[str, Any]]:
+    """Every kind of augmentation."""
+    (folder / "synonyms.csv").write_text("red,scarlet\nold,aged\n", encoding="utf-8")
+    parts: list[dict[str, Any]] = [
+        {"kind": "eda", "operations": ["replace", "swap"], "synonyms": str(folder / "synonyms.csv")},
+        {"kind": "keyboard"},
+        {"kind": "ocr"},
+        {"kind": "case"},
+        {"kind": "punctuation"},
+        {"kind": "templates", "templates": ["{hail} {text}"], "slots": {"hail": ["Hi."]}},
+    ]
+    return [{**part, "share": 0.5} for part in parts]
+
+
 def write_lists(folder: Path) -> dict[str, str]:
     """A list of words and one of places, neither of which drops anything."""
     for name, entry in (("words", "darn"), ("urls", "example.org")):
@@ -251,6 +269,34 @@ def recipe(sources: list[dict[str, Any]], encoder: str, lists: dict[str, str], t
     }
 
 
+def written(server: Server) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Augmentation and synthesis by a generator: a server on this machine that is in trouble at first."""
+    server.reply = lambda prompt, number: (
+        completion(f"{prompt[-50:]} said anew, 9") if server.asked.total() > 1 else failure(503)
+    )
+    endpoint = server.config(api_key_env="PARROT_KEY", price={"input_per_million": 1.0, "output_per_million": 2.0})
+    rewrite = {"generator": endpoint, "length_ratio": [0.0, 9.0], "share": 0.5}
+    augment = [{"kind": "paraphrase", **rewrite}, {"kind": "back_translation", "through": ["a"], "language": "b", **rewrite}]
+    synthesis = {
+        "generator": endpoint,
+        "prompts": ["{topic} {seed}"],
+        "seeds": {"corpus": "other", "count": 2},
+        "attributes": {"topic": ["cats", "dogs"]},
+        "combine": "sample",
+        "count": 3,
+        "rules": {"must_contain": ["said"], "must_match": ["anew"], "must_not_match": ["AI"]},
+        "judge": {"prompt": "{text}", "at_least": 5},
+    }
+    return augment, {"synthesis": synthesis}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("PARROT_KEY", "a key")
+    with serving() as state:
+        yield state
+
+
 class Reads:
     """Which fields of which class were read by our code, its validators left out: they look at a value without using it."""
 
@@ -315,12 +361,15 @@ def use_every_objective_and_adapter(folder: Path) -> None:
         save_adapter(network, folder, adapter, mapping(network), network.state_dict())
 
 
-def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     (tmp_path / "data").mkdir()
     teachers = write_teachers(tmp_path / "teachers")
     lists = write_lists(tmp_path / "data")
     whole = recipe(write_sources(tmp_path / "data"), write_encoder(tmp_path / "encoder"), lists, teachers)
     whole["data"]["corpus"]["pii"]["names"]["train_on"] = [str(tmp_path / "data" / "marked" / "names.jsonl")]
+    rewrites, whole["data"]["made"] = written(server)
+    whole["data"]["corpus"]["augment"] = [*augmentation(tmp_path), *rewrites]
+    whole["data"]["corpus"]["dedup"][1] = {"kind": "minhash", "against": ["made"]}
     runtime = Runtime(store=str(tmp_path / "store"), device="cpu", threads=1, workers=1, compile=False, isolate=False)
     reads = Reads()
     reads.watch(monkeypatch)
@@ -349,6 +398,8 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     run(whole, changed, runtime=runtime)
     with pytest.raises(SourceError):  # a data set that is no folder is asked for at its revision, and there is no network
         check(whole, {"data.corpus.read.4.name": "someone/something"})
+    with pytest.raises(SourceError):
+        check(whole, {"data.made.synthesis.judge.generator": {"kind": "bundle", "path": "nowhere"}})
     monkeypatch.undo()
     unread = [
         f"{cls.__name__}.{name}"

@@ -8,6 +8,7 @@
     │   └── DamagedError   (1)  bytes differ from the digest recorded for them
     ├── TrainingError      (1)  training cannot start or go on (non-finite loss, too little data, ...)
     ├── ModelError         (1)  weights, tokenizer or model configuration do not fit together
+    ├── EndpointError      (1)  a server that was asked for text does not answer as it should
     ├── ServingError       (1)  the server or the chat cannot start or answer
     └── StageError         (1)  a stage's process died (killed, out of memory) or failed unexpectedly
 
@@ -80,6 +81,10 @@ class TrainingError(LmpipeError):
 
 class ModelError(LmpipeError):
     """Weights, tokenizer or model configuration do not fit together."""
+
+
+class EndpointError(LmpipeError):
+    """A server that was asked for text does not answer as it should."""
 
 
 class ServingError(LmpipeError):

@@ -44,6 +44,8 @@ def plan(
     for topic, sentence in numbers["derived"].items():
         out.print(f"{topic.replace('_', ' '):<17}{sentence}")
     out.print(f"training         {numbers['training_tokens']:,} tokens, {numbers['training_flops']:.2e} FLOPs")
+    for call in numbers["calls"]:
+        out.print(f"{call['stage']:<17}{call['says']} to {call['generator']}")
     for name, cost in numbers["stages"].items():
         memory = bytes_text(cost["peak_memory_bytes"])
         out.print(

@@ -44,8 +44,9 @@ def corpus_card(name: str, folders: Mapping[str, Path], rules: Sequence[Rule] = 
         {rule: {score, at_least, at_most}}; `nearest_kept`: {rule: [{id, value}]}; `scores`: {score: {scale, edges, before,
         after}}; `duplicates`: {kind: {sizes, largest}}; `classifiers`: {filter: {auc, auc_low, auc_high, examples,
         held_out, identity}}; `pii`: {action, counts, documents, documents_by_kind}; `names`: {kinds, texts, heldout, scores} of
-        the tagger; `splits`; `contamination`: {documents, sets, items}; `licences`, `languages`: {name: documents}; `canaries`:
-        {count, repeats}. A part is absent where its stage is.
+        the tagger; `splits`; `contamination`: {documents, sets, items}; `licences`, `languages`: {name: documents};
+        `synthesis`: what `synthesis.json` says; `augmentation`: {documents: {original, augmented}, kinds}; `canaries`: {count,
+        repeats}. A part is absent where its stage is.
     """
     card: dict[str, Any] = {"name": name}
     shapes = {kind: _columns(folder) for kind, folder in folders.items()}
@@ -55,6 +56,8 @@ def corpus_card(name: str, folders: Mapping[str, Path], rules: Sequence[Rule] = 
     ]
     if "read" in folders:
         card |= _read_facts(folders["read"])
+    if "synthesize" in folders:
+        card["synthesis"] = read_json(folders["synthesize"] / "synthesis.json")
     if "select" in folders:
         card |= _selection_facts(folders["select"], [folders[kind] for kind in _sidecars(shapes, scores=True)], rules)
     for kind in passing:
@@ -70,12 +73,14 @@ def corpus_card(name: str, folders: Mapping[str, Path], rules: Sequence[Rule] = 
         card["pii"] = read_json(folders["mask"] / "pii.json")
     if "names" in folders:
         card["names"] = read_json(folders["names"] / "tagger.json")
-    divided = [folders[kind] for kind in ("split", "decontaminate", "balance", "arrange") if kind in folders]
+    divided = [folders[kind] for kind in ("split", "decontaminate", "augment", "balance", "arrange") if kind in folders]
     if divided:  # the last of them is what is trained on
         card["splits"] = read_json(divided[-1] / "splits.json")
         card |= read_json(divided[-1] / "composition.json")
     if "decontaminate" in folders:
         card["contamination"] = read_json(folders["decontaminate"] / CONTAMINATION)
+    if "augment" in folders:
+        card["augmentation"] = read_json(folders["augment"] / "augmentation.json")
     if "canaries" in folders:
         facts = read_json(folders["canaries"] / "canaries.json")
         card["canaries"] = {"count": facts["count"], "repeats": facts["repeats"]}

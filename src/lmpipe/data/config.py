@@ -1,6 +1,6 @@
 """What a user may ask of a corpus: where its text comes from, how it is cleaned, deduplicated, masked and split.
 
-    read -> clean: unicode, lines, filters -> dedup -> pii -> split -> decontaminate
+    read -> clean: unicode, lines, filters -> dedup -> pii -> split -> decontaminate, augment (training text)
 
 The order of the steps is fixed; only their presence and their numbers are the user's. Data only: building lives in the modules
 beside this one, and neither numpy nor pyarrow is imported here.
@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from lmpipe.base.config import Config
+from lmpipe.data.augmentation.config import AugmentConfig, check_kinds
 from lmpipe.data.cleaning.config import LinesConfig, UnicodeConfig
 from lmpipe.data.decontamination.config import DecontaminateConfig
 from lmpipe.data.dedup.config import DedupConfig, DuplicatesConfig, RepeatedBase, RepeatedConfig
@@ -23,6 +24,7 @@ from lmpipe.data.mixing.config import BalanceConfig, CurriculumConfig, TowardCon
 from lmpipe.data.pii.config import PiiConfig
 from lmpipe.data.readers.config import SourceConfig
 from lmpipe.data.splitting.config import SplitConfig
+from lmpipe.data.synthesis.config import SynthesisConfig
 
 CleanConfig = Annotated[UnicodeConfig | LinesConfig | FilterConfig, Field(discriminator="kind")]
 
@@ -30,11 +32,13 @@ CleanConfig = Annotated[UnicodeConfig | LinesConfig | FilterConfig, Field(discri
 class CorpusConfig(Config):
     """One named corpus: a small pipeline from raw files to three splits."""
 
-    read: tuple[SourceConfig, ...] = Field(min_length=1)
+    read: tuple[SourceConfig, ...] = ()
     """Where the text comes from. The order counts: of two equal documents the first stays."""
     holds: Literal["text", "conversations"] = "text"
     """What a document is: text, or a conversation: a list of messages with `role` (system, user, assistant) and `content`, as
     JSON text or as a column of lists (`text_column: messages`)."""
+    synthesis: SynthesisConfig | None = None
+    """In the place of `read`: documents that a generator writes."""
     max_failed_fraction: float = Field(default=0.001, ge=0, le=1)
     """The run stops when more than this share of the records cannot be read."""
     max_quarantine_bytes: int = Field(default=64_000_000, ge=0)
@@ -55,6 +59,14 @@ class CorpusConfig(Config):
     """Classes of the training text made equally frequent; null: as they are."""
     curriculum: CurriculumConfig | None = None
     """Training text from easy to hard; null: in random order."""
+    augment: tuple[AugmentConfig, ...] = ()
+    """Further training documents made from those that are there; validation and test text stay as they are."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if bool(self.read) == bool(self.synthesis):
+            raise ValueError("a corpus comes from files (`read`) or from a generator (`synthesis`); expected one of the two")
+        return self
 
     @model_validator(mode="after")
     def _each_step_once(self) -> Self:
@@ -64,6 +76,7 @@ class CorpusConfig(Config):
         order = [isinstance(part, UnicodeConfig) * 2 + isinstance(part, LinesConfig) for part in self.clean]
         if order != sorted(order, reverse=True):
             raise ValueError("clean is out of order; expected 'unicode', then 'lines', then filters, which see cleaned text")
+        check_kinds(self.augment)
         return self
 
     @model_validator(mode="after")

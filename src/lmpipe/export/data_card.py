@@ -14,6 +14,9 @@ mask personal data must not read as if it had found none. Accepted keys, all opt
     bounds      {rule: {at_least, at_most}}     duplicates   {kind: {sizes: {size: clusters}}}
     splits      {split: {documents, characters, bytes}}
     contamination  {documents, sets: {set: {items, too_short, found}}}
+    synthesis   {seeds, questions, documents, generator: account, judge: account}; an account is {generator: {kind, model, ...},
+                questions, tokens_in, tokens_out, uncounted, cost: {amount, currency}}
+    augmentation {documents: {original, augmented}, kinds: {kind: {parents, documents, characters, not_made: {reason: n}}}}
     canaries    {count, repeats}
 """
 
@@ -69,6 +72,8 @@ def _chapter(card: Card) -> str:
         _personal_data(card.get("pii"), card.get("names")),
         _splits(card.get("splits") or {}),
         _contamination(card.get("contamination")),
+        _synthesis(card.get("synthesis")),
+        _augmentation(card.get("augmentation")),
         _canaries(card.get("canaries")),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -262,6 +267,50 @@ def _classifiers(found: Mapping[str, Any]) -> str:
         parts.append("False alarms: harmless texts that score above 0.5.")
         parts.append(table(("Filter", "Set", "Group", "Harmless texts", "False alarms"), alarms))
     return "\n\n".join(parts)
+
+
+def _synthesis(made: Card | None) -> str:
+    if not made:
+        return ""
+    lines = [_account(role, made[role]) for role in ("generator", "judge") if role in made]
+    seeds = f" around {quantity(made['seeds'])} documents of another corpus" if made.get("seeds") else ""
+    words = (
+        f"**This text was written by a model**, not by people: {quantity(made['questions'])} questions were asked{seeds}, and "
+        f"{quantity(made['documents'])} examples are left. What a model writes repeats what it was trained on, its errors "
+        "included, and its terms of use may bind what is made with it."
+    )
+    header = ["Role", "Generator", "Questions", "Tokens in", "Tokens out", "Cost"]
+    return f"### Synthesis\n\n{words}\n\n" + table(header, lines, right=[2, 3, 4, 5])
+
+
+def _account(role: str, usage: Card) -> list[str]:
+    """Who was asked and what it took; tokens are those that servers counted."""
+    who = ", ".join(f"`{value}`" for key, value in usage["generator"].items() if key != "kind")
+    cost = usage.get("cost")
+    unknown = f" (+ {usage['uncounted']:,} answers not counted)" if usage.get("uncounted") else ""
+    money = f"{cost['amount']:,.2f} {cost['currency']}" if cost else "no price given"
+    counts = [f"{usage[key]:,}" for key in ("questions", "tokens_in", "tokens_out")]
+    return [role, who, counts[0], counts[1], counts[2] + unknown, money]
+
+
+def _augmentation(made: Card | None) -> str:
+    if not made:
+        return ""
+    original, augmented = made["documents"]["original"], made["documents"]["augmented"]
+    words = (
+        f"The training split, and only it, holds {quantity(augmented)} documents that were made from others of it: "
+        f"{share(augmented, original + augmented)} of its documents. Each names its parent (`parent`) and how it was made "
+        "(`augmented_by`) in its metadata."
+    )
+    rows = [
+        [kind, *(f"{counts[key]:,}" for key in ("parents", "documents", "characters")), _reasons(counts["not_made"], {})]
+        for kind, counts in made["kinds"].items()
+    ]
+    header = ["Kind", "Parents", "Documents", "Characters", "Not made because"]
+    text = f"### Augmentation\n\n{words}\n\n" + table(header, rows, right=[1, 2, 3])
+    asked = [_account(kind, counts["usage"]) for kind, counts in made["kinds"].items() if "usage" in counts]
+    header = ["Kind", "Generator", "Questions", "Tokens in", "Tokens out", "Cost"]
+    return text + ("\n\nWritten by a model:\n\n" + table(header, asked, right=[2, 3, 4, 5]) if asked else "")
 
 
 def _canaries(canaries: Card | None) -> str:

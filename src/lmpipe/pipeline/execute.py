@@ -42,6 +42,7 @@ class Job:
     output: Path
     scratch: Path
     observed: Path
+    answers: Path
     runtime: Runtime
     lower: str = ""
     """What to lower when memory runs out."""
@@ -138,6 +139,7 @@ def work_of(job: Job, progress: Reporter, stopping: Callable[[], bool]) -> Work:
         output=job.output,
         scratch=job.scratch,
         observed=job.observed,
+        answers=job.answers,
         runtime=job.runtime,
         progress=progress,
         stopping=stopping,

@@ -230,6 +230,7 @@ def job_to_json(job: Job) -> dict[str, Any]:
         "output": str(job.output),
         "scratch": str(job.scratch),
         "observed": str(job.observed),
+        "answers": str(job.answers),
         "runtime": dataclasses.asdict(job.runtime),
         "lower": job.lower,
     }
@@ -257,6 +258,7 @@ def job_from_json(value: dict[str, Any]) -> Job:
         output=Path(value["output"]),
         scratch=Path(value["scratch"]),
         observed=Path(value["observed"]),
+        answers=Path(value["answers"]),
         runtime=Runtime(**value["runtime"]),
         lower=value["lower"],
     )

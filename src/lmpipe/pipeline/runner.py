@@ -260,6 +260,7 @@ class Runner:
             output=workspace.output,
             scratch=workspace.scratch,
             observed=workspace.observed,
+            answers=self.store.answers,
             runtime=self.runtime,
             lower=str(known.stage.cost_hint.get("lower", "")),
         )

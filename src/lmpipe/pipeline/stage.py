@@ -74,6 +74,9 @@ class Work:
     """Survives a kill and is given again to the same identity, so that long work goes on where it was."""
     observed: Path
     """`output/observed`: what was seen while computing (clock, energy, machine). Kept, never part of the content digest."""
+    answers: Path
+    """Answers from outside the run, such as a server's, each under the digest of its question: shared by all identities and
+    runs of a store, so that nothing is asked twice. What a stage takes from here must stand in its output."""
     runtime: Runtime
     progress: Progress
     stopping: Callable[[], bool]

@@ -5,6 +5,7 @@
     store/.tmp/                         results being written; .scratch/: half-done work that a later attempt goes on with
     store/.leases/  .verified/  .digests.json    who computes what; which files were checked; digests of raw files
     store/.damaged/                     what was found damaged, kept for a look; .failed/: tracebacks
+    store/.answers/                     answers from outside, by the digest of the question: paid for, so never collected
 
 A result is written under .tmp, synced, given its record, and renamed into place: one rename, after which the disk holds it even
 through a power cut. Nothing ever writes into a published folder.
@@ -48,9 +49,10 @@ class Workspace:
 class Store:
     """A store in a local folder. Made on first write; reading from one that is not there finds nothing."""
 
-    def __init__(self, root: Path, url: str = "") -> None:
+    def __init__(self, root: Path, url: str = "", *, answers: Path | None = None) -> None:
         self.root = root
         self.url = url or str(root)
+        self.answers = answers or root / ".answers"
         self.digests = DigestMemory(root / ".digests.json")
 
     # -- addresses

@@ -3,7 +3,8 @@
     files     sha256 and size of every output file as recorded
     records   each fingerprint is the hash of the recorded config, version, inputs, sources; each seal is intact
     chain     the content digest that a stage took in is the one its producer's record gives
-    recompute (if asked) chosen stages run again in an empty store, from the same inputs: the same bytes must come out
+    recompute (if asked) chosen stages run again in an empty store, from the same inputs and the same answers from outside: the
+              same bytes must come out
 
 The first three show that nothing changed since the run; only the fourth shows that the code makes these bytes.
 """
@@ -144,7 +145,7 @@ def recompute(
             f"no stored stage '{unknown[0]}' in run {run.id}",
             expected=f"one of {', '.join(name for name, record in records.items() if record)}, or all",
         )
-    fresh = Store(store.root / ".tmp" / f"recompute.{uuid.uuid4().hex[:8]}")
+    fresh = Store(store.root / ".tmp" / f"recompute.{uuid.uuid4().hex[:8]}", answers=store.answers)
     try:
         with Interruption() as interruption:
             return [

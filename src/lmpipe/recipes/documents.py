@@ -171,7 +171,8 @@ def _unknown(run: Run, identity: str, corpora: list[str]) -> RecipeError:
 
     record = identity.rpartition(":")[0] or identity
     stems = dict.fromkeys((record, record.rpartition(":")[0] or record))
-    folders = [folder for corpus in corpora if (folder := run.folder(f"read-{corpus}"))]
+    first = (run.folder(f"read-{corpus}") or run.folder(f"synthesize-{corpus}") for corpus in corpora)
+    folders = [folder for folder in first if folder]
     near = next((ids for stem in stems for folder in folders if (ids := ids_like(folder, stem, NEAREST))), [])
     return RecipeError(
         f"no document '{identity}' in this run",
@@ -194,7 +195,7 @@ def run_cards(run: Run) -> list[dict[str, Any]]:
     for corpus in recipe.data:
         stages = corpus_stages(run, corpus)
         folders = {kind: folder for kind, name in stages.items() if (folder := run.folder(name))}
-        if "read" in folders:
+        if "read" in folders or "synthesize" in folders:
             canaries = run.folder("canaries")
             selection = recipe.data[corpus].select()
             folders |= {"canaries": canaries} if canaries else {}

@@ -20,6 +20,7 @@ from lmpipe.base.canonical import digest_of, digests_of_folder
 from lmpipe.base.config import Config
 from lmpipe.base.errors import RecipeError
 from lmpipe.base.runtime import Runtime
+from lmpipe.data.augmentation.files import pinned_files
 from lmpipe.data.config import CorpusConfig
 from lmpipe.data.dedup.config import SemanticConfig
 from lmpipe.data.filters.trained_config import TrainedConfig
@@ -29,6 +30,7 @@ from lmpipe.data.pii.pseudonyms import key_source
 from lmpipe.data.readers.config import JsonlSource, TextSource
 from lmpipe.data.readers.sources import pinned, resolve_all, whole_folder
 from lmpipe.data.readers.sources import resolve as resolve_source
+from lmpipe.data.synthesis.files import pinned_synthesis
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
 from lmpipe.recipes.continuing import bundle_folder, files_of
@@ -38,6 +40,7 @@ from lmpipe.training.config import PhaseConfig, resolve_precision
 
 VERSIONS = {
     "read": 2,
+    "synthesize": 1,
     "repair": 1,
     "boilerplate": 1,
     "measure": 2,
@@ -61,6 +64,7 @@ VERSIONS = {
     "decontaminate": 1,
     "balance": 1,
     "arrange": 1,
+    "augment": 1,
     "canaries": 1,
     "pretrained": 1,
     "adopt": 1,
@@ -117,17 +121,18 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     cleaned: dict[str, Stage] = {}
     splits: dict[str, Stage] = {}
     for name in recipe.corpora_in_order():
-        for teacher in recipe.data[name].learns_from():
-            splits[teacher] = splits.get(teacher) or _split(graph, teacher, recipe, cleaned[teacher], splits)
+        for other in (*recipe.data[name].learns_from(), *recipe.made_from(name)):
+            splits[other] = splits.get(other) or _split(graph, other, recipe, cleaned[other], splits)
         known = set(graph.stages)
         cleaned[name] = _corpus(graph, name, recipe, base_folders, cleaned, splits)
         graph.corpora[name] = [stage for stage in graph.stages if stage not in known]
     for name in recipe.splits_in_order():
         splits[name] = splits.get(name) or _split(graph, name, recipe, cleaned[name], splits)
     splits |= _decontaminated(graph, recipe, splits)
+    splits |= {name: _augment(graph, name, recipe, split, base_folders) for name, split in splits.items()}
     splits = {name: _training_side(graph, name, recipe.data[name], recipe.seed, split) for name, split in splits.items()}
     for name in splits:
-        divided = (f"{kind}-{name}" for kind in ("toward", "split", "decontaminate", "balance", "arrange"))
+        divided = (f"{kind}-{name}" for kind in ("toward", "split", "decontaminate", "augment", "balance", "arrange"))
         graph.corpora[name] += [stage for stage in divided if stage in graph.stages]
     start = _start(graph, recipe, base_folders)
     tokenizer = _tokenizer(graph, recipe, splits, start)
@@ -147,6 +152,18 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     return graph
 
 
+def _first(graph: Graph, name: str, recipe: Recipe, base_folders: list[Path], splits: Mapping[str, Stage]) -> Stage:
+    """Where the documents of a corpus come from: files, or a generator and the training side of another corpus."""
+    corpus = recipe.data[name]
+    if corpus.synthesis is None:
+        return _read(graph, name, corpus, base_folders)
+    synthesis, files = pinned_synthesis(corpus.synthesis, base_folders)
+    found = [Source(f.name, f.url, f.size, f.stamp, f.digest) for f in files]
+    config = configs.SynthesizeStage(synthesis=synthesis, seed=recipe.seed, max_failed_fraction=corpus.max_failed_fraction)
+    inputs = {"seeds": splits[synthesis.seeds.corpus]} if synthesis.seeds else {}
+    return graph.add("synthesize", f"synthesize-{name}", config, inputs, sources=(lambda: found) if found else None)
+
+
 def _corpus(
     graph: Graph,
     name: str,
@@ -159,7 +176,7 @@ def _corpus(
 
     `cleaned`, `splits`: of the corpora before it."""
     corpus = recipe.data[name]
-    last = _read(graph, name, corpus, base_folders)
+    last = _first(graph, name, recipe, base_folders, splits)
     unicode, lines, select = corpus.unicode(), corpus.lines(), corpus.select()
     if unicode:
         last = graph.add("repair", f"repair-{name}", unicode, {"documents": last})
@@ -271,6 +288,16 @@ def _mix(graph: Graph, phase: PhaseConfig, mixture: MixtureConfig, tokens: Mappi
     """The corpora of a phase as one."""
     inputs = {name: tokens[name] for name in mixture.corpora()}
     return graph.add("mix", phase.source(), configs.MixStage(mixture=mixture), inputs)
+
+
+def _augment(graph: Graph, name: str, recipe: Recipe, split: Stage, base_folders: list[Path]) -> Stage:
+    """Further training documents, where the recipe asks for some: what looks like a split and is one."""
+    if not recipe.data[name].augment:
+        return split
+    parts, files = pinned_files(recipe.data[name].augment, base_folders)
+    found = [Source(f.name, f.url, f.size, f.stamp, f.digest) for f in files]
+    config = configs.AugmentStage(augment=parts, seed=recipe.seed)
+    return graph.add("augment", f"augment-{name}", config, {"documents": split}, sources=(lambda: found) if found else None)
 
 
 def _read(graph: Graph, name: str, corpus: CorpusConfig, base_folders: list[Path]) -> Stage:

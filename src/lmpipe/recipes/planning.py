@@ -11,6 +11,7 @@ from lmpipe.base.runtime import Runtime
 from lmpipe.pipeline.plan import PlanRow
 from lmpipe.pipeline.plan import plan as plan_stages
 from lmpipe.pipeline.store import open_store
+from lmpipe.recipes.calls import expected_calls
 from lmpipe.recipes.predicting import calibrate as calibrate_training
 from lmpipe.recipes.predicting import estimate, stored_calibration, training_costs
 from lmpipe.recipes.project import check_gate, open_project
@@ -23,7 +24,7 @@ class Plan:
     rows: Sequence[PlanRow]
     estimates: Mapping[str, Any]
     """`parameters` (exact), `training_tokens`, `training_flops`; with a calibration `stages`: seconds, peak_memory_bytes and
-    watt_hours by stage."""
+    watt_hours by stage. `calls`: how often generators will be asked, as `calls.expected_calls` says."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, for `--json`."""
@@ -57,4 +58,11 @@ def plan(
     calibration = stored_calibration(project.recipe, runtime, store)
     if calibrate and calibration is None:
         calibration = calibrate_training(project.recipe, runtime, store)
-    return Plan(rows, {**estimate(project.recipe), "stages": training_costs(project.recipe, calibration)})
+    return Plan(
+        rows,
+        {
+            **estimate(project.recipe),
+            "stages": training_costs(project.recipe, calibration),
+            "calls": expected_calls(project.recipe),
+        },
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,11 @@ from lmpipe.base.errors import MissingExtraError, RecipeError
 from lmpipe.base.extras import EXTRAS
 from lmpipe.base.runtime import Runtime
 from lmpipe.data.filters.config import LanguageConfig
+from lmpipe.data.generation.config import EndpointConfig
 from lmpipe.data.readers.config import modules_of
 from lmpipe.evaluation.config import known_metric_names
 from lmpipe.pipeline.stage import Stage
+from lmpipe.recipes.calls import generators_of
 from lmpipe.recipes.completing import complete
 from lmpipe.recipes.continuing import continue_from
 from lmpipe.recipes.diagnosis import installed_version
@@ -54,6 +57,7 @@ class Project:
         check_gate(self.recipe)
         check_extras(self.recipe)
         check_sources(self.recipe)
+        check_generators(self.recipe)
         stages = self.stages(Runtime())
         sources = [source for stage in stages if stage.sources for source in stage.sources()]
         return {"recipe": self.recipe.name, "stages": len(stages), "files": len(sources), "bytes": sum(s.size for s in sources)}
@@ -113,6 +117,24 @@ def _check_passages(recipe: Recipe) -> None:
                 expected=f"together at most {recipe.model.context}",
                 fix=f"set both to {recipe.model.context // 2} or less, or give the model a longer context",
             )
+
+
+def check_generators(recipe: Recipe) -> None:
+    """The keys of all endpoints must be at hand.
+
+    Raises:
+        RecipeError: naming each environment variable that is not set, and where the recipe asks for it.
+    """
+    named = {where: g.api_key_env for where, g in generators_of(recipe) if isinstance(g, EndpointConfig) and g.api_key_env}
+    missing = {where: variable for where, variable in named.items() if not os.environ.get(variable, "").strip()}
+    if missing:
+        variables = sorted(set(missing.values()))
+        raise RecipeError(
+            f"no key for an endpoint: {', '.join(variables)} is not set in the environment",
+            where=", ".join(f"{where}.api_key_env" for where in missing),
+            expected="the key in that variable; it is sent to the endpoint and written nowhere",
+            fix=f"export {variables[0]}=... before the run",
+        )
 
 
 def check_sources(recipe: Recipe) -> None:

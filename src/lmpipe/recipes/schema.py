@@ -82,6 +82,7 @@ class Recipe(Config):
         used = {
             **{f"data.{name}.dedup.against.{other}": other for name in self.data for other in self._compared_with(name)},
             **({"tokenizer.train_on": self.tokenizer.train_on} if isinstance(self.tokenizer, BpeConfig) else {}),
+            **{f"data.{name}.synthesis.seeds.corpus": seeds for name in self.data for seeds in self._seeds_of(name)},
             **{f"train.{i}.on ({name})": name for i, phase in enumerate(self.train) for name in phase.corpora()},
             **{f"data.{name}.select_toward.corpus": c.select_toward.corpus for name, c in self.data.items() if c.select_toward},
             **{f"evaluate.{i}.on": part.on for i, part in enumerate(self.evaluate)},
@@ -121,10 +122,10 @@ class Recipe(Config):
         return self
 
     def corpora_in_order(self) -> list[str]:
-        """Names of the corpora, one that others are compared with or learn from before them.
+        """Names of the corpora, one that others are compared with, learn from or are made from before them.
 
         Raises:
-            ValueError: when a corpus is compared with itself or learns from itself, directly or through others.
+            ValueError: when a corpus needs itself in one of these ways, directly or through others.
         """
         order: list[str] = []
 
@@ -132,7 +133,7 @@ class Recipe(Config):
             if name in path:
                 raise ValueError(self._circle((*path[path.index(name) :], name)))
             if name not in order:
-                for other in (*self._compared_with(name), *self.data[name].learns_from()):
+                for other in (*self._compared_with(name), *self.data[name].learns_from(), *self.made_from(name)):
                     visit(other, (*path, name))
                 order.append(name)
 
@@ -141,12 +142,13 @@ class Recipe(Config):
         return order
 
     def used_corpora(self) -> set[str]:
-        """Names of the corpora that are trained on, evaluated, learned from or selected toward; others only stand beside, for
-        comparison."""
+        """Names of the corpora that are trained on, evaluated, learned from, made from or selected toward; others only stand
+        beside, for comparison."""
         trained_on = (name for phase in self.train for name in phase.corpora())
         targets = (c.select_toward.corpus for c in self.data.values() if c.select_toward)
         tokenizer = {self.tokenizer.train_on} if isinstance(self.tokenizer, BpeConfig) else set()
-        return {*tokenizer, *trained_on, *targets, *self._teachers(), *(part.on for part in self.evaluate)}
+        others = {*targets, *self._teachers(), *(seeds for name in self.data for seeds in self._seeds_of(name))}
+        return {*tokenizer, *trained_on, *others, *(part.on for part in self.evaluate)}
 
     def evaluated_sets(self, *, but: str) -> list[tuple[str, str]]:
         """(corpus, side) of all text that is measured on, less that of one corpus: what its training text must not hold."""
@@ -169,12 +171,24 @@ class Recipe(Config):
             circle = " toward ".join(error.args[1])
             raise ValueError(f"select_toward goes in a circle: {circle}; expected a corpus that needs none of them") from None
 
+    def made_from(self, name: str) -> list[str]:
+        """Corpora that are divided before this one is made: that of its seeds, and before it the one it is selected toward."""
+        seeds = self._seeds_of(name)
+        targets = (self.data[other].select_toward for other in seeds if other in self.data)
+        return [*(target.corpus for target in targets if target), *seeds]
+
+    def _seeds_of(self, name: str) -> list[str]:
+        synthesis = self.data[name].synthesis
+        return [synthesis.seeds.corpus] if synthesis and synthesis.seeds else []
+
     def _teachers(self) -> set[str]:
         return {teacher for corpus in self.data.values() for teacher in corpus.learns_from()}
 
     def _circle(self, names: tuple[str, ...]) -> str:
         if any(other in self.data[name].learns_from() for name, other in pairwise(names)):
             return f"data.{names[0]} learns from itself: {' -> '.join(names)}"
+        if any(other in self.made_from(name) for name, other in pairwise(names)):
+            return f"data.{names[0]} is made from itself: {' -> '.join(names)}"
         return f"data.{names[0]}.dedup compares the corpus with itself: {' against '.join(names)}"
 
     def _check_conversations(self, used: dict[str, str]) -> None:

@@ -12,11 +12,13 @@ from pydantic import Field
 from lmpipe.audit.config import CanaryConfig, EnergyConfig, MemorizationConfig
 from lmpipe.audit.gate import GateConfig, GoalConfig
 from lmpipe.base.config import Config
+from lmpipe.data.augmentation.config import AugmentConfig
 from lmpipe.data.decontamination.config import DecontaminateConfig
 from lmpipe.data.filters.trained_config import TrainedConfig
 from lmpipe.data.mixing.config import BalanceConfig, CurriculumConfig, TowardConfig
 from lmpipe.data.pii.config import MaskConfig, NameKind, PresidioConfig, TaggerConfig
 from lmpipe.data.splitting.config import SplitConfig
+from lmpipe.data.synthesis.config import SynthesisConfig
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
@@ -89,6 +91,21 @@ class NamesStage(Config):
 
     names: TaggerConfig
     kinds: tuple[NameKind, ...]
+    seed: int
+
+
+class SynthesizeStage(Config):
+    """Documents that a generator writes. Where the recipe has the path of a bundle, the digest of its manifest stands here."""
+
+    synthesis: SynthesisConfig
+    seed: int
+    max_failed_fraction: float
+
+
+class AugmentStage(Config):
+    """Further training documents. Where the recipe has the path of a file, its name stands here; its digest is beside it."""
+
+    augment: tuple[AugmentConfig, ...]
     seed: int
 
 

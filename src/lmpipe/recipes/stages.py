@@ -31,6 +31,28 @@ def read(work: Work) -> None:
     _book(work, read(work.config, work.sources, work.output, **_data_options(work)))
 
 
+def synthesize(work: Work) -> None:
+    """Documents that a generator writes."""
+    from lmpipe.data.synthesis.synthesizing import synthesize
+    from lmpipe.recipes.generating import askers_of, note_calls
+
+    config = work.config.synthesis
+    judge = (config.judge.generator or config.generator) if config.judge else None
+    askers = askers_of({"generator": config.generator, "judge": judge}, work)
+    ledger = synthesize(
+        work.inputs["seeds"] / "train" if "seeds" in work.inputs else None,
+        work.output,
+        config=config,
+        seed=work.config.seed,
+        max_failed_fraction=work.config.max_failed_fraction,
+        asker=askers["generator"],
+        judge=askers.get("judge"),
+        **_data_options(work),
+    )
+    note_calls(askers, work)
+    _book(work, ledger)
+
+
 def repair(work: Work) -> None:
     """Unicode repair."""
     from lmpipe.data.cleaning.repair import repair
@@ -242,6 +264,28 @@ def arrange(work: Work) -> None:
 
     config, seed = work.config.curriculum, work.config.seed
     _book(work, arrange(work.inputs["documents"], work.output, config=config, seed=seed, **_data_options(work)))
+
+
+def augment(work: Work) -> None:
+    """Further training documents."""
+    from lmpipe.data.augmentation.augmenting import augment
+    from lmpipe.data.augmentation.config import generator_of
+    from lmpipe.data.augmentation.files import read_synonyms
+    from lmpipe.recipes.generating import askers_of, note_calls
+
+    config = work.config
+    askers = askers_of({part.kind: generator_of(part) for part in config.augment}, work)
+    ledger = augment(
+        work.inputs["documents"],
+        work.output,
+        config=config.augment,
+        seed=config.seed,
+        synonyms=read_synonyms(config.augment, work.sources),
+        askers=askers,
+        **_data_options(work),
+    )
+    note_calls(askers, work)
+    _book(work, ledger)
 
 
 def canaries(work: Work) -> None:
