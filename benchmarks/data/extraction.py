@@ -40,9 +40,8 @@ def pages_of(folder: Path) -> dict[str, tuple[bytes, dict[str, Any]]]:
     entries = json.loads((folder / "evaldata.json").read_text(encoding="utf-8"))
     with zipfile.ZipFile(folder / "pages.zip") as archive:
         members = {Path(name).name: name for name in archive.namelist()}
-        return {
-            url: (archive.read(members[entry["file"]]), entry) for url, entry in entries.items() if entry["file"] in members
-        }
+        known = {url.strip(): entry for url, entry in entries.items() if entry["file"] in members}  # nine end in a space
+        return {url: (archive.read(members[entry["file"]]), entry) for url, entry in known.items()}
 
 
 def f1(texts: dict[str, str], pages: dict[str, tuple[bytes, dict[str, Any]]]) -> dict[str, float]:
