@@ -157,8 +157,9 @@ def answers(port):
 
 
 def put(port, path, data):
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/{path}", data=data, method="PUT")
-    urllib.request.urlopen(request).close()
+    plain = {"Content-Type": "application/octet-stream"}  # what urllib says by itself makes the server look for a form
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/{path}", data=data, headers=plain, method="PUT")
+    urllib.request.urlopen(request, timeout=30).close()
 
 
 @pytest.fixture(scope="module")
