@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import pytest
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lmpipe.base.config import Config
 from lmpipe.base.errors import RecipeError
@@ -28,6 +28,14 @@ class Basket(Config):
     size: int = 3
     fruit: tuple[Annotated[Apple | Pear, Field(discriminator="kind")], ...] = ()
     boxes: dict[str, Apple] = Field(default_factory=dict)
+    crates: tuple[Apple, ...] = Field(default=(Apple(),), min_length=1)
+
+    @model_validator(mode="after")
+    def _boxes_fit(self) -> Self:
+        for name in self.boxes:
+            if name == "huge":
+                raise ValueError(f"boxes.{name} does not fit into the basket")
+        return self
 
 
 def problem(text: str) -> str:
@@ -35,6 +43,16 @@ def problem(text: str) -> str:
         validate(Basket, parse_recipe(text, "x.yaml"))
     assert caught.value.exit_code == 2
     return str(caught.value)
+
+
+def test_a_wrong_element_is_one_problem_and_not_also_a_short_list() -> None:
+    assert "at least 1 item" not in problem("name: a\ncrates: [{weight: -1}]\n")
+    assert "at least 1 item" in problem("name: a\ncrates: []\n")
+
+
+def test_a_problem_of_several_sections_has_the_place_of_the_one_it_names() -> None:
+    told = problem("name: a\nboxes:\n  huge: {weight: 1}\n")
+    assert told.startswith("boxes.huge does not fit into the basket\n  where: x.yaml:3:")
 
 
 def test_a_good_one() -> None:

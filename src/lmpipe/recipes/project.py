@@ -11,7 +11,7 @@ from typing import Any
 from lmpipe.audit.config import MemorizationConfig, known_finding_names
 from lmpipe.audit.gate import check_names
 from lmpipe.audit.gate import resolve as resolve_gate
-from lmpipe.base.errors import MissingExtraError, RecipeError
+from lmpipe.base.errors import MissingExtraError, RecipeError, TrainingError
 from lmpipe.base.extras import EXTRAS
 from lmpipe.base.runtime import Runtime
 from lmpipe.data.filters.config import LanguageConfig
@@ -27,6 +27,7 @@ from lmpipe.recipes.graph import build_graph, goal_corpus, resolve
 from lmpipe.recipes.reading import Source, parse_recipe, read_recipe
 from lmpipe.recipes.schema import Recipe
 from lmpipe.recipes.validation import apply_overrides, validate
+from lmpipe.training.config import batching
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def check_gate(recipe: Recipe) -> None:
         RecipeError: naming the requirement and the nearest known name.
     """
     _check_passages(recipe)
+    _check_batches(recipe)
     if recipe.goal and recipe.gate is None:
         raise RecipeError(
             "the goal is dead: no gate requires it",
@@ -105,6 +107,15 @@ def check_gate(recipe: Recipe) -> None:
     if recipe.gate:
         bounds = resolve_gate(recipe.gate, recipe.goal, goal_corpus(recipe))
         check_names(bounds, metrics=known_metric_names(recipe.evaluate), findings=known_finding_names(recipe.audit))
+
+
+def _check_batches(recipe: Recipe) -> None:
+    for number, phase in enumerate(recipe.train):
+        try:
+            batching(phase, recipe.model.context)
+        except TrainingError as error:
+            where = f"train.{number}.batch_tokens"
+            raise RecipeError(error.what, where=where, expected=error.expected, fix=error.fix) from None
 
 
 def _check_passages(recipe: Recipe) -> None:

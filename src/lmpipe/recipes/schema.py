@@ -5,6 +5,7 @@ Knows names and references (a corpus that is trained on must exist; one that not
 
 from __future__ import annotations
 
+import difflib
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import Annotated, Any, Self
@@ -93,7 +94,9 @@ class Recipe(Config):
                 raise ValueError(f"data.{name} has select_toward, and a filter learns from it; expected one of the two")
         for path, corpus in used.items():
             if corpus not in self.data:
-                raise ValueError(f"{path} names the corpus '{corpus}'; data has: {', '.join(self.data)}")
+                close = difflib.get_close_matches(corpus, self.data, n=1)
+                meant = f" (did you mean '{close[0]}'?)" if close else ""
+                raise ValueError(f"{path} names the corpus '{corpus}'{meant}; data has: {', '.join(self.data)}")
         for corpus in self.data:
             if corpus not in used.values():
                 raise ValueError(

@@ -30,8 +30,20 @@ def validate(cls: type[T], source: Source) -> T:
     try:
         return cls.model_validate_json(json.dumps(source.data), strict=True)
     except ValidationError as error:
-        problems = list(dict.fromkeys(_problem(cls, source, e) for e in error.errors(include_url=False)))
+        found = _without_echoes(error.errors(include_url=False))
+        problems = list(dict.fromkeys(_problem(cls, source, e) for e in found))
         raise recipe_error(source.name, problems) from None
+
+
+def _without_echoes(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without what pydantic adds about a list whose only elements were wrong: that it is too short "after validation"."""
+    places = [error["loc"] for error in errors]
+
+    def is_echo(error: ErrorDetails) -> bool:
+        inside = any(place[: len(error["loc"])] == error["loc"] and len(place) > len(error["loc"]) for place in places)
+        return error["type"] == "too_short" and inside
+
+    return [error for error in errors if not is_echo(error)]
 
 
 def recipe_error(name: str, problems: list[tuple[str, str]]) -> RecipeError:
@@ -117,6 +129,9 @@ def _problem(cls: type[BaseModel], source: Source, error: ErrorDetails) -> tuple
     if kind == "union_tag_not_found":
         return where, f"'{name}' has no 'kind'; expected kind: one of {_kinds(cls, source.data, path)}"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if kind == "value_error" and not path:  # about several sections: it begins with the key that it is about
+        about = tuple(int(step) if step.isdecimal() else step for step in message.split(" ", 1)[0].strip("':,").split("."))
+        return source.where(about), message
     value = json.dumps(error["input"], ensure_ascii=False, default=str)
     shown = value if len(value) <= 80 else value[:77] + "..."
     return where, f"'{name}' is {shown}; expected {message[:1].lower()}{message[1:]}"
