@@ -31,8 +31,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-LAYERS, WIDTH, HEADS, VOCABULARY, CONTEXT, ROWS = 4, 256, 4, 4096, 256, 32
-MICRO_ROWS = 32
+LAYERS, WIDTH, HEADS, VOCABULARY, CONTEXT, ROWS = 4, 192, 3, 4096, 256, 16
+MICRO_ROWS = 16
 THREADS = 2
 CONTENDERS = {
     "ours": "lmpipe, as a run: precision auto, compiled",
@@ -103,7 +103,7 @@ def trainer(folder: Path, compiled: bool, bf16: bool) -> Steps:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
-    shape = {"hidden_size": WIDTH, "intermediate_size": 704, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
+    shape = {"hidden_size": WIDTH, "intermediate_size": 512, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
     config = LlamaConfig(**shape, vocab_size=VOCABULARY, max_position_embeddings=CONTEXT, tie_word_embeddings=True)
     model = LlamaForCausalLM(config)
     ids = torch.randint(0, VOCABULARY, (64 * ROWS, CONTEXT))

@@ -112,6 +112,9 @@ def test_the_published_schema_accepts_what_the_templates_say(finished: Workplace
         validator.validate(data)
         assert list(validator.iter_errors({**data, "nonsense": 1}))
         assert finished.lmpipe("check", str(target / "recipe.yaml")).returncode == 0
+    validator.validate({**data, "model": {"parameters": "1M"}})
+    validator.validate({key: value for key, value in data.items() if key != "tokenizer"} | {"model": {"from": "bundle"}})
+    assert list(validator.iter_errors({**data, "model": {"form": "bundle"}}))
 
 
 def test_chat_continues_what_is_typed(finished: Workplace) -> None:

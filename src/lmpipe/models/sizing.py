@@ -49,7 +49,11 @@ def _amount(value: Any) -> Any:
     return int(float(match[1]) * UNITS[match[2]]) if match else value
 
 
-Amount = Annotated[int, BeforeValidator(_amount), Field(ge=1000)]
+Amount = Annotated[
+    int,
+    BeforeValidator(_amount, json_schema_input_type=int | Annotated[str, Field(pattern=r"^\s*\d+(\.\d+)?\s*[kmbKMB]?\s*$")]),
+    Field(ge=1000),
+]
 """A number of parameters: `10_000_000`, or "10M" (k, M, B)."""
 
 

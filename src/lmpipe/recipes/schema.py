@@ -209,6 +209,15 @@ class Recipe(Config):
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of recipes, for editors: every key with its help text."""
+    """The JSON Schema of recipes, for editors: every key with its help text; what `complete` fills in may be left out."""
     schema = Recipe.model_json_schema(mode="validation")
+    properties = schema["properties"]
+    del properties["start_from"]
+    schema["required"].remove("tokenizer")  # a bundle brings its own
+    for name in ("model", "tokenizer"):  # without a `kind`, which has a default, a section fits several members of the union
+        properties[name]["anyOf"] = properties[name].pop("oneOf", None) or [{"$ref": properties[name].pop("$ref")}]
+        properties[name].pop("discriminator", None)
+    properties["model"]["anyOf"].append(
+        {"type": "object", "properties": {"from": {"type": "string"}}, "required": ["from"], "additionalProperties": False}
+    )
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "lmpipe recipe", **schema}
