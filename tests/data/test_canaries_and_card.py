@@ -92,7 +92,8 @@ def test_the_card_tells_what_became_of_the_corpus(stages):
     assert (card["licences"], card["languages"]) == ({"MIT": 30}, {"en": 30})
     assert (card["pii"]["counts"]["email"], card["pii"]["documents"]) == (30, 30)
     assert sum(side["documents"] for side in card["splits"].values()) == 30
-    assert card["failures"] == [{"file": "bad.txt", "record": "0", "error": "invalid utf-8", "offset": 0}]
+    failure = {"file": "bad.txt", "record": "0", "error": "invalid utf-8", "offset": 0, "quarantined": True}
+    assert card["failures"] == [failure]
     (dropped,) = card["dropped"]["length.min_characters"]
     assert (dropped["id"].split(":")[0], dropped["value"], dropped["threshold"]) == ("short.txt", 6.0, 10.0)
     assert card["canaries"] == {"count": 2, "repeats": 3}
