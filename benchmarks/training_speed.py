@@ -1,7 +1,7 @@
 """Tokens trained per second on a CPU: ours beside nanoGPT and transformers' Trainer, at one shape.
 
     pip install accelerate            # transformers' Trainer needs it
-    python benchmarks/training_speed.py --nanogpt PATH/model.py --rounds 5 --out FILE.json
+    [SPEED_SHAPE=10m] python benchmarks/training_speed.py --nanogpt PATH/model.py --rounds 5 --out FILE.json
 
 Every contender lives in a process of its own, compiled and warmed up before anything is timed, and all others sleep while one
 trains: the rounds alternate, each round gives one ratio per peer, and what is told is their median, lowest and highest. Only
@@ -31,7 +31,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-LAYERS, WIDTH, HEADS, VOCABULARY, CONTEXT, ROWS = 4, 192, 3, 4096, 256, 16
+SHAPES = {"quickstart": (4, 192, 3, 512), "10m": (5, 384, 6, 1024)}
+"""Layers, width, heads, and the inner width of the Llama layout's feed-forward; the larger has 10.4 million parameters."""
+SHAPE = os.environ.get("SPEED_SHAPE", "quickstart")
+LAYERS, WIDTH, HEADS, INNER = SHAPES[SHAPE]
+VOCABULARY, CONTEXT, ROWS = 4096, 256, 16
 MICRO_ROWS = 16
 THREADS = 2
 CONTENDERS = {
@@ -103,7 +107,7 @@ def trainer(folder: Path, compiled: bool, bf16: bool) -> Steps:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
-    shape = {"hidden_size": WIDTH, "intermediate_size": 512, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
+    shape = {"hidden_size": WIDTH, "intermediate_size": INNER, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
     config = LlamaConfig(**shape, vocab_size=VOCABULARY, max_position_embeddings=CONTEXT, tie_word_embeddings=True)
     model = LlamaForCausalLM(config)
     ids = torch.randint(0, VOCABULARY, (64 * ROWS, CONTEXT))

@@ -347,6 +347,47 @@ def small(kind: str) -> Any:
     return build(TypeAdapter(ModelConfig).validate_python(written), 50)
 
 
+def tasks(folder: Path) -> list[dict[str, Any]]:
+    """A recipe for every kind of example, each on 60 of them."""
+    generator = random.Random(1)
+    words = [generator.choices(["red", "old", "cat", "sees", "river"], k=5) for _ in range(60)]
+    rows = [
+        {
+            "text": " ".join(row),
+            "label": row[0],
+            "labels": ",".join(row[:2]),
+            "score": len(row[0]),
+            "tags": row,
+            "target": row[0],
+        }
+        for row in words
+    ]
+    folder.mkdir()
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    held: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "classes": ({"kind": "labels", "column": "label"}, {"kind": "classification"}),
+        "several": ({"kind": "labels", "column": "labels", "several": True}, {"kind": "classification"}),
+        "scores": ({"kind": "scores"}, {"kind": "classification"}),
+        "tags": ({"kind": "tags"}, {"kind": "tagging"}),
+        "pairs": ({"kind": "pairs", "prefix": "first: "}, {"kind": "seq2seq", "target_tokens": 32}),
+    }
+    recipes = []
+    for name, (holds, objective) in held.items():
+        model = {"kind": "t5" if name == "pairs" else "bert", "layers": 1, "width": 16, "heads": 2, "context": 64}
+        phase = {"name": "learn", "on": "corpus", "objective": objective, "epochs": 1, "batch_tokens": 512, "row_tokens": 64}
+        source = {"kind": "jsonl", "paths": [str(folder / "rows.jsonl")]}
+        recipes.append(
+            {
+                "name": name,
+                "data": {"corpus": {"read": [source], "holds": holds, "split": {"train": 0.6, "validation": 0.2, "test": 0.2}}},
+                "tokenizer": {"kind": "bpe", "vocab_size": 280, "train_on": "corpus"},
+                "model": model,
+                "train": [phase],
+            }
+        )
+    return recipes
+
+
 def use_every_objective_and_adapter(folder: Path) -> None:
     """What a phase does with them, without a run for each."""
     ids = np.arange(10, 42).reshape(2, 16)
@@ -390,6 +431,8 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, se
         run(whole, {"train.0.schedule": {"kind": schedule}, "train.0.optimizer": {"kind": optimizer}}, runtime=runtime)
     goes_on = {key: value for key, value in whole.items() if key != "tokenizer"}
     plan({**goes_on, "model": {"from": str(first.bundle)}}, runtime=runtime)
+    for task in tasks(tmp_path / "tasks"):
+        run(task, runtime=runtime)
     use_every_family(tmp_path / "models")
     use_every_objective_and_adapter(tmp_path / "adapter")
     spacy.blank("en").to_disk(tmp_path / "model")

@@ -36,7 +36,7 @@ def run_with_faults(
 
         def faulty(*part: torch.Tensor) -> Losses:
             factor = faults.get(run.state.position, 1.0) if run.state.model.training else 1.0
-            return Losses(*(value * factor for value in plain(*part)))
+            return Losses(*(value * factor for value in plain(*part)[:2]))
 
         run.losses = faulty
         if checkpoint := newest_checkpoint(folder / "scratch", Silent()):

@@ -182,9 +182,9 @@ def test_a_base_model_is_made_and_then_taught_to_answer(tmp_path: Path) -> None:
 def test_text_and_conversations_are_not_mixed_up(tmp_path: Path) -> None:
     values = chat_recipe(tmp_path)
     open_project(values)
-    with pytest.raises(RecipeError, match=r"train\.1\.objective is causal, and data\.dialogs holds conversations"):
+    with pytest.raises(RecipeError, match=r"train\.1\.objective is causal, .*data\.dialogs holds conversations"):
         open_project(values, {"train.1.objective": {"kind": "causal"}})
-    with pytest.raises(RecipeError, match=r"train\.0\.objective is chat, and data\.books holds text"):
+    with pytest.raises(RecipeError, match=r"train\.0\.objective is chat, .*data\.books holds text"):
         open_project(values, {"train.0.objective": {"kind": "chat"}})
     with pytest.raises(RecipeError, match=r"tokenizer\.train_on names 'dialogs', which holds conversations"):
         open_project(values, {"tokenizer.train_on": "dialogs"})

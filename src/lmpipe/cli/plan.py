@@ -43,7 +43,10 @@ def plan(
     out.print(f"\nparameters       {numbers['parameters']:,}")
     for topic, sentence in numbers["derived"].items():
         out.print(f"{topic.replace('_', ' '):<17}{sentence}")
-    out.print(f"training         {numbers['training_tokens']:,} tokens, {numbers['training_flops']:.2e} FLOPs")
+    if numbers["training_tokens"] is None:
+        out.print("training         by epochs: as many tokens as the corpus turns out to have")
+    else:
+        out.print(f"training         {numbers['training_tokens']:,} tokens, {numbers['training_flops']:.2e} FLOPs")
     for call in numbers["calls"]:
         out.print(f"{call['stage']:<17}{call['says']} to {call['generator']}")
     for name, cost in numbers["stages"].items():

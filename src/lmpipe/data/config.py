@@ -8,7 +8,7 @@ beside this one, and neither numpy nor pyarrow is imported here.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -20,9 +20,10 @@ from lmpipe.data.dedup.config import DedupConfig, DuplicatesConfig, RepeatedBase
 from lmpipe.data.filters.config import FilterConfig, MeasuredFilter, SelectConfig, UrlsConfig, WordsConfig
 from lmpipe.data.filters.scores import MeasureConfig
 from lmpipe.data.filters.trained_config import TrainedConfig
+from lmpipe.data.holding import Holds, columns_held, kind_held
 from lmpipe.data.mixing.config import BalanceConfig, CurriculumConfig, TowardConfig
 from lmpipe.data.pii.config import PiiConfig
-from lmpipe.data.readers.config import SourceConfig
+from lmpipe.data.readers.config import RecordSource, SourceConfig
 from lmpipe.data.splitting.config import SplitConfig
 from lmpipe.data.synthesis.config import SynthesisConfig
 
@@ -34,9 +35,10 @@ class CorpusConfig(Config):
 
     read: tuple[SourceConfig, ...] = ()
     """Where the text comes from. The order counts: of two equal documents the first stays."""
-    holds: Literal["text", "conversations"] = "text"
-    """What a document is: text, or a conversation: a list of messages with `role` (system, user, assistant) and `content`, as
-    JSON text or as a column of lists (`text_column: messages`)."""
+    holds: Holds = "text"
+    """What a document is: `text`; one of `conversations`: a list of messages with `role` (system, user, assistant) and
+    `content`, as JSON text or as a column of lists (`text_column: messages`); or an example with its answer, such as
+    `{kind: labels, column: sentiment}` or `{kind: pairs, column: summary}`."""
     synthesis: SynthesisConfig | None = None
     """In the place of `read`: documents that a generator writes."""
     max_failed_fraction: float = Field(default=0.001, ge=0, le=1)
@@ -67,6 +69,30 @@ class CorpusConfig(Config):
         if bool(self.read) == bool(self.synthesis):
             raise ValueError("a corpus comes from files (`read`) or from a generator (`synthesis`); expected one of the two")
         return self
+
+    @model_validator(mode="after")
+    def _sides_are_decided(self) -> Self:
+        if self.sides_given() and self.split.by == "position":
+            raise ValueError("split by: position cuts the corpus as a whole, and sources of it name their `side`; choose one")
+        records = [isinstance(source, RecordSource) for source in self.read]
+        if columns_held(self.holds) and not all(records):
+            kind = self.read[records.index(False)].kind
+            raise ValueError(f"holds {kind_held(self.holds)} needs columns, and a source of kind '{kind}' has none")
+        return self
+
+    def sides_given(self) -> bool:
+        """Whether sources say on which side their documents stand."""
+        return any(source.side for source in self.read)
+
+    def sources(self) -> tuple[SourceConfig, ...]:
+        """The sources, each with the columns that the answers are in among those that it keeps."""
+        columns = columns_held(self.holds)
+        return tuple(
+            source.model_copy(update={"meta_columns": tuple(dict.fromkeys((*source.meta_columns, *columns)))})
+            if isinstance(source, RecordSource)
+            else source
+            for source in self.read
+        )
 
     @model_validator(mode="after")
     def _each_step_once(self) -> Self:

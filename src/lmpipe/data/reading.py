@@ -35,6 +35,7 @@ from lmpipe.data.readers.opening import reading
 from lmpipe.data.readers.quarantine import QUARANTINE, Quarantine, gather_quarantine
 from lmpipe.data.readers.record import TOO_LONG, Record, meta_json, text_bytes, without_surrogates
 from lmpipe.data.readers.sources import check_unchanged
+from lmpipe.data.splitting.sides import SIDE
 from lmpipe.data.tasks import Tick, add_ledgers, gather_lines, gather_parts, run_tasks, save_ledger
 
 FAILURES = "failures.jsonl"
@@ -252,7 +253,7 @@ class _Account:
             source=self.file.name,
             licence=record.licence or self.file.config.licence,
             language=record.language or self.file.config.language,
-            meta=meta_json(record.meta),
+            meta=meta_json({**(record.meta or {}), **({SIDE: self.file.config.side} if self.file.config.side else {})}),
         )
 
     def _fail(self, record: Record, error: str) -> None:

@@ -6,7 +6,7 @@ Knows no model, no text and no file: `lmpipe check` imports this to tell whether
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -31,6 +31,9 @@ Baseline = Annotated[NgramConfig | XzConfig, Field(discriminator="kind")]
 
 class PerplexityConfig(Config):
     """How well a model predicts held-out text: bits per byte, perplexity and next-token accuracy, each with an interval."""
+
+    measures: ClassVar[tuple[str, ...]] = ("text",)
+    """What the corpus must hold."""
 
     kind: Literal["perplexity"] = "perplexity"
     on: str

@@ -31,7 +31,10 @@ from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.export.data_card import data_card
 from lmpipe.tokens.chat import CHAT_TEMPLATE
 
-MODEL_FILES = ("config.json", "generation_config.json", "model.safetensors")
+MODEL_FILES = ("config.json", "model.safetensors")
+GENERATION_FILE = "generation_config.json"
+WRITERS = ("LMHeadModel", "ForCausalLM", "ForConditionalGeneration")
+"""Ends of the names of architectures that write text, and so have that file."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 TEMPLATE_FILE = "chat_template.jinja"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -76,6 +79,8 @@ def make_bundle(
     """
     weights = train_folder / config.weights
     _check_present(weights, MODEL_FILES)
+    if any(str(name).endswith(WRITERS) for name in read_json(weights / "config.json").get("architectures", ())):
+        _check_present(weights, [GENERATION_FILE])
     _check_present(tokenizer_folder, TOKENIZER_FILES)
     output.mkdir(parents=True, exist_ok=True)
     parameters = _copy_weights(weights, output, config.dtype)
@@ -128,7 +133,8 @@ def _copy_weights(source: Path, output: Path, dtype: str) -> int:
     config = read_json(source / "config.json")
     config.pop("torch_dtype", None)  # the key's old name; two of them could disagree
     write_json(output / "config.json", {**config, "dtype": dtype})
-    write_json(output / "generation_config.json", read_json(source / "generation_config.json"))
+    if (source / GENERATION_FILE).is_file():
+        write_json(output / GENERATION_FILE, read_json(source / GENERATION_FILE))
     return sum(tensor.numel() for tensor in tensors.values())
 
 

@@ -236,7 +236,7 @@ def _split(graph: Graph, name: str, recipe: Recipe, documents: Stage, splits: Ma
         toward = configs.TowardStage(toward=corpus.select_toward, seed=recipe.seed)
         inputs = {"documents": documents, "target": splits[corpus.select_toward.corpus]}
         documents = graph.add("toward", f"toward-{name}", toward, inputs)
-    config = configs.SplitStage(split=corpus.split, seed=recipe.seed)
+    config = configs.SplitStage(split=corpus.split, seed=recipe.seed, given=corpus.sides_given())
     return graph.add("split", f"split-{name}", config, {"documents": documents})
 
 
@@ -302,9 +302,10 @@ def _augment(graph: Graph, name: str, recipe: Recipe, split: Stage, base_folders
 
 def _read(graph: Graph, name: str, corpus: CorpusConfig, base_folders: list[Path]) -> Stage:
     """Reading: identified by the names and digests of its files, wherever they lie."""
-    resolved = resolve_all(corpus.read, base_folders)
+    sources = corpus.sources()
+    resolved = resolve_all(sources, base_folders)
     found = [Source(f.name, f.url, f.size, f.stamp, f.digest) for files in resolved for f in files]
-    config = pinned(corpus.read, resolved, corpus.max_failed_fraction, corpus.max_quarantine_bytes)
+    config = pinned(sources, resolved, corpus.max_failed_fraction, corpus.max_quarantine_bytes)
     return graph.add("read", f"read-{name}", config, sources=lambda: found)
 
 

@@ -37,7 +37,8 @@ CALIBRATION_SECONDS = 10.0
 
 def estimate(recipe: Recipe) -> dict[str, Any]:
     """What follows from the recipe alone: no clock, no machine."""
-    tokens = sum(phase.tokens for phase in recipe.train)
+    known = [phase.tokens for phase in recipe.train if phase.tokens is not None]
+    tokens = sum(known) if len(known) == len(recipe.train) else None
     vocab_size = recipe.tokenizer.vocab_size
     per_token = flops_per_token(recipe.model, vocab_size)
     parameters = parameter_count(recipe.model, vocab_size)
@@ -46,7 +47,7 @@ def estimate(recipe: Recipe) -> dict[str, Any]:
         "derived": derivation(recipe.model, parameters),
         "training_tokens": tokens,
         "flops_per_token": per_token,
-        "training_flops": per_token * tokens,
+        "training_flops": None if tokens is None else per_token * tokens,
     }
 
 
@@ -58,7 +59,8 @@ def predict_run(
     name = f"train-{project.recipe.train[0].name}"
     numbers = estimate(project.recipe)
     calibration = stored_calibration(project.recipe, runtime, store)
-    if calibration is None and rows[name].status != "hit" and numbers["training_flops"] > WORTH_FLOPS:
+    worth = numbers["training_flops"] is not None and numbers["training_flops"] > WORTH_FLOPS
+    if calibration is None and rows[name].status != "hit" and worth:
         progress.handle(StageNote(name, f"calibrating for {CALIBRATION_SECONDS:.0f} seconds, to predict time and memory"))
         calibration = calibrate(project.recipe, runtime, store)
     return {**numbers, "stages": training_costs(project.recipe, calibration)}
@@ -66,12 +68,14 @@ def predict_run(
 
 def training_costs(recipe: Recipe, calibration: Calibration | None) -> dict[str, Any]:
     """Seconds, peak memory and energy of each training phase, from a calibration of the first."""
-    if calibration is None:
-        return {}
     first = recipe.train[0]
+    if calibration is None or first.tokens is None:
+        return {}
     method = f"calibration of {calibration.steps} steps on this machine"
     stages = {}
     for phase in recipe.train:  # the first was measured; another takes as long for a token
+        if phase.tokens is None:
+            continue
         share = phase.tokens / first.tokens
         steps = max(1, round(calibration.phase_steps * share))
         costs = predict(calibration.model_copy(update={"phase_steps": steps}))

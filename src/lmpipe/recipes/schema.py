@@ -16,11 +16,13 @@ from lmpipe.audit.config import AuditConfig
 from lmpipe.audit.gate import GateConfig, GoalConfig
 from lmpipe.base.config import Config
 from lmpipe.data.config import CorpusConfig
+from lmpipe.data.holding import kind_held
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
 from lmpipe.tokens.config import BpeConfig, PretrainedTokenizerConfig, TokenizerConfig
 from lmpipe.training.config import PhaseConfig
+from lmpipe.training.objective_config import objectives_by_kind
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
@@ -108,7 +110,7 @@ class Recipe(Config):
                 raise ValueError(
                     f"data.{name}.decontaminate is dead: evaluate measures no other corpus whose text could be looked for"
                 )
-        self._check_conversations(used)
+        self._check_what_is_held(used)
         names = [phase.name for phase in self.train]
         for name in names:
             if names.count(name) > 1:
@@ -194,18 +196,27 @@ class Recipe(Config):
             return f"data.{names[0]} is made from itself: {' -> '.join(names)}"
         return f"data.{names[0]}.dedup compares the corpus with itself: {' against '.join(names)}"
 
-    def _check_conversations(self, used: dict[str, str]) -> None:
+    def _check_what_is_held(self, used: dict[str, str]) -> None:
         for path, corpus in used.items():
-            if self.data[corpus].holds == "conversations" and path.startswith(("tokenizer.", "evaluate.")):
+            if self.data[corpus].holds == "conversations" and path.startswith("tokenizer."):
                 raise ValueError(f"{path} names '{corpus}', which holds conversations; expected a corpus of text")
+        for i, part in enumerate(self.evaluate):
+            held = kind_held(self.data[part.on].holds)
+            if held not in part.measures:
+                raise ValueError(
+                    f"evaluate.{i} measures {part.kind}, and data.{part.on} holds {held}; expected {' or '.join(part.measures)}"
+                )
         for i, phase in enumerate(self.train):
             for name in phase.corpora():
-                holds = self.data[name].holds
-                if (phase.objective.kind == "chat") != (holds == "conversations"):
+                held, learns = kind_held(self.data[name].holds), phase.objective.learns
+                if held not in learns:
+                    able = [kind for kind, config in objectives_by_kind().items() if held in config.learns]
                     raise ValueError(
-                        f"train.{i}.objective is {phase.objective.kind}, and data.{name} holds {holds}; "
-                        "conversations are learned by `objective: {kind: chat}`, text by any other"
+                        f"train.{i}.objective is {phase.objective.kind}, which learns from {' or '.join(learns)}, and "
+                        f"data.{name} holds {held}; expected objective: {' or '.join(able)}"
                     )
+            if not isinstance(phase.on, str) and "text" not in phase.objective.learns:
+                raise ValueError(f"train.{i}.on is a mixture, and {phase.objective.kind} learns from one corpus")
 
 
 def json_schema() -> dict[str, Any]:

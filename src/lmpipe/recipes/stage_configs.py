@@ -15,6 +15,7 @@ from lmpipe.base.config import Config
 from lmpipe.data.augmentation.config import AugmentConfig
 from lmpipe.data.decontamination.config import DecontaminateConfig
 from lmpipe.data.filters.trained_config import TrainedConfig
+from lmpipe.data.holding import Holds
 from lmpipe.data.mixing.config import BalanceConfig, CurriculumConfig, TowardConfig
 from lmpipe.data.pii.config import MaskConfig, NameKind, PresidioConfig, TaggerConfig
 from lmpipe.data.splitting.config import SplitConfig
@@ -31,6 +32,8 @@ class SplitStage(Config):
 
     split: SplitConfig
     seed: int
+    given: bool
+    """Whether sources say on which side their documents stand."""
 
 
 class DecontaminateStage(Config):
@@ -119,7 +122,7 @@ class CanariesStage(Config):
 class TokenizeStage(Config):
     """Text to ids."""
 
-    holds: str
+    holds: Holds
 
 
 class PretrainedStage(Config):

@@ -225,8 +225,9 @@ def split(work: Work) -> None:
     """Training, validation and test text."""
     from lmpipe.data.splitting.dividing import split
 
-    config, seed = work.config.split, work.config.seed
-    _book(work, split(work.inputs["documents"], work.output, config=config, seed=seed, **_data_options(work)))
+    config, seed, given = work.config.split, work.config.seed, work.config.given
+    documents, options = work.inputs["documents"], _data_options(work)
+    _book(work, split(documents, work.output, config=config, seed=seed, given=given, **options))
 
 
 def decontaminate(work: Work) -> None:
@@ -349,17 +350,30 @@ def adopt(work: Work) -> None:
 
 
 def tokenize(work: Work) -> None:
-    """Every split to token shards, planted documents mixed into the training split."""
+    """Every split to token shards, planted documents mixed into the training split; examples with their answers."""
+    from lmpipe.tokens.examples import tokenize_examples
     from lmpipe.tokens.tokenize import tokenize
 
+    holds, threads = work.config.holds, work.runtime.resolved_threads()
+    if not isinstance(holds, str):
+        summary = tokenize_examples(
+            work.inputs["documents"],
+            work.inputs["tokenizer"],
+            work.output,
+            holds=holds,
+            progress=work.progress,
+            threads=threads,
+        )
+        work.facts["tokens"] = summary["tokens"]
+        return
     summary = tokenize(
         work.inputs["documents"],
         work.inputs.get("canaries"),
         work.inputs["tokenizer"],
         work.output,
-        conversations=work.config.holds == "conversations",
+        conversations=holds == "conversations",
         progress=work.progress,
-        threads=work.runtime.resolved_threads(),
+        threads=threads,
     )
     work.facts["tokens"] = summary["tokens"]
 

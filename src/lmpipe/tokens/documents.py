@@ -5,6 +5,7 @@ Knows the layout of the data room's output and nothing else of it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,13 @@ def read_ids_and_texts(folder: Path) -> Iterator[tuple[str, str]]:
     for batch in _batches(folder, ["id", "text"]):
         ids, texts = (batch.column(name).to_pylist() for name in ("id", "text"))
         yield from ((number, text or "") for number, text in zip(ids, texts, strict=True))
+
+
+def read_examples(folder: Path, column: str) -> Iterator[tuple[str, str, Any]]:
+    """The id and the text of every document, and what its metadata says under `column` (None: nothing)."""
+    for batch in _batches(folder, ["id", "text", "meta"]):
+        for number, text, meta in zip(*(batch.column(name).to_pylist() for name in ("id", "text", "meta")), strict=True):
+            yield number, text or "", json.loads(meta or "{}").get(column)
 
 
 def _batches(folder: Path, columns: list[str]) -> Iterator[Any]:

@@ -82,7 +82,7 @@ def training_loader(shards: TokenShards, *, context_length: int, batch_size: int
     return kind(shards, context_length=context_length, batch_size=batch_size, seed=seed)
 
 
-def epochs_by_corpus(loader: Loader | MixtureLoader, position: int) -> dict[str, float]:
+def epochs_by_corpus(loader: object, position: int) -> dict[str, float]:
     """How often each corpus of a mixture was seen before batch `position`; nothing where there is no mixture."""
     return loader.epochs_by_corpus(position) if isinstance(loader, MixtureLoader) else {}
 

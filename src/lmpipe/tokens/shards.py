@@ -196,6 +196,11 @@ class TokenShards:
         start = shard.index_D2[row - 1, 0] if row else 0
         return shard.ids[start : shard.index_D2[row, 0]]
 
+    def document_lengths(self) -> NDArray[np.int64]:
+        """Tokens of every document, its closing end-of-text included; shape (documents,)."""
+        ends = [np.diff(shard.index_D2[:, 0], prepend=0) for shard in self._shards]
+        return np.concatenate(ends).astype(np.int64) if ends else np.empty(0, np.int64)
+
     def document_bytes(self, index: int) -> int:
         """UTF-8 bytes of the text of one document.
 

@@ -62,6 +62,9 @@ class Tokenizer:
         """The id that fills rows."""
         return self.special_ids[PAD]
 
+    start_ids: tuple[int, ...] = ()
+    unknown_id: int | None = None
+
     def encode(self, text: str) -> list[int]:
         """The ids of `text`, without anything added.
 

@@ -8,12 +8,13 @@ Everything here is part of a phase's identity: how often a checkpoint is written
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from lmpipe.base.config import Config
 from lmpipe.base.errors import TrainingError
@@ -41,6 +42,8 @@ class ValidationConfig(Config):
     """Trained tokens between two validations; the end of the phase always has one."""
     tokens: int = Field(default=65_536, ge=1)
     """Held-out tokens that one validation reads (all of the split where it is smaller)."""
+    best_by: Literal["loss", "accuracy"] = "loss"
+    """What makes weights the best so far, and stops early: held-out loss, or the share of right classes or tags."""
 
 
 class EarlyStoppingConfig(Config):
@@ -49,7 +52,7 @@ class EarlyStoppingConfig(Config):
     patience: int = Field(default=3, ge=1)
     """Validations in a row without improvement before training stops."""
     min_delta: float = Field(default=0.0, ge=0)
-    """Nats per token below the best so far that count as improvement."""
+    """Nats per token below the best so far (or share of right answers above it) that count as improvement."""
 
 
 class AverageConfig(Config):
@@ -79,10 +82,15 @@ class PhaseConfig(Config):
     """The corpus whose training split is learned and whose validation split is watched, or a mixture of several."""
     objective: ObjectiveConfig = CausalConfig()
     """What is learned."""
-    tokens: int = Field(ge=1)
+    tokens: int | None = Field(default=None, ge=1)
     """Training tokens in all, rounded up to whole batches; more than the split holds means several epochs."""
+    epochs: float | None = Field(default=None, gt=0, le=10_000)
+    """In the place of `tokens`: how often everything is seen."""
     batch_tokens: int = Field(default=16_384, ge=1)
-    """Tokens of one optimiser step, rounded down to whole rows of the model's context."""
+    """Tokens of one optimiser step, rounded down to whole rows."""
+    row_tokens: int | None = Field(default=None, ge=8)
+    """Positions of a row of examples, of which several stand in one; longer ones are cut. Null: a power of two that holds the
+    longest, 128 at least, the model's context at most. (Rows of text are as long as the context.)"""
     micro_batch_tokens: int = Field(default=8_192, ge=1)
     """Tokens that go through the model at once, at most: fewer need less memory and give the same step but for rounding."""
     adapter: AdapterConfig | None = None
@@ -118,6 +126,20 @@ class PhaseConfig(Config):
     early_stopping: EarlyStoppingConfig | None = None
     """When to stop before the budget is spent; null: never."""
 
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if (self.tokens is None) == (self.epochs is None):
+            raise ValueError("a phase takes `tokens` or `epochs`; expected one of the two")
+        if self.validation.best_by == "accuracy" and self.objective.head == "language":
+            raise ValueError(
+                f"validation.best_by: accuracy is for classes and tags, and the objective is {self.objective.kind}"
+            )
+        if self.row_tokens is not None and "text" in self.objective.learns:
+            raise ValueError("row_tokens is for examples; rows of text are as long as the model's context")
+        if self.row_tokens is not None and "conversations" in self.objective.learns:
+            raise ValueError("row_tokens is for examples; conversations fill rows as long as the model's context")
+        return self
+
     def corpora(self) -> tuple[str, ...]:
         """The corpora that are trained on."""
         return (self.on,) if isinstance(self.on, str) else self.on.corpora()
@@ -144,8 +166,13 @@ class Batching:
         return self.rows // self.micro_rows
 
 
-def batching(phase: PhaseConfig, context: int) -> Batching:
-    """Rows, micro batches and steps of `phase` for a model with this `context`.
+def batching(phase: PhaseConfig, row_tokens: int, steps: Callable[[int], int] | None = None) -> Batching:
+    """Rows, micro batches and steps of `phase` in rows of so many tokens.
+
+    Args:
+        phase: what is learned.
+        row_tokens: positions of a row: the model's context, or what holds the longest example.
+        steps: for a phase of so many epochs, the steps that they take with batches of so many rows.
 
     >>> batching(PhaseConfig(name="p", on="c", tokens=100_000, batch_tokens=4096, micro_batch_tokens=1000), 256)
     Batching(rows=16, micro_rows=2, tokens_per_step=4096, steps=25)
@@ -153,17 +180,20 @@ def batching(phase: PhaseConfig, context: int) -> Batching:
     Raises:
         TrainingError: when a batch is smaller than one row.
     """
-    rows = phase.batch_tokens // context
+    rows = phase.batch_tokens // row_tokens
     if rows == 0:
         raise TrainingError(
-            f"the phase '{phase.name}' has batch_tokens {phase.batch_tokens:,}, less than the model's context {context:,}",
+            f"the phase '{phase.name}' has batch_tokens {phase.batch_tokens:,}, less than a row of {row_tokens:,}",
             where=f"train.{phase.name}.batch_tokens",
-            expected=f"at least {context:,}",
-            fix="raise batch_tokens or lower model.context",
+            expected=f"at least {row_tokens:,}",
+            fix="raise batch_tokens, or lower model.context (of examples: row_tokens)",
         )
-    fitting = max(1, phase.micro_batch_tokens // context)
+    fitting = max(1, phase.micro_batch_tokens // row_tokens)
     micro_rows = max(divisor for divisor in range(1, min(rows, fitting) + 1) if rows % divisor == 0)
-    tokens_per_step = rows * context
+    tokens_per_step = rows * row_tokens
+    if phase.tokens is None:
+        assert steps is not None, "a phase of epochs is known by its steps only with its corpus at hand"
+        return Batching(rows, micro_rows, tokens_per_step, steps(rows))
     return Batching(rows, micro_rows, tokens_per_step, -(-phase.tokens // tokens_per_step))
 
 

@@ -25,15 +25,13 @@ from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
 from lmpipe.models import families
 from lmpipe.models.config import ModelConfig
-from lmpipe.tokens.mixture import epochs_by_corpus, training_loader
-from lmpipe.tokens.shards import open_shards
 from lmpipe.training.adapters import adapt
 from lmpipe.training.averaging import Average
 from lmpipe.training.checkpoint import checkpoint_at, forget_after, newest_checkpoint, save_checkpoint
-from lmpipe.training.config import Batching, PhaseConfig, batching, resolve_precision
+from lmpipe.training.config import Batching, PhaseConfig, resolve_precision
 from lmpipe.training.fitting import fewer_rows, is_out_of_memory, recompute_activations
 from lmpipe.training.incidents import LIMIT, judge, perplexed, refusal
-from lmpipe.training.objectives import make_objective
+from lmpipe.training.lessons import open_lessons
 from lmpipe.training.observation import activations, sizes
 from lmpipe.training.optimizers import MasterOptimizer
 from lmpipe.training.parameters import treatments
@@ -45,7 +43,7 @@ from lmpipe.training.startup import check_startup
 from lmpipe.training.state import TrainingState
 from lmpipe.training.step import Gradient, accumulate, make_losses, parts_of
 from lmpipe.training.tensorboard import EventFile
-from lmpipe.training.validation import validation_batches, validation_loss
+from lmpipe.training.validation import validation_loss
 
 CHECKPOINTS = 20
 """Checkpoints of a phase, evenly over it: what a kill costs at most is a twentieth of the work."""
@@ -127,22 +125,13 @@ class TrainingRun:
         if phase.precision == "auto":
             phase = phase.model_copy(update={"precision": resolve_precision("auto", device.kind)})
         self.phase, self.device, self.progress, self.fresh = phase, device, progress, start is None
-        self.shards = open_shards(tokens / "train")
-        self.plan = batching(phase, model.context)
+        self.lessons = open_lessons(tokens, model, phase, seed, progress)
+        self.plan, self.loader = self.lessons.plan, self.lessons.loader
         self.steps = self.plan.steps
-        loader_seed = derive_seed(seed, "loader", phase.name)
-        self.loader = training_loader(self.shards, context_length=model.context, batch_size=self.plan.rows, seed=loader_seed)
-        self.objective = make_objective(
-            phase.objective,
-            vocab_size=self.shards.vocab_size,
-            end_of_text_id=self.shards.end_of_text_id,
-            seed=derive_seed(seed, "objective", phase.name),
-        )
-        self.validation = validation_batches(
-            tokens / "validation", self.objective, model.context, self.plan.micro_rows, phase.validation.tokens
-        )
         torch.manual_seed(derive_seed(seed, "weights", phase.name))
-        network = starting_network(model, self.shards.vocab_size, start).to(device.kind).train()
+        network = starting_network(model, self.lessons.vocab_size, start, self.lessons.head).to(device.kind).train()
+        self.objective = self.lessons.objective_for(network)
+        self.validation = self.lessons.validation_for(self.objective)
         if phase.checkpoint_activations:
             recompute_activations(network)
         added = adapt(network, families.mapping(network), phase.adapter) if phase.adapter else None
@@ -171,7 +160,7 @@ class TrainingRun:
 
     def tell_repeats(self) -> None:
         """Say which corpora of a mixture will be seen several times: a small one with a large share is learned by heart."""
-        repeats = epochs_by_corpus(self.loader, self.steps)
+        repeats = self.lessons.epochs_by_corpus(self.steps)
         often = [f"{name} {times:.1f} times" for name, times in repeats.items() if times > 1]
         if often:
             self.progress.note(f"to be seen more than once: {', '.join(often)}")
@@ -311,7 +300,7 @@ class TrainingRun:
     def _validate(self) -> None:
         state, stopping = self.state, self.phase.early_stopping
         with state.weights_to_judge():
-            loss = validation_loss(
+            loss, accuracy = validation_loss(
                 state.model,
                 self.losses,
                 self.objective,
@@ -321,8 +310,10 @@ class TrainingRun:
             )
         if error := perplexed(loss, state.step):
             raise error
-        self._note({"step": state.step, "tokens": state.tokens, "validation_loss": loss})
-        state.note_validation(loss, stopping.min_delta if stopping else 0.0)
+        row = {"step": state.step, "tokens": state.tokens, "validation_loss": loss}
+        self._note(row if accuracy is None else {**row, "validation_accuracy": accuracy})
+        by_accuracy = self.phase.validation.best_by == "accuracy" and accuracy is not None
+        state.note_validation(loss, accuracy if by_accuracy else None, stopping.min_delta if stopping else 0.0)
         if stopping and state.without_improvement >= stopping.patience:
             state.stop_reason = f"{stopping.patience} validations without an improvement"
 
@@ -336,9 +327,9 @@ class TrainingRun:
             self.state,
             output,
             observed,
-            end_of_text_id=self.shards.end_of_text_id,
+            end_of_text_id=self.lessons.end_of_text_id,
             epochs=self.loader.epoch(self.state.position),
-            epochs_by_corpus=epochs_by_corpus(self.loader, self.state.position),
+            epochs_by_corpus=self.lessons.epochs_by_corpus(self.state.position),
             phase=self.phase,
         )
 

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from lmpipe.base.config import Config
 
 
-class TokenObjective(Config):
-    """What all objectives that predict tokens have. Validation watches the plain loss, whatever is added here."""
+class ObjectiveBase(Config):
+    """What every objective says of itself."""
 
     architectures: ClassVar[tuple[str, ...]]
     """Of the networks that can learn it."""
     reason: ClassVar[str]
     """Why others cannot."""
+    learns: ClassVar[tuple[str, ...]]
+    """What a corpus must hold."""
+    head: ClassVar[str] = "language"
+    """What stands on top of the network."""
+
+
+class TokenObjective(ObjectiveBase):
+    """What all objectives that predict tokens have. Validation watches the plain loss, whatever is added here."""
+
+    learns = ("text",)
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of each target's probability that is spread over the whole vocabulary (Szegedy et al. 2016)."""
@@ -37,6 +47,7 @@ class ChatConfig(TokenObjective):
 
     architectures = ("decoder",)
     reason = CausalConfig.reason
+    learns = ("conversations",)
 
     kind: Literal["chat"] = "chat"
 
@@ -62,4 +73,57 @@ class MaskedConfig(TokenObjective):
         return self
 
 
-ObjectiveConfig = Annotated[CausalConfig | ChatConfig | MaskedConfig, Field(discriminator="kind")]
+class ClassificationConfig(ObjectiveBase):
+    """Tell classes apart: one of several, any number of several, or a number (a corpus of scores)."""
+
+    architectures = ("encoder",)
+    reason = "a class is read off what an encoder makes of the whole text"
+    learns = ("labels", "scores")
+    head = "sequence"
+
+    kind: Literal["classification"] = "classification"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each target's probability that is spread over all classes (Szegedy et al. 2016)."""
+    class_weights: Literal["equal", "balanced"] | dict[str, float] = "equal"
+    """How much an example of each class counts: the same; `balanced`: in inverse proportion to how often the class occurs (n
+    examples over the number of classes times its count); or a number for each class, 1 for those not named."""
+
+    @model_validator(mode="after")
+    def _weights_are_positive(self) -> Self:
+        if isinstance(self.class_weights, dict) and any(weight <= 0 for weight in self.class_weights.values()):
+            raise ValueError("class_weights has a weight that is not above 0")
+        return self
+
+
+class TaggingConfig(ObjectiveBase):
+    """Tell the tag of every word, from the whole text; read off its first token."""
+
+    architectures = ("encoder",)
+    reason = "a tag is read off what an encoder makes of a word among those on both sides"
+    learns = ("tags",)
+    head = "token"
+
+    kind: Literal["tagging"] = "tagging"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each target's probability that is spread over all tags (Szegedy et al. 2016)."""
+
+
+class Seq2SeqConfig(TokenObjective):
+    """Write the target of a text: summaries, translations."""
+
+    architectures = ("encoder-decoder",)
+    reason = "the text is read by an encoder, and its target written by a decoder"
+    learns = ("pairs",)
+
+    kind: Literal["seq2seq"] = "seq2seq"
+    target_tokens: int | None = Field(default=None, ge=8)
+    """Positions for targets in a row; a longer target is cut. Null: as many as for texts."""
+
+
+AnyObjective = CausalConfig | ChatConfig | MaskedConfig | ClassificationConfig | TaggingConfig | Seq2SeqConfig
+ObjectiveConfig = Annotated[AnyObjective, Field(discriminator="kind")]
+
+
+def objectives_by_kind() -> dict[str, type[ObjectiveBase]]:
+    """Every objective by what recipes call it."""
+    return {str(one.model_fields["kind"].default): one for one in get_args(AnyObjective)}

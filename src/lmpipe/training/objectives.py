@@ -5,6 +5,7 @@ A target of -100 is not supervised. Knows no optimiser and no loop.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -34,20 +35,26 @@ class Losses(NamedTuple):
     minimised: Tensor
     """What the gradient is taken of."""
     nats: Tensor
-    """-ln p(target): what is reported and compared."""
+    """-ln p(target): what is reported and compared (of scores: squared errors)."""
+    right: Tensor | None = None
+    """Answers that were the most likely ones, where that is counted."""
 
 
 class Objective(Protocol):
     """One way to learn from rows of tokens."""
 
-    def prepare(self, batch: Batch, position: int) -> Sequence[NDArray[Any]]:
-        """The arrays that `losses` takes, rows first, as a named tuple; a pure function of its arguments."""
+    def prepare(self, batch: Any, position: int) -> Sequence[NDArray[Any]]:
+        """The arrays that `losses` takes, rows first, as a named tuple; a pure function of its arguments, of which the first
+        is a batch of the loader that goes with the objective."""
 
     def losses(self, network: Any, *part: Tensor) -> Losses:
         """Of some rows of every array."""
 
     def supervised(self, arrays: Sequence[NDArray[Any]]) -> int:
-        """How many tokens count in what `prepare` gave."""
+        """How many tokens (or answers) count in what `prepare` gave."""
+
+    def first_loss(self, network: Any) -> float | None:
+        """What a network that knows nothing yet loses on each of them; None where nothing can be said."""
 
 
 class Causal:
@@ -69,6 +76,10 @@ class Causal:
     def supervised(self, arrays: Sequence[NDArray[Any]]) -> int:
         """Tokens that count."""
         return int((arrays[1] != IGNORED).sum())
+
+    def first_loss(self, network: Network) -> float:
+        """Every token is as likely as any other."""
+        return math.log(network.vocab_size)
 
 
 class Chat(Causal):
@@ -133,13 +144,18 @@ class Masked:
         """Tokens that count."""
         return int((arrays[1] != IGNORED).sum())
 
+    def first_loss(self, network: Network) -> float:
+        """Every token is as likely as any other."""
+        return math.log(network.vocab_size)
+
 
 def make_objective(config: ObjectiveConfig, *, vocab_size: int, end_of_text_id: int, seed: int) -> Objective:
-    """The objective that `config` names."""
+    """The objective on rows of text that `config` names."""
     if isinstance(config, ChatConfig):
         return Chat(config)
     if isinstance(config, MaskedConfig):
         return Masked(config, vocab_size=vocab_size, end_of_text_id=end_of_text_id, seed=seed)
+    assert isinstance(config, CausalConfig), "other objectives learn from examples: training/answers.py"
     return Causal(config)
 
 

@@ -7,20 +7,25 @@ from pathlib import Path
 from lmpipe.base.errors import ModelError
 from lmpipe.models import families
 from lmpipe.models.config import ModelConfig
+from lmpipe.models.heads import Head
 from lmpipe.models.loading import load_network
 from lmpipe.models.network import Network
 
 
-def starting_network(model: ModelConfig, vocab_size: int, start: Path | None) -> Network:
-    """A network for `vocab_size` ids.
+def starting_network(model: ModelConfig, vocab_size: int, start: Path | None, head: Head | None = None) -> Network:
+    """A network for `vocab_size` ids with this head, the language head by default.
+
+    A start that was saved with another head gives its body alone; the new head is fresh.
 
     Raises:
         ModelError: when the weights in `start` are those of another vocabulary or another architecture.
     """
-    network = families.build(model, vocab_size)
+    network = families.build(model, vocab_size, head)
     if start is None:
         return network
     loaded = load_network(start)
+    if getattr(loaded, "head_config", head) != head:
+        loaded = load_network(start, head=head)
     if loaded.vocab_size != vocab_size:
         raise ModelError(
             f"the model has a vocabulary of {loaded.vocab_size:,}, the tokens of {vocab_size:,}",

@@ -42,7 +42,7 @@ def check_startup(
     if objective.supervised(batch) == 0:
         raise TrainingError(
             "nothing in the first batch is to be learned",
-            expected="at least one supervised token",
+            expected="at least one supervised token or answer",
             fix="check what the corpus holds, and the objective",
         )
     random_state = torch.get_rng_state()
@@ -63,12 +63,12 @@ def _check_first_loss(
     parts = parts_of(batch, micro_rows, device)
     count = objective.supervised(batch)
     in_parts = sum(float(objective.losses(network, *part).nats) for part in parts) / count
-    expected = math.log(network.vocab_size)
-    if not math.isfinite(in_parts) or (fresh and abs(in_parts - expected) > FIRST_LOSS_TOLERANCE * expected):
+    expected = objective.first_loss(network) if fresh else None
+    if not math.isfinite(in_parts) or (expected and abs(in_parts - expected) > FIRST_LOSS_TOLERANCE * expected):
         raise TrainingError(
-            f"the first loss is {in_parts:.2f} nats per token",
-            expected=f"about ln({network.vocab_size}) = {expected:.2f}: a fresh model knows nothing yet"
-            if fresh
+            f"the first loss is {in_parts:.2f}",
+            expected=f"about {expected:.2f} = ln({math.exp(expected):,.0f}): a fresh model knows nothing yet"
+            if expected
             else "a finite number",
             fix="check the vocabulary size and the initial weights",
         )

@@ -41,7 +41,9 @@ class TrainingState:
     best_step: int = 0
     best_tokens: int = 0
     best_loss: float | None = None
-    """Lowest validation loss so far, nats per token."""
+    """Validation loss of the best weights so far, nats per token."""
+    best_accuracy: float | None = None
+    """Their validation accuracy, where it decides."""
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     without_improvement: int = 0
     """Validations in a row that were not better."""
@@ -89,10 +91,12 @@ class TrainingState:
         """The weights that learn, as they would be saved."""
         return self.average.values if self.average else self.optimizer.masters
 
-    def note_validation(self, loss: float, min_delta: float) -> None:
-        """Remember the weights where they are the best so far."""
-        if self.best_loss is None or loss < self.best_loss - min_delta:
-            self.best_loss, self.best_step, self.best_tokens = loss, self.step, self.tokens
+    def note_validation(self, loss: float, accuracy: float | None, min_delta: float) -> None:
+        """Remember the weights where they are the best so far: by accuracy where it is given, else by loss."""
+        best = self.best_loss if accuracy is None else None if self.best_accuracy is None else -self.best_accuracy
+        if best is None or (loss if accuracy is None else -accuracy) < best - min_delta:
+            self.best_loss, self.best_accuracy = loss, accuracy
+            self.best_step, self.best_tokens = self.step, self.tokens
             self.best_weights = {name: weight.detach().clone() for name, weight in self.learned().items()}
             self.without_improvement = 0
         else:
@@ -109,6 +113,7 @@ NUMBERS = (
     "best_step",
     "best_tokens",
     "best_loss",
+    "best_accuracy",
     "without_improvement",
     "stop_reason",
     "curve",

@@ -36,6 +36,8 @@ class SourceBase(Config):
     """Licence of the text, as an SPDX identifier where there is one. It is carried with every document to the data card."""
     language: str = Field(default="unknown", min_length=1)
     """Language of the text, as a BCP 47 tag such as `en`. Recorded, not checked."""
+    side: Literal["train", "validation", "test"] | None = None
+    """Where the documents stand when the corpus is divided, for data that comes divided; null: where `split` puts them."""
     max_record_bytes: int = Field(default=16_000_000, ge=1)
     """A longer line or record is booked as failed instead of being read into memory."""
     errors: Literal["fail", "replace"] = "fail"
@@ -107,6 +109,8 @@ class CsvSource(FileSource, RecordSource):
     """Comma- or tab-separated values with a header line, quoted as RFC 4180 says."""
 
     kind: Literal["csv"] = "csv"
+    columns: tuple[str, ...] | None = None
+    """Names of the columns of files that have no header line; null: the first line has them."""
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
     """What separates columns; by default a tab in files called .tsv and a comma elsewhere."""
 

@@ -1,4 +1,4 @@
-"""Comma- or tab-separated values with a header line."""
+"""Comma- or tab-separated values, with a header line or with columns that the source names."""
 
 from __future__ import annotations
 
@@ -43,7 +43,11 @@ def read_csv(
     csv.field_size_limit(config.max_record_bytes)  # also ends a quoted field that never closes
     feed = _Feed(config, stream, tick, start)
     rows = csv.reader(feed, delimiter=delimiter_of(config, name))
-    columns = list(header) if header is not None else _header(rows, config, name)
+    if config.columns:
+        columns = list(config.columns)
+        check_columns(config, columns, name)
+    else:
+        columns = list(header) if header is not None else _header(rows, config, name)
     feed.take()
     number = first
     while True:
@@ -110,7 +114,7 @@ def _header(rows: Iterator[list[str]], config: CsvSource, name: str) -> list[str
             f"'{name}' has no header line",
             where=name,
             expected="the names of the columns in its first line",
-            fix="add a header, or leave the file out with `exclude`",
+            fix="name the columns (`columns: [text, label]`), add a header, or leave the file out with `exclude`",
         )
     check_columns(config, header, name)
     return header

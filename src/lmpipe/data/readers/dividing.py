@@ -84,6 +84,8 @@ def can_be_divided(config: SourceConfig) -> bool:
     """Whether files of a source consist of records that can be found without reading all before them."""
     if isinstance(config, TextSource):
         return config.document == "line" and "\n".encode(config.encoding) == b"\n"
+    if isinstance(config, CsvSource) and config.columns:
+        return False  # a first line that is no header: rows would be numbered otherwise
     return isinstance(config, JsonlSource | CsvSource | ParquetSource | WarcSource)
 
 

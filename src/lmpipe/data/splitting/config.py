@@ -25,12 +25,12 @@ class LeakageConfig(Config):
 class SplitConfig(Config):
     """How documents are divided into training, validation and test text."""
 
-    train: float = Field(default=0.9, gt=0, lt=1)
-    """Share of the training text."""
-    validation: float = Field(default=0.05, gt=0, lt=1)
-    """Share of the validation text."""
-    test: float = Field(default=0.05, gt=0, lt=1)
-    """Share of the test text."""
+    train: float = Field(default=0.9, ge=0, le=1)
+    """Share of the training text, of all documents whose source names no `side`."""
+    validation: float = Field(default=0.05, ge=0, le=1)
+    """Share of the validation text, likewise; 0 where other sources bring it, or where nothing needs it."""
+    test: float = Field(default=0.05, ge=0, le=1)
+    """Share of the test text, likewise."""
     by: Literal["document", "source", "position", "group", "time", "stratum"] = "document"
     """What stays on one side: a `document` with all its pieces, all documents of one file (`source`), or all that share a value
     of `column` (`group`: an author, a site, a patient). `time` puts the oldest into training and the newest into test, by the
@@ -43,6 +43,10 @@ class SplitConfig(Config):
     """What becomes of documents that have no (readable) value in `column`: the run stops, or they are training text."""
     leakage: LeakageConfig | None = None
     """Whether the sides are compared after the division; null: they are not."""
+
+    def share(self, side: str) -> float:
+        """The share of one side."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[side]
 
     @model_validator(mode="after")
     def _shares_fill_the_whole(self) -> Self:

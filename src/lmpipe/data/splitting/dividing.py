@@ -32,7 +32,7 @@ from lmpipe.data.splitting.groups import plan_by_hash
 from lmpipe.data.splitting.leakage import Leak, find_leaks, keep_ids, refused, write_leaks
 from lmpipe.data.splitting.positions import cut, lengths_of, plan_positions
 from lmpipe.data.splitting.ranked import plan_by_rank
-from lmpipe.data.splitting.sides import SPLITS
+from lmpipe.data.splitting.sides import SPLITS, sides_with_stated
 from lmpipe.data.tasks import Task, Tick, add_ledgers, gather_parts, save_ledger
 
 FACTS = "splits.json"
@@ -41,7 +41,15 @@ LEAKAGE = "split.leakage"
 
 
 def split(
-    documents: Path, output: Path, *, config: SplitConfig, seed: int, scratch: Path, progress: Progress, workers: int
+    documents: Path,
+    output: Path,
+    *,
+    config: SplitConfig,
+    seed: int,
+    scratch: Path,
+    progress: Progress,
+    workers: int,
+    given: bool = False,
 ) -> Ledger:
     """Divide documents.
 
@@ -53,9 +61,10 @@ def split(
         scratch: survives a kill; what is done is not done again.
         progress: told documents done, twice over.
         workers: at most so many processes; changes no byte.
+        given: whether sources name the `side` of their documents.
 
     Raises:
-        SourceError: when training, validation or test text would be empty, or the sides share text and that is refused.
+        SourceError: when a side that has a share would be empty, or the sides share text and that is refused.
     """
     options: dict[str, Any] = {"workers": workers, "progress": progress}
     parts = parts_of(documents)
@@ -64,18 +73,18 @@ def split(
     if config.by == "position":
         divide, plans = _divide_by_position, plan_positions(documents, config, scratch, **options)
     elif config.by in ("time", "stratum"):
-        plans = [plan_by_rank(documents, config, seed, scratch, **options)] * len(parts)
+        plans = [plan_by_rank(documents, config, seed, scratch, given=given, **options)] * len(parts)
     else:
-        plans = [plan_by_hash(documents, config, seed, scratch, **options)] * len(parts)
-    tasks = [PartTask(part, (plan, None)) for part, plan in zip(parts, plans, strict=True)]
+        plans = [plan_by_hash(documents, config, seed, scratch, given=given, **options)] * len(parts)
+    tasks = [PartTask(part, (plan, None, given)) for part, plan in zip(parts, plans, strict=True)]
     folders = run_part_tasks(divide, tasks, scratch / "split", **options)
     if config.leakage:
         leaks = _leaks(folders, config.leakage, scratch, output, **options)
         if leaks and config.leakage.action == "drop":
             ids = keep_ids(leaks, scratch)
-            tasks = [PartTask(part, (plan, ids)) for part, plan in zip(parts, plans, strict=True)]
+            tasks = [PartTask(part, (plan, ids, given)) for part, plan in zip(parts, plans, strict=True)]
             folders = run_part_tasks(divide, tasks, scratch / "without", **options)
-    return _finish(folders, output)
+    return _finish(folders, output, config)
 
 
 def _leaks(folders: Sequence[Path], config: LeakageConfig, scratch: Path, output: Path, **options: Any) -> list[Leak]:
@@ -91,13 +100,13 @@ def _leaks(folders: Sequence[Path], config: LeakageConfig, scratch: Path, output
     return leaks
 
 
-def _finish(folders: Sequence[Path], output: Path) -> Ledger:
+def _finish(folders: Sequence[Path], output: Path, config: SplitConfig) -> Ledger:
     ledger = add_ledgers(folders)
     ledger.close(where="split")
     facts = [read_json(folder / FACTS) for folder in folders]
     totals = {side: _added([one["splits"][side] for one in facts]) for side in SPLITS}
     for side in SPLITS:
-        if not totals[side]["documents"]:
+        if not totals[side]["documents"] and config.share(side):
             raise _too_short(side, ledger)
         gather_parts(folders, output / side, f"{side}/part-*.parquet")
     write_json(output / FACTS, totals)
@@ -114,10 +123,10 @@ def _added(counts: Sequence[dict[str, int]]) -> dict[str, int]:
 
 
 def _divide_by_row(task: PartTask, folder: Path, tick: Tick) -> None:
-    plan, leaking = task.config
+    plan, leaking, given = task.config
     with _Sides(folder, leaking) as sides:
         for table in tables_of(task.part):
-            chosen = pa.array(plan.sides_of(table), pa.string())
+            chosen = pa.array(sides_with_stated(table, given, plan.sides_of), pa.string())
             for side in SPLITS:
                 sides.write(side, table.filter(pc.equal(chosen, side)))
             sides.book(table)
@@ -125,7 +134,7 @@ def _divide_by_row(task: PartTask, folder: Path, tick: Tick) -> None:
 
 
 def _divide_by_position(task: PartTask, folder: Path, tick: Tick) -> None:
-    (borders, leaking), position = task.config, 0
+    (borders, leaking, _), position = task.config, 0
     with _Sides(folder, leaking) as sides:
         for table in tables_of(task.part):
             for row, length in enumerate(lengths_of(table)):
@@ -195,6 +204,6 @@ def _too_short(side: str, ledger: Ledger) -> SourceError:
     return SourceError(
         f"the {side} text is empty: the corpus has {ledger.rows_kept} documents with {ledger.characters_kept} characters",
         where="split",
-        expected="text on each of the three sides",
+        expected="text on every side that has a share",
         fix="read more text, or give that side a larger share",
     )

@@ -15,7 +15,7 @@ from lmpipe.data.documents import group_key, tables_of
 from lmpipe.data.parts import PartTask, run_over_parts
 from lmpipe.data.splitting.config import SplitConfig
 from lmpipe.data.splitting.missing import Missing
-from lmpipe.data.splitting.sides import SPLITS, Survey, hash_of, side_of
+from lmpipe.data.splitting.sides import SIDE, SPLITS, Survey, hash_of, side_of, stated_sides, undecided
 from lmpipe.data.tasks import Tick
 
 SURVEY = "survey.json"
@@ -39,30 +39,38 @@ class ByHash:
         return [sides[group] for group in groups]
 
 
-def plan_by_hash(documents: Path, config: SplitConfig, seed: int, scratch: Path, **options: Any) -> ByHash:
-    """Look at the names of all groups.
+def plan_by_hash(
+    documents: Path, config: SplitConfig, seed: int, scratch: Path, *, given: bool = False, **options: Any
+) -> ByHash:
+    """Look at the names of all groups; where sides are `given`, of those of documents whose source names none.
 
     Raises:
         SourceError: when there are fewer groups than sides, or documents without one.
     """
     survey, missing = Survey(), Missing()
-    for folder in run_over_parts(_survey_part, documents, (config, seed), scratch / "survey", **options):
+    stated: set[str] = set()
+    for folder in run_over_parts(_survey_part, documents, (config, seed, given), scratch / "survey", **options):
         found = read_json(folder / SURVEY)
         survey.merge(Survey({side: [(hashed, name) for hashed, name in found["groups"][side]] for side in SPLITS}))
         missing.merge(Missing.from_json(found["missing"]))
+        stated |= set(found["stated"])
     missing.check(config)
-    return ByHash(config, seed, survey.exceptions(config))
+    return ByHash(config, seed, survey.exceptions(config, stated))
 
 
 def _survey_part(task: PartTask, folder: Path, tick: Tick) -> None:
-    config, seed = task.config
+    config, seed, given = task.config
     survey, missing = Survey(), Missing()
-    for table in tables_of(task.part, ["id", *needed_for("source" if config.by == "source" else config.column)]):
+    stated: set[str] = set()
+    columns = {"id", *needed_for("source" if config.by == "source" else config.column), *needed_for(SIDE if given else None)}
+    for table in tables_of(task.part, sorted(columns)):
+        tick(table.num_rows)
+        stated |= {side for side in stated_sides(table, given) if side}
+        table = undecided(table, given)
         groups = _groups(table, config)
         missing.look(table, groups)
         survey.add(((hash_of(seed, group), group) for group in set(groups) if group is not None), config)
-        tick(table.num_rows)
-    write_json(folder / SURVEY, {"groups": survey.groups, "missing": missing.to_json()})
+    write_json(folder / SURVEY, {"groups": survey.groups, "missing": missing.to_json(), "stated": sorted(stated)})
 
 
 def _groups(table: Any, config: SplitConfig) -> list[str | None]:

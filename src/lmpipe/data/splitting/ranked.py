@@ -30,6 +30,7 @@ from lmpipe.data.parts import PartTask, run_over_parts
 from lmpipe.data.ranks import Keys, keys_of_integers, nth, runs_of
 from lmpipe.data.splitting.config import SplitConfig
 from lmpipe.data.splitting.missing import Missing
+from lmpipe.data.splitting.sides import SIDE, undecided
 from lmpipe.data.tasks import Tick
 
 KEYS, SURVEY = "keys.npy", "survey.json"
@@ -56,13 +57,15 @@ class ByRank:
         return "train" if place[1] < validation else "validation" if place[1] < test else "test"
 
 
-def plan_by_rank(documents: Path, config: SplitConfig, seed: int, scratch: Path, **options: Any) -> ByRank:
-    """Look at the keys of all documents.
+def plan_by_rank(
+    documents: Path, config: SplitConfig, seed: int, scratch: Path, *, given: bool = False, **options: Any
+) -> ByRank:
+    """Look at the keys of all documents; where sides are `given`, of those whose source names none.
 
     Raises:
         SourceError: when documents have no value, or the column has too many to be strata.
     """
-    folders = run_over_parts(_survey_part, documents, (config, seed), scratch / "survey", **options)
+    folders = run_over_parts(_survey_part, documents, (config, seed, given), scratch / "survey", **options)
     surveys = [read_json(folder / SURVEY) for folder in folders]
     missing = Missing()
     for survey in surveys:
@@ -104,15 +107,16 @@ class _Quota:
 
 
 def _survey_part(task: PartTask, folder: Path, tick: Tick) -> None:
-    config, seed = task.config
+    config, seed, given = task.config
     places: dict[str, Place] = {}
     missing = Missing()
-    for table in tables_of(task.part, ["id", *needed_for(config.column)]):
+    for table in tables_of(task.part, sorted({"id", *needed_for(config.column), *needed_for(SIDE if given else None)})):
+        tick(table.num_rows)
+        table = undecided(table, given)
         found = _places(table, config, seed)
         missing.look(table, found)
         groups = map(group_key, table.column("id").to_pylist())
         places.update((group, place) for group, place in zip(groups, found, strict=True) if place is not None)
-        tick(table.num_rows)
     ordered = sorted(places.values())
     np.save(folder / KEYS, np.array([key for _, key in ordered], np.uint64), allow_pickle=False)
     write_json(folder / SURVEY, {"strata": runs_of([stratum for stratum, _ in ordered]), "missing": missing.to_json()})

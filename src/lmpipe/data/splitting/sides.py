@@ -8,14 +8,19 @@ the one with the largest. For that, only the few smallest and largest groups of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import Any
 
 from lmpipe.base.errors import SourceError
 from lmpipe.base.randomness import unit_interval
+from lmpipe.data.columns import values_of
 from lmpipe.data.splitting.config import SplitConfig
 
 SPLITS = ("train", "validation", "test")
+SIDE = "side"
+"""The key of a document's metadata that holds the side on which its source puts it."""
 KNOWN = 3
 """Groups kept at each end of a side: more than can be borrowed from it."""
 Group = tuple[float, str]
@@ -25,6 +30,26 @@ Group = tuple[float, str]
 def hash_of(seed: int, group: str) -> float:
     """Where a group falls in [0, 1)."""
     return unit_interval(seed, "split", group)
+
+
+def stated_sides(table: Any, given: bool) -> list[str | None]:
+    """The side on which its source puts each document; None where the division decides."""
+    return values_of(table, SIDE) if given else [None] * table.num_rows
+
+
+def undecided(table: Any, given: bool) -> Any:
+    """The documents that the division decides about."""
+    if not given:
+        return table
+    return table.filter([side is None for side in stated_sides(table, given)])
+
+
+def sides_with_stated(table: Any, given: bool, decide: Callable[[Any], list[str]]) -> list[str]:
+    """The side of each document: stated by its source, or decided."""
+    if not given:
+        return decide(table)
+    decided = iter(decide(undecided(table, given)))
+    return [side or next(decided) for side in stated_sides(table, given)]
 
 
 def side_of(position: float, config: SplitConfig) -> str:
@@ -57,28 +82,33 @@ class Survey:
             distinct = sorted(set(groups))
             self.groups[side] = distinct if len(distinct) <= 2 * KNOWN else distinct[:KNOWN] + distinct[-KNOWN:]
 
-    def exceptions(self, config: SplitConfig) -> dict[str, str]:
+    def exceptions(self, config: SplitConfig, stated: AbstractSet[str] = frozenset()) -> dict[str, str]:
         """Groups that do not stay where their hash falls, because a side would be empty without them.
 
+        Args:
+            config: the shares.
+            stated: sides that have documents already, because sources put them there.
+
         Raises:
-            SourceError: when there are fewer groups than sides.
+            SourceError: when there are fewer groups than sides that need one.
         """
         known = {side: list(groups) for side, groups in self.groups.items()}
-        if sum(map(len, known.values())) < len(SPLITS):
-            raise _too_few(sum(map(len, known.values())), config)
-        if not known["test"]:
+        wanted = [side for side in SPLITS if config.share(side) and side not in stated]
+        if sum(map(len, known.values())) < len(wanted):
+            raise _too_few(sum(map(len, known.values())), len(wanted), config)
+        if "test" in wanted and not known["test"]:
             known["test"].append(known["validation" if known["validation"] else "train"].pop(0))
-        if not known["validation"]:
+        if "validation" in wanted and not known["validation"]:
             known["validation"].append(known["train"].pop(0) if known["train"] else known["test"].pop())
-        if not known["train"]:
+        if "train" in wanted and not known["train"]:
             known["train"].append(known["validation" if len(known["validation"]) > 1 else "test"].pop())
         return {name: side for side in SPLITS for hashed, name in known[side] if side_of(hashed, config) != side}
 
 
-def _too_few(groups: int, config: SplitConfig) -> SourceError:
+def _too_few(groups: int, needed: int, config: SplitConfig) -> SourceError:
     finer = "`by: document` or, for one long text, `by: position`" if config.by in ("source", "group") else "`by: position`"
     return SourceError(
-        f"a split by {config.by} needs at least {len(SPLITS)} {config.by}s, and the corpus has {groups}",
+        f"a split by {config.by} needs at least {needed} {config.by}s, and the corpus has {groups}",
         where="split",
         expected="training, validation and test text that share no " + config.by,
         fix=f"read more files, or say {finer} in `split`",

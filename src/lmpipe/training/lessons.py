@@ -1,0 +1,176 @@
+"""What a run learns from, by what its tokenize stage's folder holds: one stream of text, or examples with answers.
+
+    stream      Loader, MixtureLoader     rows as long as the context            objectives.py
+    examples    PackedLoader              rows that hold the longest example     answers.py
+
+Both give batches by number, so that the loop need not know which it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from lmpipe.base.errors import TrainingError
+from lmpipe.base.progress import Progress
+from lmpipe.base.randomness import derive_seed
+from lmpipe.models.config import ModelConfig
+from lmpipe.models.heads import Head, LanguageHead, SequenceHead, TokenHead
+from lmpipe.models.network import Network
+from lmpipe.tokens.examples import ExampleShards, holds_examples
+from lmpipe.tokens.mixture import epochs_by_corpus, training_loader
+from lmpipe.tokens.packing import PackedLoader, row_tokens_of
+from lmpipe.tokens.shards import open_shards
+from lmpipe.training.answers import objective_on_examples
+from lmpipe.training.config import Batching, PhaseConfig, batching
+from lmpipe.training.objective_config import Seq2SeqConfig
+from lmpipe.training.objectives import Objective, make_objective
+from lmpipe.training.validation import validation_batches
+
+SCORE = "score"
+"""The one label of a model that gives numbers."""
+
+
+class AnyLoader(Protocol):
+    """Random access to batches."""
+
+    @property
+    def tokens_per_batch(self) -> int:
+        """Positions of one batch."""
+
+    def batch(self, position: int) -> Any:
+        """Batch number `position`."""
+
+    def epoch(self, position: int) -> float:
+        """How often everything was seen before batch `position`."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Loader, sizes, and what is needed to build the network and its objective."""
+
+    loader: AnyLoader
+    plan: Batching
+    head: Head
+    vocab_size: int
+    end_of_text_id: int
+    objective_for: Callable[[Network], Objective]
+    validation_for: Callable[[Objective], list[Sequence[NDArray[Any]]]]
+    """The held-out batches, prepared: the same each time."""
+
+    def epochs_by_corpus(self, position: int) -> dict[str, float]:
+        """How often each corpus of a mixture was seen before batch `position`; nothing where there is none."""
+        return epochs_by_corpus(self.loader, position)
+
+
+def open_lessons(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: int, progress: Progress) -> Lessons:
+    """What `phase` learns from.
+
+    Args:
+        tokens: a tokenize stage's folder.
+        model: its context bounds the rows.
+        phase: budget, sizes and objective.
+        seed: the recipe's; the order has its own.
+        progress: told what is cut.
+
+    Raises:
+        TrainingError: when there is too little.
+    """
+    loader_seed = derive_seed(seed, "loader", phase.name)
+    if holds_examples(tokens):
+        return _examples(tokens, model, phase, loader_seed, progress)
+    return _stream(tokens, model, phase, loader_seed, derive_seed(seed, "objective", phase.name))
+
+
+def _stream(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: int, objective_seed: int) -> Lessons:
+    shards = open_shards(tokens / "train")
+
+    def loader(rows: int) -> Any:
+        return training_loader(shards, context_length=model.context, batch_size=rows, seed=seed)
+
+    def steps(rows: int) -> int:
+        return max(1, -int(-(phase.epochs or 0) * loader(rows).batches_per_epoch // 1))
+
+    plan = batching(phase, model.context, steps)
+    return Lessons(
+        loader(plan.rows),
+        plan,
+        LanguageHead(),
+        shards.vocab_size,
+        shards.end_of_text_id,
+        lambda network: make_objective(
+            phase.objective, vocab_size=shards.vocab_size, end_of_text_id=shards.end_of_text_id, seed=objective_seed
+        ),
+        lambda objective: validation_batches(
+            tokens / "validation", objective, model.context, plan.micro_rows, phase.validation.tokens
+        ),
+    )
+
+
+def _examples(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: int, progress: Progress) -> Lessons:
+    examples, held_out = ExampleShards(tokens / "train"), ExampleShards(tokens / "validation")
+    if not len(held_out):
+        raise TrainingError(
+            "the validation side has no example",
+            where=str(held_out.folder),
+            expected="some: they say when to stop and which weights are best",
+            fix="give split.validation a share",
+        )
+    row_tokens = row_tokens_of(_longest(examples), model.context) if phase.row_tokens is None else phase.row_tokens
+    if row_tokens > model.context:
+        raise TrainingError(
+            f"row_tokens is {row_tokens:,}, and the model's context {model.context:,}",
+            where=f"train.{phase.name}.row_tokens",
+            expected=f"at most {model.context:,}",
+            fix="lower row_tokens",
+        )
+    target_tokens = phase.objective.target_tokens if isinstance(phase.objective, Seq2SeqConfig) else None
+
+    def loader(rows: int) -> PackedLoader:
+        return PackedLoader(examples, row_tokens=row_tokens, batch_size=rows, seed=seed, target_tokens=target_tokens)
+
+    plan = batching(phase, row_tokens, lambda rows: loader(rows).batches(phase.epochs or 0))
+    training = loader(plan.rows)
+    if training.cut:
+        progress.note(f"{training.cut:,} of {len(examples):,} training examples are longer than a row and are cut")
+    return Lessons(
+        training,
+        plan,
+        _head(examples),
+        examples.vocab_size,
+        examples.end_of_text_id,
+        lambda network: objective_on_examples(phase.objective, examples, network),
+        lambda objective: _held_out(held_out, training, objective, plan.micro_rows, phase.validation.tokens),
+    )
+
+
+def _held_out(
+    examples: ExampleShards, training: PackedLoader, objective: Objective, rows: int, budget: int
+) -> list[Sequence[NDArray[Any]]]:
+    """The first held-out examples, in rows of the training step's shape."""
+    loader = PackedLoader(
+        examples,
+        row_tokens=training.row_tokens,
+        batch_size=rows,
+        seed=None,
+        target_tokens=training.target_tokens,
+        places=training.places,
+    )
+    wanted = max(1, budget // loader.tokens_per_batch)
+    return [objective.prepare(loader.batch(number), number) for number in range(min(wanted, loader.batches(1)))]
+
+
+def _longest(examples: ExampleShards) -> int:
+    return int(examples.inputs.document_lengths().max(initial=1))
+
+
+def _head(examples: ExampleShards) -> Head:
+    if examples.kind == "labels":
+        return SequenceHead(labels=examples.names)
+    if examples.kind == "scores":
+        return SequenceHead(labels=(SCORE,))
+    return TokenHead(labels=examples.names) if examples.kind == "tags" else LanguageHead()
