@@ -8,7 +8,7 @@ Each stage runs in a process of its own, one worker, as in a run; the peak is wh
 The interpreter with its libraries alone takes much of it, so that is measured, too, and the ratio is also given without it.
 
 The made-up text has the traits that cost memory: documents from 200 to 20,000 characters, 10% exact duplicates, letters beyond
-ASCII, some personal data, some documents that repeat themselves.
+ASCII, some personal data, some documents that repeat themselves, and new words without end (every twentieth is rare).
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ BAR = 1.10
 WORDS = """the of and to in that was his he it with as for had you not be her on at by which have or from this but all were she
 they model data token loss gradient naïve façade größer Straße über café résumé coöperate — “quoted” text river mountain letter
 morning house garden window answer question number people water country against between nothing another through without"""
+SYLLABLES = "ba ko ri ten mu sal dor vi pe lan gri so fa hel ju nok wem tra cy bu".split()
 
 
 def make_text(folder: Path, megabytes: float, seed: int = 1) -> None:
@@ -64,7 +65,10 @@ def document(generator: random.Random) -> str:
     characters = int(10 ** generator.uniform(2.3, 4.3))
     words, paragraphs = WORDS.split(), []
     while characters > 0:
-        paragraph = " ".join(generator.choices(words, k=generator.randint(10, 120)))
+        chosen = generator.choices(words, k=generator.randint(10, 120))
+        for place in range(generator.randrange(20), len(chosen), 20):
+            chosen[place] = "".join(generator.choices(SYLLABLES, k=generator.randint(3, 5)))
+        paragraph = " ".join(chosen)
         paragraphs.append(paragraph)
         characters -= len(paragraph)
     if generator.random() < 0.05:

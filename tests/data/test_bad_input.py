@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from tests.permissions import permissions_hold
 
 from lmpipe.base.errors import SourceError
 from lmpipe.base.progress import Silent
@@ -278,11 +279,10 @@ def test_a_file_that_vanished(tmp_path):
         read(config, [file], tmp_path / "output", scratch=tmp_path / "scratch", progress=Silent(), workers=1)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read(tmp_path, read_corpus):
     (tmp_path / "a.txt").write_text("x")
     (tmp_path / "a.txt").chmod(0)
-    with pytest.raises(SourceError, match=r"no permission to read 'a.txt'"):
+    with permissions_hold(), pytest.raises(SourceError, match=r"no permission to read 'a.txt'"):
         read_corpus(TEXT)
 
 

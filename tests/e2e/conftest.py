@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -87,8 +89,18 @@ def make_workplace(folder: Path, recipe: str = RECIPE) -> Workplace:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """The tiny recipe, run to its end. Tests leave its results as they are."""
-    workplace = make_workplace(tmp_path_factory.mktemp("finished") / "work")
-    done = workplace.run()
-    assert done.returncode == 0, done.stderr
-    return workplace
+    """The tiny recipe, run to its end: once for all processes of the test session, each of which works on a copy of its own.
+
+    Tests may run further variants in it and leave the results of the recipe as they are."""
+    place = tmp_path_factory.getbasetemp()
+    shared = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "finished").exists():
+            making = shared / f"finished-{place.name}"
+            done = make_workplace(making).run()
+            assert done.returncode == 0, done.stderr
+            making.rename(shared / "finished")
+    copy = tmp_path_factory.mktemp("finished") / "work"
+    shutil.copytree(shared / "finished", copy)
+    return Workplace(copy)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.permissions import permissions_hold
 
 from .conftest import RECIPE, Workplace, make_workplace
 
@@ -115,11 +116,20 @@ def test_a_port_in_use(finished: Workplace) -> None:
     assert_clear(done, 1, ["port", "--port"])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_store_that_may_not_be_written(tmp_path: Path) -> None:
     workplace = make_workplace(tmp_path / "work")
     (workplace.folder / "store").mkdir(mode=0o500)
-    assert_clear(workplace.run(), 1, ["permission", "--store"])
+    with permissions_hold():
+        assert_clear(workplace.run(), 1, ["permission", "--store"])
+    assert not list((workplace.folder / "store").iterdir())
+
+
+def test_text_that_may_not_be_read(tmp_path: Path) -> None:
+    workplace = make_workplace(tmp_path / "work")
+    (workplace.folder / "texts" / "07.txt").chmod(0)
+    with permissions_hold():
+        assert_clear(workplace.run(), 1, ["permission", "07.txt"])
+    assert not list((workplace.folder / "store").glob("read-corpus/*"))
 
 
 def test_a_store_on_a_full_disk_goes_on_once_there_is_room(tmp_path: Path) -> None:

@@ -2,64 +2,64 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable
+import textwrap
 from pathlib import Path
 
 from tests.e2e.conftest import LMPIPE, Workplace, make_workplace, quiet_environment
 
-from lmpipe.pipeline.store import open_store
-
 COMMAND = [str(LMPIPE), "run", "recipe.yaml", "--threads", "1", "--workers", "1", "--no-compile"]
 
+WATCHER = textwrap.dedent(
+    """
+    # Imported by every Python that starts, the stages' processes too: the moment they are about to do what KILL_AT names, the
+    # runner gets SIGKILL, and they wait for their own end, which its death brings.
+    import os, re, signal, sys
 
-def start(workplace: Workplace) -> subprocess.Popen[bytes]:
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(COMMAND, cwd=workplace.folder, env=quiet_environment(), start_new_session=True, **quiet)
+    event_wanted, _, pattern = os.environ["KILL_AT"].partition(" ")
+    runner = int(os.environ.setdefault("KILL_RUNNER", str(os.getpid())))
+
+    def watch(event, arguments):
+        if event == event_wanted and re.search(pattern, str(arguments[0])):
+            os.kill(runner, signal.SIGKILL)
+            while True:
+                signal.pause()
+
+    sys.addaudithook(watch)
+    """
+)
+
+MOMENTS = {
+    "reading, with a part written": r"os.rename /\.scratch/read-corpus-.*/\.00000\.tmp$",
+    "before the tokenizer is published": r"os.rename /\.tmp/tokenizer-[^/]+$",
+    "inside a checkpoint, half of it written": r"open /\.scratch/train-pretrain-[^/]+/\.step-00000004\..*state\.json",
+    "before a whole checkpoint gets its name": r"os.rename /\.scratch/train-pretrain-[^/]+/\.step-00000010\.[^/]+$",
+    "in training, with checkpoints behind it": r"os.mkdir /\.scratch/train-pretrain-[^/]+/\.step-00000020\.",
+    "before the bundle is published": r"os.rename /\.tmp/bundle-[^/]+$",
+}
+"""What a process is about to do when the run is killed, as Python's audit events name it: event, then a pattern of its path."""
 
 
-def kill_when(workplace: Workplace, seen: Callable[[Path], bool], seconds: float = 120) -> bool:
-    """Start the run and SIGKILL it as soon as `seen` says so; whether that happened before the run ended."""
-    process = start(workplace)
-    until = time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < until:
-        if seen(workplace.folder / "store"):
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            return True
-        time.sleep(0.002)
-    process.kill()
-    process.wait()
-    return False
+def run_until(workplace: Workplace, moment: str, watcher: Path) -> int:
+    """Start the run, to be killed at a moment; its exit status."""
+    environment = {**quiet_environment(), "KILL_AT": moment}
+    environment["PYTHONPATH"] = os.pathsep.join([str(watcher), *filter(None, [environment.get("PYTHONPATH")])])
+    options = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.run(COMMAND, cwd=workplace.folder, timeout=240, check=False, **options).returncode
 
 
-def is_stage(store: Path, name: str) -> bool:
-    return any((store / ".scratch").glob(f"{name}-*"))
-
-
-def digests(folder: Path) -> dict[str, str]:
-    store = open_store(str(folder / "store"))
-    return {name: store.records(name)[0].content_digest for name in store.stages()}
-
-
-def test_killed_at_telling_moments_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    calm, killed = make_workplace(tmp_path / "calm"), make_workplace(tmp_path / "killed")
-    assert calm.run().returncode == 0
-    moments: list[Callable[[Path], bool]] = [
-        lambda store: is_stage(store, "read-corpus"),
-        lambda store: any((store / ".tmp").glob("tokenizer-*/**/tokenizer.json")),  # before it is published
-        lambda store: any(store.glob(".scratch/train-pretrain-*/.step-*.tmp")),  # inside a checkpoint write
-        lambda store: len(list(store.glob(".scratch/train-pretrain-*/step-*"))) >= 2,
-        lambda store: is_stage(store, "bundle"),
-    ]
-    happened = [kill_when(killed, moment) for moment in moments]
-    assert sum(happened) >= 3, "too few of the moments were met to have tested anything"
-    done = killed.run()
-    assert done.returncode == 0, done.stderr
-    expected = digests(calm.folder)
-    assert digests(killed.folder) == expected
-    assert {"tokenizer", "tokenize-corpus", "train-pretrain", "evaluate-corpus-test", "bundle"} <= expected.keys()
+def test_killed_at_telling_moments_it_ends_with_the_same_bytes(finished: Workplace, tmp_path: Path) -> None:
+    killed, watcher = make_workplace(tmp_path / "killed"), tmp_path / "watcher"
+    watcher.mkdir()
+    (watcher / "sitecustomize.py").write_text(WATCHER, encoding="utf-8")
+    for name, moment in MOMENTS.items():
+        assert run_until(killed, moment, watcher) == -signal.SIGKILL, f"it was not killed {name}"
+    runs = [workplace.run("--json") for workplace in (killed, finished)]
+    assert [done.returncode for done in runs] == [0, 0], runs[0].stderr
+    after, never = ({s["name"]: s["content_digest"] for s in json.loads(done.stdout)["stages"]} for done in runs)
+    assert after == never
+    assert {"tokenizer", "tokenize-corpus", "train-pretrain", "evaluate-corpus-test", "bundle"} <= after.keys()
     assert not list((killed.folder / "store" / ".scratch").glob("*"))

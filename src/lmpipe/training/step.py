@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import BackendCompilerFailed
-from torch._inductor.exc import InductorError
 
 from lmpipe.base.progress import Progress
 from lmpipe.models.network import Network
@@ -64,7 +62,7 @@ def _compiled(losses: LossFunction, progress: Progress) -> LossFunction:
         if working:
             try:
                 return compiled(*part)
-            except (BackendCompilerFailed, InductorError) as error:
+            except _compiler_errors() as error:
                 working = False
                 reason = str(error).strip().splitlines()[0][:200]
                 progress.note(
@@ -73,6 +71,14 @@ def _compiled(losses: LossFunction, progress: Progress) -> LossFunction:
         return losses(*part)
 
     return compiled_or_plain
+
+
+def _compiler_errors() -> tuple[type[Exception], ...]:
+    """What failed compilation raises. Loading the compiler takes seconds, so it is loaded where something is compiled."""
+    from torch._dynamo.exc import BackendCompilerFailed
+    from torch._inductor.exc import InductorError
+
+    return BackendCompilerFailed, InductorError
 
 
 def has_compiler(device: str) -> bool:

@@ -190,9 +190,11 @@ def _resolve_path(path: str, config: PathSource, base_folders: Sequence[Path]) -
 
 
 def _candidates(path: str, base_folders: Sequence[Path]) -> list[Path]:
-    """The absolute places that a written path may mean."""
+    """The absolute places that a written path may mean, each once: the recipe's folder is often the working folder."""
     written = Path(path).expanduser()
-    return [written] if written.is_absolute() else [Path(os.path.abspath(folder)) / written for folder in base_folders]
+    if written.is_absolute():
+        return [written]
+    return list(dict.fromkeys(Path(os.path.abspath(folder)) / written for folder in base_folders))
 
 
 def _static_part(path: str) -> tuple[PurePosixPath, str]:
