@@ -24,8 +24,8 @@ from lmpipe.data.parts import PartTask, finish, run_over_parts
 from lmpipe.data.rescuing import RescueRows
 from lmpipe.data.tasks import Tick, save_ledger
 
-BATCH_CHARACTERS = 1 << 22
-"""Arrays of a batch take some 100 bytes per word; smaller batches cost more in overhead."""
+BATCH_CHARACTERS = 1 << 20
+"""Arrays of a batch take some 100 bytes per word. Four times as much is no faster, and takes 110 MB more."""
 
 
 def measure(
@@ -92,7 +92,7 @@ def _measure_part(task: PartTask, folder: Path, tick: Tick) -> None:
 
 
 def _pieces(table: Any) -> Iterator[Any]:
-    """A row group in pieces of some four million characters."""
+    """A row group in pieces of some million characters."""
     start = size = 0
     for row, characters in enumerate(pc.utf8_length(table.column("text")).to_pylist()):
         if size and size + characters > BATCH_CHARACTERS:

@@ -28,20 +28,32 @@ Numbers = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
-MAX_STRETCHES = 1_000_000
-"""About 300 MB; real text has some 200,000 distinct stretches in 100 MB of one language."""
+MAX_STRETCHES = 200_000
+"""About 50 MB. Mixed text of 50 MB has 340,000 distinct stretches; starting anew on the way costs no time that can be measured."""
 
 
 class Vocabulary:
     """Numbers for distinct stretches and words, and what is known of each word."""
 
     def __init__(self) -> None:
-        self._stretches: dict[str, int] = _Numbering(self._add_stretch)
-        self._words: dict[str, int] = _Numbering(self._add_word)
-        self._first = array("i", [0])  # the words of stretch i are _parts[_first[i] : _first[i + 1]]
-        self._parts = array("i")
-        self._lengths = array("i")
-        self._spelled: list[str] = []
+        first = array("i", [0])  # the words of stretch i are parts[first[i] : first[i + 1]]
+        parts, lengths = array("i"), array("i")
+        spelled: list[str] = []
+
+        def add_word(word: str) -> None:
+            spelled.append(word)
+            lengths.append(len(word))
+
+        words: dict[str, int] = _Numbering(add_word)
+
+        def add_stretch(stretch: str) -> None:
+            parts.extend(map(words.__getitem__, words_of(stretch)))
+            first.append(len(parts))
+
+        # Neither function knows this object: a circle would keep it in memory after its successor has taken over.
+        self._stretches: dict[str, int] = _Numbering(add_stretch)
+        self._words, self._spelled = words, spelled
+        self._first, self._parts, self._lengths = first, parts, lengths
 
     def number(self, stretches: Sequence[str]) -> Numbers:
         """The number of each stretch; unknown ones are taken apart."""
@@ -54,14 +66,6 @@ class Vocabulary:
     def is_full(self) -> bool:
         """Whether a new vocabulary should take over before the next batch."""
         return len(self._stretches) > MAX_STRETCHES
-
-    def _add_stretch(self, stretch: str) -> None:
-        self._parts.extend(map(self._words.__getitem__, words_of(stretch)))
-        self._first.append(len(self._parts))
-
-    def _add_word(self, word: str) -> None:
-        self._spelled.append(word)
-        self._lengths.append(len(word))
 
     @property
     def first(self) -> Numbers:
