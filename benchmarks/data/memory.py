@@ -42,7 +42,26 @@ BAR = 1.10
 WORDS = """the of and to in that was his he it with as for had you not be her on at by which have or from this but all were she
 they model data token loss gradient naïve façade größer Straße über café résumé coöperate — “quoted” text river mountain letter
 morning house garden window answer question number people water country against between nothing another through without"""
-SYLLABLES = "ba ko ri ten mu sal dor vi pe lan gri so fa hel ju nok wem tra cy bu".split()
+SYLLABLES = [
+    "ba",
+    "ko",
+    "ri",
+    "ten",
+    "mu",
+    "sal",
+    "dor",
+    "vi",
+    "pe",
+    "lan",
+    "gri",
+    "so",
+    "fa",
+    "hel",
+    "ju",
+    "nok",
+    "wem",
+    "tra",
+]
 
 
 def make_text(folder: Path, megabytes: float, seed: int = 1) -> None:

@@ -29,7 +29,7 @@ Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
 MAX_STRETCHES = 200_000
-"""About 50 MB. Mixed text of 50 MB has 340,000 distinct stretches; starting anew on the way costs no time that can be measured."""
+"""About 50 MB. 50 MB of mixed text have 340,000 distinct stretches; starting anew on the way costs nothing to speak of."""
 
 
 class Vocabulary:
