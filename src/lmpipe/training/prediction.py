@@ -13,7 +13,7 @@ class Calibration(Config):
     phase_steps: int
     """Optimiser steps of the whole phase."""
     startup_seconds: float
-    """Loading, start-up checks, compiling and the first steps."""
+    """Loading, start-up checks, and what the first step takes beyond the others where it is compiled already."""
     seconds_per_step: float
     """Median."""
     validation_seconds: float
