@@ -1,7 +1,7 @@
 """Ten seconds of real training on random ids, measured: `python -m lmpipe.training.calibration`, JSON in, JSON out.
 
 Runs the same `TrainingRun` as a stage, in a process of its own, so that its time and peak memory are the stage's. One thing
-differs: the calibration may be the first on this machine to compile this step, which takes some 20 s on two cores, and the stage
+differs: the calibration may be the first on this machine to compile this step, which takes 20 s on two cores, and the stage
 then finds it in torch's cache on disk. So a first step is taken twice, and the second counts.
 """
 
