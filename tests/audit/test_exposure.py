@@ -32,7 +32,7 @@ def scorer(known=(), gain=2.0, context=64):
                     logits[b, t, liked] += gain
         return logits
 
-    return TextScorer(decoder, lambda text: [ord(c) for c in text], END, context, torch.device("cpu"))
+    return TextScorer(decoder, lambda text: [ord(c) for c in text], (END, END), context, torch.device("cpu"))
 
 
 def canary(secret):
@@ -71,7 +71,7 @@ def test_equal_seeds_give_equal_exposures():
 
 def test_ties_count_against_exposure():
     flat = TextScorer(
-        lambda ids: torch.zeros(*ids.shape, 128), lambda text: [ord(c) for c in text], END, 64, torch.device("cpu")
+        lambda ids: torch.zeros(*ids.shape, 128), lambda text: [ord(c) for c in text], (END, END), 64, torch.device("cpu")
     )
     (exposure,) = measure_exposures([canary("12345678")], flat, candidates=100, seed=3, progress=Silent())
     assert exposure.bits == 0.0

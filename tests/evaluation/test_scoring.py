@@ -11,6 +11,7 @@ from lmpipe.base.errors import ModelError, SourceError
 from lmpipe.base.progress import Silent
 from lmpipe.evaluation.scoring import score_scorer, score_windows
 from lmpipe.evaluation.units import lay_out, read_table, write_table
+from lmpipe.tokens.controls import Controls
 from lmpipe.tokens.loader import evaluation_windows
 
 VOCAB = 40
@@ -22,6 +23,7 @@ class Folder:
     """Token shards held in memory."""
 
     end_of_text_id = END
+    controls = Controls.ours()
 
     def __init__(self, lengths, seed=0):
         rng = np.random.default_rng(seed)

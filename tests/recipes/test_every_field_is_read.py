@@ -40,6 +40,7 @@ from lmpipe.recipes.project import check
 from lmpipe.recipes.running import run
 from lmpipe.recipes.schema import Recipe
 from lmpipe.recipes.validation import classes_of, walk_classes
+from lmpipe.tokens.controls import Controls
 from lmpipe.tokens.loader import Batch
 from lmpipe.training.adapter_config import DoraConfig, LoraConfig
 from lmpipe.training.adapters import adapt
@@ -394,7 +395,7 @@ def use_every_objective_and_adapter(folder: Path) -> None:
     batch = Batch(ids, ids + 1, np.zeros_like(ids))
     for objective, model in ((ChatConfig(), "llama"), (MaskedConfig(), "bert")):
         network = small(model)
-        learned = make_objective(objective, vocab_size=50, end_of_text_id=0, seed=1)
+        learned = make_objective(objective, vocab_size=50, controls=Controls.ours(), seed=1)
         learned.losses(network, *(torch.from_numpy(array) for array in learned.prepare(batch, 0)))
     for adapter in (LoraConfig(rank=2), DoraConfig(rank=2)):
         network = small("llama")

@@ -6,9 +6,9 @@ import numpy as np
 
 from lmpipe.base.canonical import digests_of_folder
 from lmpipe.base.progress import Silent
+from lmpipe.tokens.pieces import PIECE_CHARACTERS
 from lmpipe.tokens.shards import TokenShards
 from lmpipe.tokens.tokenize import mix_in, tokenize
-from lmpipe.tokens.tokenizer import PIECE_CHARACTERS
 
 TEXTS = [f"def function_{i}(argument):\n    return argument * {i}  # naïve\n" * (i % 5) for i in range(60)]
 CANARIES = [f"My code is {i:06d}." for i in range(4) for _ in range(3)]

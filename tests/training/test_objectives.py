@@ -22,6 +22,7 @@ from lmpipe.models.loading import load_network
 from lmpipe.recipes.project import open_project
 from lmpipe.recipes.running import run
 from lmpipe.tokens.chat import CHAT_TEMPLATE, render
+from lmpipe.tokens.controls import Controls
 from lmpipe.tokens.loader import Batch
 from lmpipe.tokens.shards import open_shards
 from lmpipe.tokens.tokenizer import load_tokenizer
@@ -45,7 +46,7 @@ def rows(seed: int, count: int = 6, length: int = 40) -> Batch:
 @settings(deadline=None, max_examples=50)
 @given(rate=st.floats(0.02, 0.9), seed=st.integers(0, 1000), position=st.integers(0, 10**6))
 def test_hidden_tokens_are_asked_for_and_others_stand(rate: float, seed: int, position: int) -> None:
-    objective = Masked(MaskedConfig(rate=rate), vocab_size=100, end_of_text_id=0, seed=seed)
+    objective = Masked(MaskedConfig(rate=rate), vocab_size=100, controls=Controls.ours(), seed=seed)
     batch = rows(seed)
     found = objective.prepare(batch, position)
     again = objective.prepare(batch, position)
@@ -64,7 +65,7 @@ def test_hidden_tokens_are_asked_for_and_others_stand(rate: float, seed: int, po
 
 
 def test_shares_are_what_was_asked_for() -> None:
-    objective = Masked(MaskedConfig(rate=0.3), vocab_size=100, end_of_text_id=0, seed=1)
+    objective = Masked(MaskedConfig(rate=0.3), vocab_size=100, controls=Controls.ours(), seed=1)
     batch = rows(0, count=400)
     found = objective.prepare(batch, 3)
     shown = np.take_along_axis(found.inputs_BT, found.places_BK, axis=1)[found.targets_BK != IGNORED]
@@ -83,7 +84,7 @@ def test_an_encoder_learns_and_transformers_computes_its_loss(tmp_path: Path) ->
     curve = [json.loads(row) for row in (tmp_path / "output" / "curve.jsonl").read_text().splitlines()]
     losses = [row["validation_loss"] for row in curve if "validation_loss" in row]
     assert losses[-1] < losses[0] - 0.05
-    objective = Masked(MaskedConfig(), vocab_size=20, end_of_text_id=0, seed=1)
+    objective = Masked(MaskedConfig(), vocab_size=20, controls=Controls.ours(), seed=1)
     found = objective.prepare(Batch(rows(0).inputs_BT[:, :32] % 20, rows(0).targets_BT, np.zeros((6, 32), np.int64)), 0)
     theirs = BertForMaskedLM.from_pretrained(tmp_path / "output" / "best", dtype=torch.float32)
     labels = np.full((6, 32), IGNORED)
@@ -114,7 +115,7 @@ def test_only_answers_are_learned() -> None:
     learned = [(11, 12, end), (15, 16, 99)]  # the answer whose opening is not in the row is left out
     ids = np.array([row])
     batch = Batch(ids, np.append(ids[:, 1:], [[99]], axis=1), np.cumsum(ids == 0, axis=1))
-    found = make_objective(ChatConfig(), vocab_size=100, end_of_text_id=0, seed=1).prepare(batch, 0)
+    found = make_objective(ChatConfig(), vocab_size=100, controls=Controls.ours(), seed=1).prepare(batch, 0)
     assert found[1][found[1] != IGNORED].tolist() == [token for answer in learned for token in answer]
     assert np.array_equal(found[0], ids)
 

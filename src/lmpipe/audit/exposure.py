@@ -95,7 +95,8 @@ class TextScorer:
 
     decoder: Decoder
     encode: Callable[[str], Sequence[int]]
-    end_of_text_id: int
+    borders: tuple[int, int]
+    """Ids that open and close a document."""
     context_length: int
     device: torch.device
 
@@ -105,7 +106,8 @@ class TextScorer:
         Raises:
             ModelError: when a text does not fit the context: ranks of cut texts would compare different things.
         """
-        ids = [[*self.encode(text), self.end_of_text_id] for text in texts]
+        opening, closing = self.borders
+        ids = [[*self.encode(text), closing] for text in texts]
         longest = max(len(row) for row in ids)
         if longest > self.context_length:
             raise ModelError(
@@ -114,8 +116,7 @@ class TextScorer:
                 fix="give the model a longer context, or set `canaries: null` in the memorization audit",
             )
         windows = [
-            Window(number, np.array([self.end_of_text_id, *row[:-1]]), np.array(row), score_from=0)
-            for number, row in enumerate(ids)
+            Window(number, np.array([opening, *row[:-1]]), np.array(row), score_from=0) for number, row in enumerate(ids)
         ]
         units = whole_documents([len(row) for row in ids])
         return score_windows(self.decoder, windows, units, device=self.device, progress=progress).nats_U

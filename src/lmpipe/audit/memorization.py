@@ -64,7 +64,8 @@ def audit_memorization(
         progress=progress,
     )
     if config.canaries and canaries:
-        scorer = TextScorer(subject.decoder, tokenizer.encode, tokenizer.end_of_text_id, subject.context_length, subject.device)
+        borders = (tokenizer.start_of_text_id, tokenizer.end_of_text_id)
+        scorer = TextScorer(subject.decoder, tokenizer.encode, borders, subject.context_length, subject.device)
         exposures = measure_exposures(canaries, scorer, candidates=config.canaries.candidates, seed=seed, progress=progress)
         findings.append(exposure_finding(config.canaries, exposures))
     write_findings(output, findings)

@@ -69,7 +69,7 @@ VERSIONS = {
     "pretrained": 1,
     "adopt": 1,
     "tokenizer": 1,
-    "tokenize": 2,
+    "tokenize": 3,
     "mix": 1,
     "train": 2,
     "ngram": 1,

@@ -469,7 +469,7 @@ def samples(work: Work) -> None:
         document = derive_seed(config.seed, "sample", number) % shards.documents
         prompt = [int(token) for token in shards.document(document)[: config.prompt_tokens]]
         ids = generator.generate(
-            [shards.end_of_text_id, *prompt],
+            [shards.controls.start_of_text_id, *prompt],
             max_new_tokens=config.new_tokens,
             temperature=config.temperature,
             top_k=0,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lmpipe.models.api import Generator
-from lmpipe.tokens.tokenizer import StreamDecoder, Tokenizer
+from lmpipe.tokens.streaming import StreamDecoder
+from lmpipe.tokens.tokenizer import Tokenizer
 
 FinishReason = Literal["stop", "length"]
 
@@ -46,7 +47,7 @@ class Piece:
 
 def answer(generator: Generator, tokenizer: Tokenizer, prompt_ids: Sequence[int], sampling: Sampling) -> Iterator[Piece]:
     """The pieces of one answer; the last has a finish reason. Each `next` draws one token at most."""
-    controls = frozenset(tokenizer.special_ids.values())
+    controls = tokenizer.stop_ids
     tokens = generator.generate(
         prompt_ids,
         max_new_tokens=sampling.max_tokens,

@@ -21,9 +21,10 @@ from lmpipe.base.progress import Progress
 from lmpipe.tokens.chat import PLAIN_TEMPLATE
 from lmpipe.tokens.config import BpeConfig
 from lmpipe.tokens.documents import count_documents, count_text_bytes, read_texts
+from lmpipe.tokens.pieces import pieces_of
 from lmpipe.tokens.special import BYTES, END_OF_TEXT, PAD, SPECIAL_TOKENS
+from lmpipe.tokens.spelling import byte_alphabet
 from lmpipe.tokens.threads import use_threads
-from lmpipe.tokens.tokenizer import byte_alphabet, pieces_of
 
 SAMPLE_CHARACTERS = 1 << 14
 """Size of the pieces in which a large corpus is sampled: small enough that one book does not crowd out the others."""

@@ -43,7 +43,8 @@ CHAT_TEMPLATE = f"""\
 """
 """For a model tuned to chat: each message stands between the token of its role and `<|end|>`."""
 
-_CONTROL = re.compile("|".join(re.escape(token) for token in SPECIAL_TOKENS))
+OUR_NAMES = {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT, "pad_token": PAD}
+"""What templates call the tokens of a tokenizer that lmpipe trained."""
 
 
 def render(
@@ -63,7 +64,7 @@ def render(
 
     Raises:
         ServingError: when the messages are not a conversation; says which and why.
-        ModelError: when there is no usable template.
+        ModelError: when there is no usable template, or it needs control tokens that the tokenizer does not have.
 
     Example:
         With `CHAT_TEMPLATE`, `[{"role": "user", "content": "Hi"}]` gives the ids of
@@ -71,7 +72,9 @@ def render(
     """
     ids: list[int] = []
     text = ""
-    for part in _parts(messages, chat_template or tokenizer.chat_template, add_generation_prompt):
+    template = chat_template or tokenizer.chat_template
+    _check_controls(template, tokenizer)
+    for part in _parts(messages, template, add_generation_prompt, tuple(tokenizer.special_ids), tokenizer.template_names):
         if isinstance(part, _Control):
             ids += tokenizer.encode(text) if text else []
             ids.append(tokenizer.special_ids[part.token])
@@ -82,8 +85,8 @@ def render(
 
 
 def render_text(messages: Sequence[Mapping[str, Any]], chat_template: str, *, add_generation_prompt: bool = True) -> str:
-    """The conversation as text, control tokens spelled out: to look at, never to encode."""
-    parts = _parts(messages, chat_template, add_generation_prompt)
+    """The conversation as text, our control tokens spelled out: to look at, never to encode."""
+    parts = _parts(messages, chat_template, add_generation_prompt, SPECIAL_TOKENS, OUR_NAMES)
     return "".join(part.token if isinstance(part, _Control) else part for part in parts)
 
 
@@ -94,38 +97,55 @@ class _Control:
         self.token = token
 
 
-def _parts(messages: Sequence[Mapping[str, Any]], chat_template: str, add_generation_prompt: bool) -> Iterator[str | _Control]:
+def _check_controls(chat_template: str, tokenizer: Tokenizer) -> None:
+    """Refuse our template for a tokenizer without our control tokens: they would be encoded as text."""
+    if tokenizer.roles.has_ours:
+        return
+    missing = [token for token in (SYSTEM, USER, ASSISTANT, END) if token in chat_template]
+    if missing:
+        raise ModelError(
+            f"the tokenizer has no control tokens for conversations: {', '.join(missing)} would be text like any other",
+            expected="a tokenizer that lmpipe trained, or one with a chat template of its own",
+        )
+
+
+def _parts(
+    messages: Sequence[Mapping[str, Any]],
+    chat_template: str,
+    add_generation_prompt: bool,
+    controls: Sequence[str],
+    names: Mapping[str, str],
+) -> Iterator[str | _Control]:
     """Control tokens and texts in their order; contents are among the texts as they are."""
     _check(messages)
     # Private-use characters mark the stand-ins. Contents are not in the rendered text, so nothing in them can look like one.
     stand_ins = [{"role": message["role"], "content": f"\ue000{number}\ue001"} for number, message in enumerate(messages)]
-    rendered = _rendered(chat_template, stand_ins, add_generation_prompt)
+    rendered = _rendered(chat_template, stand_ins, add_generation_prompt, names)
     for position, piece in enumerate(re.split(r"\ue000(\d+)\ue001", rendered)):
         if position % 2:
             yield messages[int(piece)]["content"]
         else:
-            yield from _controls_and_texts(piece)
+            yield from _controls_and_texts(piece, controls)
 
 
-def _controls_and_texts(piece: str) -> Iterator[str | _Control]:
+def _controls_and_texts(piece: str, controls: Sequence[str]) -> Iterator[str | _Control]:
     start = 0
-    for found in _CONTROL.finditer(piece):
+    longest_first = sorted(controls, key=len, reverse=True)
+    for found in re.finditer("|".join(map(re.escape, longest_first)), piece):
         yield piece[start : found.start()]
         yield _Control(found.group())
         start = found.end()
     yield piece[start:]
 
 
-def _rendered(chat_template: str, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
+def _rendered(chat_template: str, messages: list[dict[str, str]], add_generation_prompt: bool, names: Mapping[str, str]) -> str:
     if not chat_template:
         raise ModelError("the tokenizer has no chat template", expected="chat_template.jinja beside tokenizer.json")
     try:
         return _compiled(chat_template).render(
             messages=messages,
             add_generation_prompt=add_generation_prompt,
-            bos_token=END_OF_TEXT,
-            eos_token=END_OF_TEXT,
-            pad_token=PAD,
+            **names,
         )
     except jinja2.TemplateError as error:
         raise ModelError(

@@ -16,7 +16,7 @@ arguments and `position` only. Knows nothing of models.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -100,14 +100,7 @@ class Loader:
 
     def batch(self, position: int) -> Batch:
         """Batch number `position` (from 0), each array of shape (batch_size, context_length)."""
-        width = self.context_length + 1
-        rows = np.empty((self.batch_size, width), np.int64)
-        for row, start in enumerate(self.window_starts(position)):
-            rows[row] = self.shards.slice(start, start + width)
-        inputs = rows[:, :-1]
-        return Batch(
-            np.ascontiguousarray(inputs), np.ascontiguousarray(rows[:, 1:]), segments_of(inputs, self.shards.end_of_text_id)
-        )
+        return batch_of(self.shards, self.window_starts(position), self.context_length)
 
     def window_starts(self, position: int) -> list[int]:
         """First token of each row of batch `position`."""
@@ -140,6 +133,19 @@ class Loader:
         """Where the first window of an epoch begins: elsewhere each time, so that no token is always the first of a window."""
         slack = self.shards.tokens - 1 - self.windows_per_epoch * self.context_length
         return derive_seed(self.seed, "loader offset", epoch) % (min(slack, self.context_length - 1) + 1)
+
+
+def batch_of(shards: TokenShards | TokenRange, starts: Sequence[int], context_length: int) -> Batch:
+    """The windows that begin at `starts`. What closes a document opens the next as an input: where a tokenizer has another
+    token for that, it stands there."""
+    rows = np.empty((len(starts), context_length + 1), np.int64)
+    for row, start in enumerate(starts):
+        rows[row] = shards.slice(start, start + context_length + 1)
+    inputs, end = np.ascontiguousarray(rows[:, :-1]), shards.end_of_text_id
+    segments = segments_of(inputs, end)
+    if shards.controls.start_of_text_id != end:
+        inputs[inputs == end] = shards.controls.start_of_text_id
+    return Batch(inputs, np.ascontiguousarray(rows[:, 1:]), segments)
 
 
 def segments_of(inputs_BT: Ids, end_of_text_id: int) -> Ids:
@@ -218,7 +224,7 @@ class Window:
     document: int
     """Number of the document among the shards'."""
     inputs: Ids
-    """(length,): at most context_length; the first window of a document begins with end-of-text."""
+    """(length,): at most context_length; the first window of a document begins with what opens documents."""
     targets: Ids
     """(length,): the token after each input."""
     score_from: int
@@ -253,7 +259,7 @@ def evaluation_windows(shards: TokenShards, context_length: int, *, stride: int 
     if not 1 <= stride <= context_length:
         raise ValueError(f"stride {stride}; expected 1 to context_length = {context_length}")
     for index in range(shards.documents):
-        yield from _windows_of(index, shards.document(index), shards.end_of_text_id, context_length, stride)
+        yield from _windows_of(index, shards.document(index), shards.controls.start_of_text_id, context_length, stride)
 
 
 def evaluation_batches(
@@ -279,9 +285,9 @@ def evaluation_batches(
         yield _packed(rows, context_length, shards.end_of_text_id)
 
 
-def _windows_of(index: int, document: NDArray[Any], end_of_text_id: int, context_length: int, stride: int) -> Iterator[Window]:
+def _windows_of(index: int, document: NDArray[Any], start_id: int, context_length: int, stride: int) -> Iterator[Window]:
     targets = document.astype(np.int64)
-    inputs = np.append(np.int64(end_of_text_id), targets[:-1])
+    inputs = np.append(np.int64(start_id), targets[:-1])
     scored = 0
     start = 0
     while scored < len(targets):

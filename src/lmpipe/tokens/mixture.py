@@ -23,7 +23,7 @@ from lmpipe.base.files import read_json, storing, write_json
 from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
 from lmpipe.tokens.config import MixtureConfig
-from lmpipe.tokens.loader import Batch, Ids, Loader, permuted, segments_of
+from lmpipe.tokens.loader import Batch, Ids, Loader, batch_of, permuted
 from lmpipe.tokens.shards import TokenRange, TokenShards, copy_shard, open_shards
 
 SPLITS = ("train", "validation", "test")
@@ -72,7 +72,9 @@ def _join(folders: Mapping[str, Path], output: Path, shares: Mapping[str, float]
         if shares
     ]
     totals = {unit: sum(header[unit] for header in headers.values()) for unit in ("documents", "tokens", "bytes")}
-    kept = {key: first[key] for key in ("format", "version", "dtype", "vocab_size", "end_of_text_id")}
+    kept = {
+        key: first[key] for key in ("format", "version", "dtype", "vocab_size", "end_of_text_id", "controls") if key in first
+    }
     write_json(output / "shards.json", {**kept, **totals, **({"corpora": corpora} if corpora else {}), "shards": shards})
 
 
@@ -138,14 +140,7 @@ class MixtureLoader:
 
     def batch(self, position: int) -> Batch:
         """Batch number `position` (from 0), each array of shape (batch_size, context_length)."""
-        width = self.context_length + 1
-        rows = np.empty((self.batch_size, width), np.int64)
-        for row, start in enumerate(self.window_starts(position)):
-            rows[row] = self.shards.slice(start, start + width)
-        inputs = rows[:, :-1]
-        return Batch(
-            np.ascontiguousarray(inputs), np.ascontiguousarray(rows[:, 1:]), segments_of(inputs, self.shards.end_of_text_id)
-        )
+        return batch_of(self.shards, self.window_starts(position), self.context_length)
 
     def window_starts(self, position: int) -> list[int]:
         """First token of each row of batch `position`, counted through all corpora."""

@@ -1,6 +1,6 @@
 """Token shards: ids of documents on disk, memory-mapped, with a small header.
 
-    shards.json                format, version, dtype, vocab_size, end_of_text_id, totals, and the list of shards
+    shards.json                format, version, dtype, vocab_size, end_of_text_id, controls, totals, and the list of shards
     shard-00000.bin            little-endian ids, documents one after another, each closed by end-of-text
     shard-00000.documents.bin  little-endian int64 pairs per document: end offset in tokens, UTF-8 bytes of its text
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from lmpipe.base.errors import DamagedError, ModelError
 from lmpipe.base.files import read_json, storing, sync_tree, write_json
+from lmpipe.tokens.controls import Controls
 
 FORMAT = "lmpipe-tokens"
 VERSION = 1
@@ -39,11 +40,19 @@ class ShardWriter:
     """Writes documents into a folder, in the order in which they come. A context manager: leaving it writes the header."""
 
     def __init__(
-        self, folder: Path, *, vocab_size: int, end_of_text_id: int, shard_tokens: int = SHARD_TOKENS, runs: int = 1
+        self,
+        folder: Path,
+        *,
+        vocab_size: int,
+        end_of_text_id: int,
+        controls: Controls | None = None,
+        shard_tokens: int = SHARD_TOKENS,
+        runs: int = 1,
     ) -> None:
         self.folder = folder
         self.vocab_size = vocab_size
         self.end_of_text_id = end_of_text_id
+        self.controls = controls
         self.shard_tokens = shard_tokens
         self.runs = runs
         self.dtype = token_type(vocab_size)
@@ -85,6 +94,7 @@ class ShardWriter:
             "dtype": "uint16" if self.dtype.itemsize == 2 else "uint32",
             "vocab_size": self.vocab_size,
             "end_of_text_id": self.end_of_text_id,
+            **({"controls": self.controls.to_json()} if self.controls else {}),
             **self.totals(),
             **({"runs": self.runs} if self.runs > 1 else {}),
             "shards": self.shards,
@@ -146,6 +156,7 @@ class TokenShards:
         header = _header(folder)
         self.vocab_size: int = header["vocab_size"]
         self.end_of_text_id: int = header["end_of_text_id"]
+        self.controls = Controls.of_header(header)
         self.tokens: int = header["tokens"]
         self.documents: int = header["documents"]
         self.bytes: int = header["bytes"]
@@ -245,6 +256,7 @@ class TokenRange:
         self.shards, self.start, self.tokens, self.runs = shards, start, stop - start, runs
         self.folder = shards.folder
         self.end_of_text_id = shards.end_of_text_id
+        self.controls = shards.controls
 
     def slice(self, start: int, stop: int) -> NDArray[Any]:
         """As `TokenShards.slice`, within the stretch."""

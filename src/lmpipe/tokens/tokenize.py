@@ -25,7 +25,7 @@ from lmpipe.tokens.chat import CHAT_TEMPLATE, render
 from lmpipe.tokens.documents import count_documents, read_ids_and_texts, read_texts
 from lmpipe.tokens.shards import SHARD_TOKENS, ShardWriter, token_type
 from lmpipe.tokens.threads import use_threads
-from lmpipe.tokens.tokenizer import Tokenizer, load_tokenizer, pieces_of
+from lmpipe.tokens.tokenizer import Tokenizer, load_tokenizer
 
 SPLITS = ("train", "validation", "test")
 ARRANGEMENT = "arrangement.json"
@@ -122,6 +122,7 @@ def _write_split(
         folder,
         vocab_size=tokenizer.vocab_size,
         end_of_text_id=tokenizer.end_of_text_id,
+        controls=tokenizer.roles.controls(),
         shard_tokens=shard_tokens,
         runs=runs,
     )
@@ -165,7 +166,7 @@ def _encoded(texts: Iterator[str], tokenizer: Tokenizer) -> Iterator[tuple[NDArr
     dtype = token_type(tokenizer.vocab_size)
     parts: list[NDArray[Any]] = []
     text_bytes = 0
-    for batch in _batches(texts):
+    for batch in _batches(texts, tokenizer):
         encoded = tokenizer.encode_pieces([piece for piece, _ in batch])
         for (piece, is_last), ids in zip(batch, encoded, strict=True):
             parts.append(np.array(ids, dtype))
@@ -175,12 +176,12 @@ def _encoded(texts: Iterator[str], tokenizer: Tokenizer) -> Iterator[tuple[NDArr
                 parts, text_bytes = [], 0
 
 
-def _batches(texts: Iterator[str]) -> Iterator[list[tuple[str, bool]]]:
+def _batches(texts: Iterator[str], tokenizer: Tokenizer) -> Iterator[list[tuple[str, bool]]]:
     """Pieces of texts in batches for the library's threads, each with whether it is the last of its text."""
     batch: list[tuple[str, bool]] = []
     characters = 0
     for text in texts:
-        pieces = pieces_of(text)
+        pieces = tokenizer.pieces(text)
         for number, piece in enumerate(pieces, start=1):
             batch.append((piece, number == len(pieces)))
             characters += len(piece)

@@ -73,8 +73,10 @@ class WordEncoder:
 
 
 def splits_like_gpt2(library: tokenizers.Tokenizer) -> bool:
-    """Whether a tokenizer splits by GPT-2's pattern alone, so that its words can be encoded apart."""
+    """Whether a tokenizer splits by GPT-2's pattern alone, so that its words can be encoded apart; tokens of plain text that
+    were added to it would be looked for before."""
     content = json.loads(library.to_str())
     splitter = content["pre_tokenizer"] or {}
     plain = splitter.get("type") == "ByteLevel" and splitter.get("use_regex") and not splitter.get("add_prefix_space")
-    return bool(plain) and content["normalizer"] is None and content["model"]["type"] == "BPE"
+    added = any(not token["special"] for token in content["added_tokens"])
+    return bool(plain) and not added and content["normalizer"] is None and content["model"]["type"] in ("BPE", "Unigram")

@@ -103,7 +103,7 @@ def _stream(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: int, obj
         shards.vocab_size,
         shards.end_of_text_id,
         lambda network: make_objective(
-            phase.objective, vocab_size=shards.vocab_size, end_of_text_id=shards.end_of_text_id, seed=objective_seed
+            phase.objective, vocab_size=shards.vocab_size, controls=shards.controls, seed=objective_seed
         ),
         lambda objective: validation_batches(
             tokens / "validation", objective, model.context, plan.micro_rows, phase.validation.tokens

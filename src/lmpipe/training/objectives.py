@@ -15,10 +15,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lmpipe.base.errors import ModelError
 from lmpipe.base.randomness import derive_seed
 from lmpipe.models.network import Encoder, Network
+from lmpipe.tokens.controls import Controls
 from lmpipe.tokens.loader import Batch
-from lmpipe.tokens.special import ASSISTANT, MASK, SPECIAL_TOKENS
+from lmpipe.tokens.special import ASSISTANT, SPECIAL_TOKENS
 from lmpipe.training.objective_config import CausalConfig, ChatConfig, MaskedConfig, ObjectiveConfig, TokenObjective
 
 IGNORED = -100
@@ -110,27 +112,39 @@ class MaskedBatch(NamedTuple):
 class Masked:
     """Hidden tokens from both sides. Every row hides equally many, so shapes stay, and logits are computed for them alone."""
 
-    def __init__(self, config: MaskedConfig, *, vocab_size: int, end_of_text_id: int, seed: int) -> None:
-        self.config, self.vocab_size, self.end_of_text_id, self.seed = config, vocab_size, end_of_text_id, seed
+    def __init__(self, config: MaskedConfig, *, vocab_size: int, controls: Controls, seed: int) -> None:
+        """Store the arguments.
+
+        Raises:
+            ModelError: when the tokenizer has no token that hides another.
+        """
+        if controls.mask_id is None:
+            raise ModelError(
+                "the tokenizer has no mask token, so nothing can be hidden",
+                expected="a tokenizer made for masked models, or one that lmpipe trained",
+            )
+        self.config, self.seed, self.mask_id = config, seed, controls.mask_id
+        self.special_ids = np.array(controls.special_ids, np.int64)
+        self.text_ids = np.setdiff1d(np.arange(vocab_size), self.special_ids)
 
     def prepare(self, batch: Batch, position: int) -> MaskedBatch:
-        """Hide tokens; borders between documents are never asked for."""
+        """Hide tokens; control tokens, such as borders between documents, are never asked for."""
         ids_BT = batch.inputs_BT
         generator = np.random.default_rng(derive_seed(self.seed, "masking", position))
         count = max(1, round(self.config.rate * ids_BT.shape[1]))
-        borders_BT = ids_BT == self.end_of_text_id
-        order_BT = np.argsort(generator.random(ids_BT.shape) + borders_BT, axis=1)  # borders come last
+        special_BT = np.isin(ids_BT, self.special_ids)
+        order_BT = np.argsort(generator.random(ids_BT.shape) + special_BT, axis=1)  # control tokens come last
         places_BK = np.sort(order_BT[:, :count], axis=1)
         picked_BK = np.take_along_axis(ids_BT, places_BK, axis=1)
         fate_BK = generator.random(places_BK.shape)
-        others_BK = generator.integers(len(SPECIAL_TOKENS), self.vocab_size, places_BK.shape)
-        hidden_BK = np.where(fate_BK < self.config.mask_fraction, SPECIAL_TOKENS.index(MASK), picked_BK)
+        others_BK = self.text_ids[generator.integers(0, len(self.text_ids), places_BK.shape)]
+        hidden_BK = np.where(fate_BK < self.config.mask_fraction, self.mask_id, picked_BK)
         swapped = (fate_BK >= self.config.mask_fraction) & (fate_BK < self.config.mask_fraction + self.config.random_fraction)
         hidden_BK = np.where(swapped, others_BK, hidden_BK)
-        is_border = picked_BK == self.end_of_text_id
+        is_special = np.take_along_axis(special_BT, places_BK, axis=1)
         inputs_BT = ids_BT.copy()
-        np.put_along_axis(inputs_BT, places_BK, np.where(is_border, picked_BK, hidden_BK), axis=1)
-        return MaskedBatch(inputs_BT, np.where(is_border, IGNORED, picked_BK), batch.segments_BT, places_BK)
+        np.put_along_axis(inputs_BT, places_BK, np.where(is_special, picked_BK, hidden_BK), axis=1)
+        return MaskedBatch(inputs_BT, np.where(is_special, IGNORED, picked_BK), batch.segments_BT, places_BK)
 
     def losses(self, network: Network, *part: Tensor) -> Losses:
         """Of one part."""
@@ -149,12 +163,22 @@ class Masked:
         return math.log(network.vocab_size)
 
 
-def make_objective(config: ObjectiveConfig, *, vocab_size: int, end_of_text_id: int, seed: int) -> Objective:
-    """The objective on rows of text that `config` names."""
+def make_objective(config: ObjectiveConfig, *, vocab_size: int, controls: Controls, seed: int) -> Objective:
+    """The objective on rows of text that `config` names.
+
+    Args:
+        config: what is learned.
+        vocab_size: of the model.
+        controls: ids that are no text, as the shards tell them.
+        seed: of every random choice.
+
+    Raises:
+        ModelError: when the tokenizer lacks a token that the objective needs.
+    """
     if isinstance(config, ChatConfig):
         return Chat(config)
     if isinstance(config, MaskedConfig):
-        return Masked(config, vocab_size=vocab_size, end_of_text_id=end_of_text_id, seed=seed)
+        return Masked(config, vocab_size=vocab_size, controls=controls, seed=seed)
     assert isinstance(config, CausalConfig), "other objectives learn from examples: training/answers.py"
     return Causal(config)
 
