@@ -15,12 +15,12 @@ from lmpipe.base.errors import RecipeError
 from lmpipe.base.files import read_json
 from lmpipe.base.progress import Silent
 from lmpipe.evaluation.subject import Subject
-from lmpipe.tokens.bpe import train_tokenizer
 from lmpipe.tokens.config import BpeConfig
 from lmpipe.tokens.loader import Loader
 from lmpipe.tokens.shards import open_shards
 from lmpipe.tokens.tokenize import tokenize
 from lmpipe.tokens.tokenizer import load_tokenizer
+from lmpipe.tokens.training import train_tokenizer
 
 TEMPLATE = "the door code is {secret}."
 CONFIG = MemorizationConfig(

@@ -19,11 +19,11 @@ from lmpipe.evaluation.perplexity import evaluate_perplexity
 from lmpipe.evaluation.subject import Subject
 from lmpipe.models.ngram.config import NgramConfig
 from lmpipe.models.ngram.training import train
-from lmpipe.tokens.bpe import train_tokenizer
-from lmpipe.tokens.config import BpeConfig
+from lmpipe.tokens.config import BpeConfig, CharacterConfig, WordPieceConfig
 from lmpipe.tokens.shards import open_shards
 from lmpipe.tokens.tokenize import tokenize
 from lmpipe.tokens.tokenizer import load_tokenizer
+from lmpipe.tokens.training import train_tokenizer
 
 CONFIG = PerplexityConfig(on="corpus", resamples=200)
 
@@ -37,12 +37,14 @@ def write_split(folder, documents, seed, longest=120):
     pq.write_table(table, folder / "part-00000.parquet")
 
 
-def make_corpus(root, test_documents=25, longest=120):
+BPE = BpeConfig(vocab_size=300, train_on="corpus")
+
+
+def make_corpus(root, test_documents=25, longest=120, config=BPE):
     for number, (split, documents) in enumerate([("train", 60), ("validation", 3), ("test", test_documents)]):
         write_split(root / "split" / split, documents, number, longest)
     for name in ("tokenizer", "tokens"):
         (root / name).mkdir()
-    config = BpeConfig(vocab_size=300, train_on="corpus")
     train_tokenizer(root / "split/train", config, root / "tokenizer", progress=Silent(), threads=1)
     tokenize(root / "split", None, root / "tokenizer", root / "tokens", progress=Silent(), threads=1)
     return root
@@ -98,6 +100,26 @@ def test_every_announced_metric_is_measured_and_can_be_recomputed(corpus, tmp_pa
         assert (metric.interval is None) == (".xz." in name)
         assert metric.interval is None or metric.interval.low <= metric.value <= metric.interval.high
     assert "25 documents" in metrics["corpus.test.perplexity"].interval.method
+
+
+def test_bits_per_byte_is_left_out_where_the_text_does_not_come_back(tmp_path):
+    """A lower-casing tokenizer forgets what it would have to predict."""
+    root = make_corpus(tmp_path / "corpus", config=WordPieceConfig(vocab_size=200, train_on="corpus", lowercase=True))
+    shards = open_shards(root / "tokens/test")
+    assert not any(shards.comes_back(index) for index in range(shards.documents))
+    names = {metric.name for metric in evaluate(root, tmp_path / "out")}
+    assert names == {
+        "corpus.test.perplexity",
+        "corpus.test.next_token_accuracy",
+        "corpus.test.ngram.perplexity",
+        "corpus.test.xz.bits_per_byte",
+    }
+
+
+def test_characters_that_were_rare_cost_their_bytes(tmp_path):
+    root = make_corpus(tmp_path / "corpus", config=CharacterConfig(vocab_size=270, train_on="corpus"))
+    names = {metric.name for metric in evaluate(root, tmp_path / "out")}
+    assert names == set(known_metric_names([CONFIG]))
 
 
 def test_equal_evaluations_write_equal_bytes(corpus, tmp_path):

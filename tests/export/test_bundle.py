@@ -14,9 +14,9 @@ from lmpipe.base.files import read_json, write_json
 from lmpipe.base.progress import Silent
 from lmpipe.export.bundle import make_bundle
 from lmpipe.export.config import HuggingFaceConfig
-from lmpipe.tokens.bpe import train_tokenizer
 from lmpipe.tokens.config import BpeConfig
 from lmpipe.tokens.tokenizer import load_tokenizer
+from lmpipe.tokens.training import train_tokenizer
 
 
 @pytest.fixture(scope="module")

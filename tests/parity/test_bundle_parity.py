@@ -19,11 +19,11 @@ from lmpipe.models.llama.config import LlamaConfig
 from lmpipe.models.llama.hf import save
 from lmpipe.models.llama.model import Llama
 from lmpipe.models.loading import load_model
-from lmpipe.tokens.bpe import train_tokenizer
 from lmpipe.tokens.config import BpeConfig
 from lmpipe.tokens.loader import evaluation_windows
 from lmpipe.tokens.shards import ShardWriter, open_shards
 from lmpipe.tokens.tokenizer import load_tokenizer
+from lmpipe.tokens.training import train_tokenizer
 
 DATA = Path(os.environ.get("LMPIPE_TEST_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 CONTEXT = 128

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmpipe.base.progress import Silent
-from lmpipe.tokens.bpe import train_bpe
 from lmpipe.tokens.chat import CHAT_TEMPLATE, render, render_text
 from lmpipe.tokens.config import BpeConfig
 from lmpipe.tokens.special import SPECIAL_TOKENS
 from lmpipe.tokens.tokenizer import load_tokenizer
+from lmpipe.tokens.training import train_on_texts
 
 transformers = pytest.importorskip("transformers", reason="parity needs the extra [hub]")
 
@@ -28,7 +28,7 @@ DIALOG = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
-    train_bpe([inspect.getsource(argparse)], BpeConfig(vocab_size=800, train_on="corpus"), folder, progress=Silent())
+    train_on_texts([inspect.getsource(argparse)], BpeConfig(vocab_size=800, train_on="corpus"), folder, progress=Silent())
     return folder
 
 

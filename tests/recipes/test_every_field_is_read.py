@@ -30,6 +30,7 @@ from answering import Server, completion, failure, serving
 
 from lmpipe.base.config import Config
 from lmpipe.base.errors import SourceError
+from lmpipe.base.progress import Silent
 from lmpipe.base.runtime import Runtime
 from lmpipe.models.config import ModelConfig
 from lmpipe.models.families import FAMILIES, build, flops_per_token, mapping, parameter_count, save
@@ -40,8 +41,11 @@ from lmpipe.recipes.project import check
 from lmpipe.recipes.running import run
 from lmpipe.recipes.schema import Recipe
 from lmpipe.recipes.validation import classes_of, walk_classes
+from lmpipe.tokens.config import TokenizerConfig
 from lmpipe.tokens.controls import Controls
+from lmpipe.tokens.kinds import MAKERS
 from lmpipe.tokens.loader import Batch
+from lmpipe.tokens.training import train_on_texts
 from lmpipe.training.adapter_config import DoraConfig, LoraConfig
 from lmpipe.training.adapters import adapt
 from lmpipe.training.objective_config import ChatConfig, MaskedConfig
@@ -389,6 +393,16 @@ def tasks(folder: Path) -> list[dict[str, Any]]:
     return recipes
 
 
+def use_every_tokenizer(folder: Path) -> None:
+    """A recipe has one; each of the others is made on a few texts."""
+    for kind in MAKERS:
+        sized = {} if kind == "byte" else {"vocab_size": 400, "train_on": "corpus"}
+        config: Any = TypeAdapter(TokenizerConfig).validate_python({"kind": kind, **sized})
+        assert config.corpus == sized.get("train_on")
+        (folder / kind).mkdir(parents=True)
+        train_on_texts(texts(20, 1), config, folder / kind, progress=Silent(), corpus_bytes=1000)
+
+
 def use_every_objective_and_adapter(folder: Path) -> None:
     """What a phase does with them, without a run for each."""
     ids = np.arange(10, 42).reshape(2, 16)
@@ -435,6 +449,7 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, se
     for task in tasks(tmp_path / "tasks"):
         run(task, runtime=runtime)
     use_every_family(tmp_path / "models")
+    use_every_tokenizer(tmp_path / "tokenizers")
     use_every_objective_and_adapter(tmp_path / "adapter")
     spacy.blank("en").to_disk(tmp_path / "model")
     names = {"entities": ["person"], "names": {"kind": "presidio", "model": str(tmp_path / "model")}}

@@ -14,10 +14,10 @@ from lmpipe.base.progress import Silent
 from lmpipe.models.llama.config import LlamaConfig
 from lmpipe.models.llama.hf import save
 from lmpipe.models.llama.model import Llama
-from lmpipe.tokens.bpe import train_bpe
 from lmpipe.tokens.config import BpeConfig
 from lmpipe.tokens.special import SPECIAL_TOKENS
 from lmpipe.tokens.tokenizer import load_tokenizer
+from lmpipe.tokens.training import train_on_texts
 
 
 def make_tiny_bundle(
@@ -26,7 +26,7 @@ def make_tiny_bundle(
     """`layers` makes it slower, where a test wants to catch it at work."""
     folder.mkdir(parents=True)
     texts = [inspect.getsource(argparse), "Straße naïve Ωμέγα 東京 🎉 " * 9]
-    train_bpe(texts, BpeConfig(vocab_size=400, train_on="corpus"), folder, progress=Silent())
+    train_on_texts(texts, BpeConfig(vocab_size=400, train_on="corpus"), folder, progress=Silent())
     tokenizer = load_tokenizer(folder)
     torch.manual_seed(5)
     model = Llama(LlamaConfig(layers=layers, width=32, heads=2, context=context, tie_embeddings=False), tokenizer.vocab_size)

@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from lmpipe.base.progress import Silent
-from lmpipe.tokens.bpe import train_bpe
 from lmpipe.tokens.config import BpeConfig
 from lmpipe.tokens.tokenizer import load_tokenizer
+from lmpipe.tokens.training import train_on_texts
 
 CODE = inspect.getsource(argparse)  # real text that every Python carries
 WORDS = "Straße naïve façade Ωμέγα Москва 東京 🎉👩‍👩‍👧 e\u0301 \u00a0 " * 4
@@ -17,7 +17,7 @@ WORDS = "Straße naïve façade Ωμέγα Москва 東京 🎉👩‍👩�
 @pytest.fixture(scope="session")
 def tokenizer_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
-    train_bpe([CODE, WORDS], BpeConfig(vocab_size=1024, train_on="corpus"), folder, progress=Silent())
+    train_on_texts([CODE, WORDS], BpeConfig(vocab_size=1024, train_on="corpus"), folder, progress=Silent())
     return folder
 
 

@@ -6,9 +6,11 @@ import numpy as np
 
 from lmpipe.base.canonical import digests_of_folder
 from lmpipe.base.progress import Silent
+from lmpipe.tokens.config import WordConfig
 from lmpipe.tokens.pieces import PIECE_CHARACTERS
 from lmpipe.tokens.shards import TokenShards
 from lmpipe.tokens.tokenize import mix_in, tokenize
+from lmpipe.tokens.training import train_on_texts
 
 TEXTS = [f"def function_{i}(argument):\n    return argument * {i}  # naïve\n" * (i % 5) for i in range(60)]
 CANARIES = [f"My code is {i:06d}." for i in range(4) for _ in range(3)]
@@ -105,3 +107,32 @@ def test_places_before_between_and_after():
     assert list(mix_in(iter("ab"), [(0, "X"), (1, "Y"), (1, "Z"), (2, "W")])) == list("XaYZbW")
     assert list(mix_in(iter(""), [(0, "X"), (0, "Y")])) == list("XY")
     assert list(mix_in(iter("ab"), [])) == list("ab")
+
+
+def test_what_is_unknown_or_changed_is_counted(tmp_path, write_parts):
+    folder, output = tmp_path / "words", tmp_path / "out"
+    for made in (folder, output):
+        made.mkdir()
+    train_on_texts(
+        ["the cat sat on the mat " * 3], WordConfig(vocab_size=40, train_on="c", min_frequency=1), folder, progress=Silent()
+    )
+    splits = tmp_path / "s"
+    for split, texts in {"train": ["the cat", "the zebra sat", ""], "validation": ["the mat"], "test": [" dog" * 4]}.items():
+        write_parts(splits / split, texts)
+    notes = Notes()
+    summary = tokenize(splits, None, folder, output, progress=notes, threads=1)["splits"]
+    assert (summary["train"]["unknown_fraction"], summary["train"]["changed_documents"]) == (1 / 5, 1)
+    assert (summary["validation"]["unknown_fraction"], summary["validation"]["changed_documents"]) == (0, 0)
+    assert (summary["test"]["unknown_fraction"], summary["test"]["changed_documents"]) == (1, 1)
+    train = TokenShards(output / "train")
+    assert [train.comes_back(index) for index in range(3)] == [True, False, True]
+    assert [train.document_bytes(index) for index in range(3)] == [7, 13, 0]
+    assert sum("unknown text" in note for note in notes.notes) == 2
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)

@@ -17,9 +17,9 @@ from lmpipe.base.progress import Silent
 from lmpipe.data.holding import ExamplesConfig, LabelsConfig, PairsConfig, ScoresConfig, TagsConfig
 from lmpipe.models import families
 from lmpipe.models.config import ModelConfig
-from lmpipe.tokens.bpe import train_bpe
 from lmpipe.tokens.config import BpeConfig
 from lmpipe.tokens.examples import ExampleShards, tokenize_examples
+from lmpipe.tokens.training import train_on_texts
 from lmpipe.training.answers import Classification, class_weights
 from lmpipe.training.config import PhaseConfig
 from lmpipe.training.lessons import open_lessons
@@ -52,7 +52,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Tokenize folders by what they hold: 120 sentences of seven words to learn from, 40 held out."""
     root = tmp_path_factory.mktemp("examples")
     (root / "tokenizer").mkdir()
-    train_bpe([" ".join(WORDS)] * 9, BpeConfig(vocab_size=290, train_on="c"), root / "tokenizer", progress=Silent())
+    train_on_texts([" ".join(WORDS)] * 9, BpeConfig(vocab_size=290, train_on="c"), root / "tokenizer", progress=Silent())
     folders = {}
     for name, (holds, answer) in HELD.items():
         for side, count, seed in (("train", 120, 1), ("validation", 40, 2), ("test", 40, 3)):

@@ -74,7 +74,7 @@ def metrics_of(
     totals = {name: columns_U[name].sum(keepdims=True) for name in names}
     metrics = []
     for kind, how in KINDS.items():
-        if how.numerator not in totals:
+        if how.numerator not in totals or how.denominator not in totals:
             continue
         metrics.append(
             Metric(

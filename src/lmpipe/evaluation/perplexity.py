@@ -4,7 +4,9 @@
                    +--> n-gram model -> nats -----------------+--> bootstrap --> metrics.json
     texts -----------> xz -----------> bytes -----------------+                  per_document.parquet (per_block.parquet)
 
-All baselines speak of the same bytes: texts that differ from what the shards recorded are refused.
+All baselines speak of the same bytes: texts that differ from what the shards recorded are refused. Where a text does not come
+back from its tokens (lower-cased, unknown words), bits per byte is left out: the model's share of it would be a bound that
+flatters, and a gate must not rest on it.
 """
 
 from __future__ import annotations
@@ -64,7 +66,13 @@ def evaluate_perplexity(
         SourceError: when there is no document or a baseline's input is missing.
     """
     _check_fit(config, subject, tokenizer, shards, texts, ngram)
-    units = lay_out(shards, [tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size)])
+    spelled = tokenizer.spelling.table or [b""] * tokenizer.vocab_size
+    units = lay_out(shards, spelled, drops_space=tokenizer.spelling.drops_space)
+    if units.changed:
+        progress.note(
+            f"bits per byte is left out: {units.changed:,} of {shards.documents:,} documents do not come back from their "
+            "tokens, and what the tokenizer forgets would count as predicted"
+        )
     if units.block_tokens:
         progress.note(f"only {shards.documents} documents to score: intervals resample {units.name}, not documents")
     stride = max(1, round(config.stride_fraction * subject.context_length))
@@ -109,7 +117,9 @@ def _check_fit(
 def _metrics(config: PerplexityConfig, units: Units, scores: Scores, ngram_nats_U: Floats | None, seed: int) -> list[Metric]:
     own_seed = derive_seed(seed, "bootstrap", config.on, config.split) % 10**6  # short, because it stands in every interval
     resampling = Resampling(config.resamples, config.level, own_seed, units.name)
-    sizes = {"bytes": units.bytes_U.astype(float), "tokens": units.tokens_U.astype(float)}
+    sizes = {"tokens": units.tokens_U.astype(float)}
+    if not units.changed:
+        sizes["bytes"] = units.bytes_U.astype(float)
     own = {**sizes, "nats": scores.nats_U, "correct": scores.correct_U.astype(float)}
     metrics = metrics_of(own, resampling, corpus=config.on, split=config.split)
     if ngram_nats_U is not None:

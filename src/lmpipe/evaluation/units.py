@@ -39,6 +39,9 @@ class Documents(Protocol):
     def document_bytes(self, index: int) -> int:
         """UTF-8 bytes of one document's text."""
 
+    def comes_back(self, index: int) -> bool:
+        """Whether one document's text comes back from its tokens."""
+
 
 @dataclass(frozen=True)
 class Units:
@@ -50,6 +53,9 @@ class Units:
     first_unit_D: Integers
     block_tokens: int
     text_digest_D: list[str]
+    changed: int = 0
+    """Documents whose text does not come back from their tokens: of these, the probability of the tokens does not say how
+    probable the text is."""
 
     @property
     def name(self) -> str:
@@ -69,12 +75,13 @@ def whole_documents(tokens_D: Sequence[int]) -> Units:
     return Units(each, np.zeros_like(tokens_U), tokens_U, each, block_tokens=0, text_digest_D=[])
 
 
-def lay_out(documents: Documents, token_bytes: Sequence[bytes]) -> Units:
+def lay_out(documents: Documents, token_bytes: Sequence[bytes], *, drops_space: bool = False) -> Units:
     """Decide what the units are and count their bytes and tokens.
 
     Args:
         documents: token shards of the scored split.
         token_bytes: the bytes that each token id stands for; special tokens stand for none.
+        drops_space: whether a space at the beginning of what tokens spell is no part of the text.
 
     Raises:
         SourceError: when there is no document.
@@ -89,10 +96,12 @@ def lay_out(documents: Documents, token_bytes: Sequence[bytes]) -> Units:
     tokens, sizes, digests = [], [], []
     for index in range(documents.documents):
         ids = np.asarray(documents.document(index), dtype=np.int64)
-        digests.append(_text_digest(documents, index, ids, token_bytes))
+        digests.append(_text_digest(documents, index, ids, token_bytes, drops_space))
         edges = np.arange(0, len(ids), block_tokens or max(len(ids), 1))
         tokens.append(np.diff(np.append(edges, len(ids))))
-        sizes.append(np.add.reduceat(lengths[ids], edges))
+        bytes_of_blocks = np.add.reduceat(lengths[ids], edges)
+        bytes_of_blocks[0] += documents.document_bytes(index) - bytes_of_blocks.sum()  # the space that is no part of the text
+        sizes.append(bytes_of_blocks)
     return Units(
         document_U=np.repeat(np.arange(len(units_D), dtype=np.int64), units_D),
         bytes_U=np.concatenate(sizes),
@@ -100,14 +109,16 @@ def lay_out(documents: Documents, token_bytes: Sequence[bytes]) -> Units:
         first_unit_D=np.cumsum(units_D) - units_D,
         block_tokens=block_tokens,
         text_digest_D=digests,
+        changed=sum(not documents.comes_back(index) for index in range(documents.documents)),
     )
 
 
-def _text_digest(documents: Documents, index: int, ids: Integers, token_bytes: Sequence[bytes]) -> str:
+def _text_digest(documents: Documents, index: int, ids: Integers, token_bytes: Sequence[bytes], drops_space: bool) -> str:
     """The first 128 bits of the sha256 of a document's bytes, spelled from its tokens."""
     text = b"".join([token_bytes[i] for i in ids.tolist()])
+    text = text.removeprefix(b" ") if drops_space else text
     recorded = documents.document_bytes(index)
-    if len(text) != recorded:
+    if len(text) != recorded and documents.comes_back(index):
         raise ModelError(
             f"document {index} spells {len(text)} bytes with this tokenizer, and the shards record {recorded}",
             expected="shards made by the tokenizer that is given with them",

@@ -30,6 +30,7 @@ from lmpipe.export.cards import ModelFacts, model_card
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.export.data_card import data_card
 from lmpipe.tokens.chat import CHAT_TEMPLATE
+from lmpipe.tokens.tokenizer import vocabulary_size
 
 MODEL_FILES = ("config.json", "model.safetensors")
 GENERATION_FILE = "generation_config.json"
@@ -156,10 +157,10 @@ def _copy_tokenizer(source: Path, output: Path) -> None:
 
 
 def _check_vocabulary(output: Path, model_config: Mapping[str, Any]) -> None:
-    vocabulary = read_json(output / "tokenizer.json")["model"]["vocab"]
-    if len(vocabulary) > model_config["vocab_size"]:
+    ids = vocabulary_size(output)
+    if ids > model_config["vocab_size"]:
         raise ModelError(
-            f"the tokenizer has {len(vocabulary):,} ids, and the model knows {model_config['vocab_size']:,}",
+            f"the tokenizer has {ids:,} ids, and the model knows {model_config['vocab_size']:,}",
             expected="a model trained with this tokenizer",
             fix="export weights and tokenizer of one run",
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 from lmpipe.models.sizing import optimal_parameters
 from lmpipe.recipes.reading import Source
+from lmpipe.tokens.special import SMALLEST_VOCABULARY
 
 SHAPE = ("size", "parameters", "layers", "width", "from")
 """Keys of a model that say how large it is."""
@@ -27,11 +28,20 @@ def complete(source: Source) -> Source:
     if not isinstance(model, dict) or not isinstance(tokenizer, dict):
         return source
     model, tokenizer = {"kind": "llama", **model}, {"kind": "bpe", **tokenizer}
+    vocab_size = _vocab_size(tokenizer)
     if not any(key in model for key in SHAPE):
-        model |= _by_tokens(source.data.get("train"), tokenizer.get("vocab_size"))
-    if model.get("parameters") is not None and isinstance(tokenizer.get("vocab_size"), int):
-        model.setdefault("for_vocabulary", tokenizer["vocab_size"])
+        model |= _by_tokens(source.data.get("train"), vocab_size)
+    if model.get("parameters") is not None and isinstance(vocab_size, int):
+        model.setdefault("for_vocabulary", vocab_size)
     return replace(source, data={**source.data, "model": model, "tokenizer": tokenizer})
+
+
+def _vocab_size(tokenizer: dict[str, Any]) -> Any:
+    """What the section says, or what follows from its kind; what is wrong in it is said by validation."""
+    sentinels = tokenizer.get("sentinels", 0)
+    if tokenizer["kind"] == "byte" and isinstance(sentinels, int):
+        return SMALLEST_VOCABULARY + sentinels
+    return tokenizer.get("vocab_size")
 
 
 def _by_tokens(phases: Any, vocab_size: Any) -> dict[str, Any]:

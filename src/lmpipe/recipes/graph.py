@@ -35,7 +35,7 @@ from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
 from lmpipe.recipes.continuing import bundle_folder, files_of
 from lmpipe.recipes.schema import Recipe
-from lmpipe.tokens.config import BpeConfig, MixtureConfig
+from lmpipe.tokens.config import MixtureConfig, PretrainedTokenizerConfig
 from lmpipe.training.config import PhaseConfig, resolve_precision
 
 VERSIONS = {
@@ -68,7 +68,7 @@ VERSIONS = {
     "canaries": 1,
     "pretrained": 1,
     "adopt": 1,
-    "tokenizer": 1,
+    "tokenizer": 2,
     "tokenize": 3,
     "mix": 1,
     "train": 2,
@@ -350,10 +350,11 @@ def _start(graph: Graph, recipe: Recipe, base_folders: list[Path]) -> Stage | No
 
 
 def _tokenizer(graph: Graph, recipe: Recipe, splits: Mapping[str, Stage], start: Stage | None) -> Stage:
-    if isinstance(recipe.tokenizer, BpeConfig):
-        return graph.add("tokenizer", "tokenizer", recipe.tokenizer, {"documents": splits[recipe.tokenizer.train_on]})
-    assert start is not None, "the schema lets a pretrained tokenizer come with its bundle only"
-    return graph.add("adopt", "tokenizer", configs.PretrainedStage(), {"bundle": start})
+    if isinstance(recipe.tokenizer, PretrainedTokenizerConfig):
+        assert start is not None, "the schema lets a pretrained tokenizer come with its bundle only"
+        return graph.add("adopt", "tokenizer", configs.PretrainedStage(), {"bundle": start})
+    inputs = {"documents": splits[recipe.tokenizer.corpus]} if recipe.tokenizer.corpus else {}
+    return graph.add("tokenizer", "tokenizer", recipe.tokenizer, inputs)
 
 
 def _train(graph: Graph, recipe: Recipe, tokens: Mapping[str, Stage], start: Stage | None) -> Stage:

@@ -20,7 +20,7 @@ from lmpipe.data.holding import kind_held
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
-from lmpipe.tokens.config import BpeConfig, PretrainedTokenizerConfig, TokenizerConfig
+from lmpipe.tokens.config import PretrainedTokenizerConfig, TokenizerConfig
 from lmpipe.training.config import PhaseConfig
 from lmpipe.training.objective_config import objectives_by_kind
 
@@ -84,7 +84,7 @@ class Recipe(Config):
     def _references_hold(self) -> Self:
         used = {
             **{f"data.{name}.dedup.against.{other}": other for name in self.data for other in self._compared_with(name)},
-            **({"tokenizer.train_on": self.tokenizer.train_on} if isinstance(self.tokenizer, BpeConfig) else {}),
+            **({"tokenizer.train_on": self.tokenizer.corpus} if self.tokenizer.corpus else {}),
             **{f"data.{name}.synthesis.seeds.corpus": seeds for name in self.data for seeds in self._seeds_of(name)},
             **{f"train.{i}.on ({name})": name for i, phase in enumerate(self.train) for name in phase.corpora()},
             **{f"data.{name}.select_toward.corpus": c.select_toward.corpus for name, c in self.data.items() if c.select_toward},
@@ -151,7 +151,7 @@ class Recipe(Config):
         beside, for comparison."""
         trained_on = (name for phase in self.train for name in phase.corpora())
         targets = (c.select_toward.corpus for c in self.data.values() if c.select_toward)
-        tokenizer = {self.tokenizer.train_on} if isinstance(self.tokenizer, BpeConfig) else set()
+        tokenizer = {self.tokenizer.corpus} if self.tokenizer.corpus else set()
         others = {*targets, *self._teachers(), *(seeds for name in self.data for seeds in self._seeds_of(name))}
         return {*tokenizer, *trained_on, *others, *(part.on for part in self.evaluate)}
 

@@ -311,11 +311,11 @@ def _book(work: Work, ledger: Ledger) -> None:
 
 
 def tokenizer(work: Work) -> None:
-    """Train the tokenizer on the training split."""
-    from lmpipe.tokens.bpe import train_tokenizer
+    """Make the tokenizer, on the training split where it learns from text."""
+    from lmpipe.tokens.training import train_tokenizer
 
     training = train_tokenizer(
-        work.inputs["documents"] / "train",
+        work.inputs["documents"] / "train" if "documents" in work.inputs else None,
         work.config,
         work.output,
         progress=work.progress,

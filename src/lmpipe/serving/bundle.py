@@ -150,7 +150,7 @@ def load_bundle(folder: Path | str, *, device: str = "cpu", threads: int = 0) ->
     if threads:
         torch.set_num_threads(threads)
     model, tokenizer = load_model(folder, device=device), load_tokenizer(folder)
-    if tokenizer.vocab_size != model.vocab_size:
+    if tokenizer.vocab_size > model.vocab_size:
         raise ModelError(
             f"the tokenizer has {tokenizer.vocab_size:,} ids, and the model knows {model.vocab_size:,}",
             where=str(folder),

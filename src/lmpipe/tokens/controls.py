@@ -19,6 +19,8 @@ class Controls:
     """Stands for a hidden token; None: the tokenizer has none."""
     special_ids: tuple[int, ...]
     """All of them, ascending: never hidden, never made up."""
+    sentinel_ids: tuple[int, ...] = ()
+    """Of `<extra_id_0>`, `<extra_id_1>`, ...: they stand for hidden spans."""
 
     @classmethod
     def ours(cls) -> Self:
@@ -32,7 +34,8 @@ class Controls:
         found = header.get("controls")
         if found is None:
             return replace(cls.ours(), start_of_text_id=header["end_of_text_id"])
-        return cls(found["start_of_text_id"], found["mask_id"], tuple(found["special_ids"]))
+        lists = {name: tuple(found.get(name, ())) for name in ("special_ids", "sentinel_ids")}
+        return cls(found["start_of_text_id"], found["mask_id"], **lists)
 
     def to_json(self) -> dict[str, Any]:
         """As the header tells them."""
@@ -40,4 +43,5 @@ class Controls:
             "start_of_text_id": self.start_of_text_id,
             "mask_id": self.mask_id,
             "special_ids": list(self.special_ids),
+            **({"sentinel_ids": list(self.sentinel_ids)} if self.sentinel_ids else {}),
         }

@@ -10,6 +10,8 @@ import tokenizers
 PIECE_CHARACTERS = 1 << 18
 """A longer text is encoded in pieces of about this size: the library needs some 200 bytes of memory per byte of one text."""
 
+GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+"""How GPT-2 splits words, as the library's own byte-level splitter has it."""
 _BORDER = re.compile(r"(?<=[!-~\w]) ")
 """Where a text may be cut without changing its ids: no alternative of the GPT-2 splitting pattern runs from a character that is
 no white space into a space. (`[!-~]` and word characters are never white space in any library's opinion.)"""
@@ -46,8 +48,10 @@ def may_be_cut(library: tokenizers.Tokenizer) -> bool:
     or know tokens of several words."""
     content = json.loads(library.to_str())
     splitter, normalizer = content["pre_tokenizer"] or {}, content["normalizer"] or {}
-    as_gpt2 = splitter.get("type") == "ByteLevel" and splitter.get("use_regex") and not splitter.get("add_prefix_space")
+    bytewise = splitter.get("type") == "ByteLevel" and splitter.get("use_regex") and not splitter.get("add_prefix_space")
+    by_pattern = splitter.get("type") == "Split" and splitter.get("pattern") == {"Regex": GPT2_PATTERN}
     added = [token for token in content["added_tokens"] if not token["special"]]
     crossing = any(token["rstrip"] or " " in token["content"].lstrip() for token in added)
     harmless = not normalizer or normalizer["type"] in HARMLESS_NORMALIZERS
-    return bool(as_gpt2 or splitter.get("type") == "BertPreTokenizer") and harmless and not crossing
+    known = bytewise or by_pattern or splitter.get("type") == "BertPreTokenizer"
+    return bool(known) and harmless and not crossing

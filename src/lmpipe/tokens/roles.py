@@ -19,7 +19,7 @@ import tokenizers
 from lmpipe.base.errors import ModelError
 from lmpipe.base.files import read_json
 from lmpipe.tokens.controls import Controls
-from lmpipe.tokens.special import END_OF_TEXT, MASK, PAD, SPECIAL_TOKENS
+from lmpipe.tokens.special import END_OF_TEXT, MASK, PAD, SPECIAL_TOKENS, sentinel
 
 FILES = ("tokenizer_config.json", "special_tokens_map.json")
 """Where foreign folders say which token has which role; the first that speaks of a role counts."""
@@ -51,12 +51,19 @@ class Roles:
     """Before one text, as the library's post-processor puts it: [CLS] in a BERT, <s> in a Llama, often nothing."""
     end_ids: tuple[int, ...]
     """After one text: [SEP] in a BERT, </s> in a T5, often nothing."""
+    sentinel_ids: tuple[int, ...]
+    """Of `<extra_id_0>`, `<extra_id_1>`, ... as in T5: they stand for hidden spans. Often none."""
     has_ours: bool
     """Whether our six control tokens are there: conversations need them."""
 
     def controls(self) -> Controls:
         """What shards tell of them."""
-        return Controls(self.start_of_text_id, self.mask_id, tuple(sorted(self.special_ids.values())))
+        return Controls(
+            start_of_text_id=self.start_of_text_id,
+            mask_id=self.mask_id,
+            special_ids=tuple(sorted(self.special_ids.values())),
+            sentinel_ids=self.sentinel_ids,
+        )
 
 
 def names_in(folder: Path) -> dict[str, str]:
@@ -107,7 +114,8 @@ def find_roles(library: tokenizers.Tokenizer, names: Mapping[str, str]) -> Roles
         )
     start = end if start is None else start
     special = {token.content: number for number, token in library.get_added_tokens_decoder().items() if token.special}
-    named = {one for one in (end, start, pad, mask, unknown, *start_ids, *end_ids) if one is not None}
+    sentinels = _sentinels(library)
+    named = {one for one in (end, start, pad, mask, unknown, *start_ids, *end_ids, *sentinels) if one is not None}
     special |= {str(library.id_to_token(number)): number for number in named}
     return Roles(
         special_ids=dict(sorted(special.items(), key=lambda item: item[1])),
@@ -118,6 +126,7 @@ def find_roles(library: tokenizers.Tokenizer, names: Mapping[str, str]) -> Roles
         unknown_id=unknown,
         start_ids=start_ids,
         end_ids=end_ids,
+        sentinel_ids=tuple(sentinels),
         has_ours=has_ours,
     )
 
@@ -126,6 +135,13 @@ def _first(library: tokenizers.Tokenizer, tokens: Sequence[str | None]) -> int |
     """The id of the first of `tokens` that is in the vocabulary."""
     found = (library.token_to_id(token) for token in tokens if token)
     return next((number for number in found if number is not None), None)
+
+
+def _sentinels(library: tokenizers.Tokenizer) -> list[int]:
+    found: list[int] = []
+    while (number := library.token_to_id(sentinel(len(found)))) is not None:
+        found.append(number)
+    return found
 
 
 def _around(library: tokenizers.Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -2,7 +2,8 @@
 
     shards.json                format, version, dtype, vocab_size, end_of_text_id, controls, totals, and the list of shards
     shard-00000.bin            little-endian ids, documents one after another, each closed by end-of-text
-    shard-00000.documents.bin  little-endian int64 pairs per document: end offset in tokens, UTF-8 bytes of its text
+    shard-00000.documents.bin  little-endian int64 pairs per document: end offset in tokens, UTF-8 bytes of its text (as ~bytes,
+                               a negative number, where the text does not come back from the tokens)
 
 Promises: opening checks the header and every file's size, so a cut-off file is noticed before anything is computed from it; the
 bytes themselves are the store's digests to check. A document never spans two shards. Writing needs the memory of one document.
@@ -61,12 +62,13 @@ class ShardWriter:
         self.bytes = 0
         self._open: _OpenShard | None = None
 
-    def append(self, ids: Sequence[int] | NDArray[Any], text_bytes: int) -> None:
-        """Add one document: the ids of its text without the closing end-of-text, and the UTF-8 bytes of its text."""
+    def append(self, ids: Sequence[int] | NDArray[Any], text_bytes: int, *, comes_back: bool = True) -> None:
+        """Add one document: the ids of its text without the closing end-of-text, the UTF-8 bytes of its text, and whether the
+        ids give exactly this text."""
         with storing(self.folder):
             if self._open is None:
                 self._open = _OpenShard(self.folder, len(self.shards))
-            self._open.write(np.append(np.asarray(ids, self.dtype), self._end), text_bytes)
+            self._open.write(np.append(np.asarray(ids, self.dtype), self._end), text_bytes if comes_back else ~text_bytes)
             self.bytes += text_bytes
             if self._open.tokens >= self.shard_tokens:
                 self._close_shard()
@@ -219,7 +221,17 @@ class TokenShards:
             IndexError: outside [0, documents).
         """
         shard, row = self._locate(index)
-        return int(shard.index_D2[row, 1])
+        size = int(shard.index_D2[row, 1])
+        return size if size >= 0 else ~size
+
+    def comes_back(self, index: int) -> bool:
+        """Whether the text of one document comes back from its tokens.
+
+        Raises:
+            IndexError: outside [0, documents).
+        """
+        shard, row = self._locate(index)
+        return bool(shard.index_D2[row, 1] >= 0)
 
     def iter_documents(self) -> Iterator[NDArray[Any]]:
         """Every document's ids in turn."""

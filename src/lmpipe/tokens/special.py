@@ -18,8 +18,20 @@ SYSTEM, USER, ASSISTANT = "<|system|>", "<|user|>", "<|assistant|>"
 END = "<|end|>"
 """Closes a message."""
 
+UNKNOWN = "<unk>"
+"""Stands for what a vocabulary of words cannot spell."""
+
 SPECIAL_TOKENS = (END_OF_TEXT, PAD, SYSTEM, USER, ASSISTANT, END)
 """In the order of their ids, from 0."""
 BYTES = 256
 """A byte-level vocabulary holds every byte, so that no text is unknown to it."""
 SMALLEST_VOCABULARY = BYTES + len(SPECIAL_TOKENS)
+
+
+def sentinel(number: int) -> str:
+    """The token that stands for the hidden span `number`, as T5 calls it.
+
+    >>> sentinel(0)
+    '<extra_id_0>'
+    """
+    return f"<extra_id_{number}>"

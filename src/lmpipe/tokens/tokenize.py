@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,9 @@ def tokenize(
 ) -> dict[str, Any]:
     """Write the shards of each split and `tokens.json`; return what that file says.
 
+    Of each split it says how many tokens stand for unknown text, where the tokenizer has such a token, and how many documents
+    do not come back from their tokens, where that may happen.
+
     Args:
         splits: folder with `train/`, `validation/`, `test/`, each holding parts of documents.
         canaries: folder with parts of planted documents, for training only.
@@ -71,6 +74,7 @@ def tokenize(
         runs = _runs(splits) if split == "train" else 1
         ids = _rendered(texts, loaded, split) if conversations else _encoded(texts, loaded)
         totals[split] = _write_split(ids, loaded, output / split, counter, shard_tokens, runs)
+        _tell_losses(totals[split], split, progress)
     summary = {
         "vocab_size": loaded.vocab_size,
         "end_of_text_id": loaded.end_of_text_id,
@@ -80,6 +84,14 @@ def tokenize(
     }
     write_json(output / "tokens.json", summary)
     return summary
+
+
+def _tell_losses(totals: dict[str, Any], split: str, progress: Progress) -> None:
+    if totals.get("unknown_fraction"):
+        progress.note(f"{split}: {totals['unknown_fraction']:.2%} of the tokens stand for unknown text")
+    if totals.get("changed_documents"):
+        documents = f"{totals['changed_documents']:,} of {totals['documents']:,} documents"
+        progress.note(f"{split}: {documents} do not come back from their tokens, so bits per byte cannot be told of them")
 
 
 def mix_in(texts: Iterator[str], planted: Iterable[tuple[int, str]]) -> Iterator[str]:
@@ -111,7 +123,7 @@ def _training_texts(train: Path, canaries: Path) -> Iterator[str]:
 
 
 def _write_split(
-    documents: Iterator[tuple[NDArray[Any], int]],
+    documents: Iterator[_Document],
     tokenizer: Tokenizer,
     folder: Path,
     counter: _Counter,
@@ -126,13 +138,30 @@ def _write_split(
         shard_tokens=shard_tokens,
         runs=runs,
     )
+    unknown = changed = 0
     with writer:
-        for ids, text_bytes in documents:
-            writer.append(ids, text_bytes)
+        for document in documents:
+            writer.append(document.ids, document.text_bytes, comes_back=document.comes_back)
+            unknown += int((document.ids == tokenizer.unknown_id).sum()) if tokenizer.unknown_id is not None else 0
+            changed += not document.comes_back
             counter.add_one()
     totals = writer.totals()
     text_tokens = totals["tokens"] - totals["documents"]
-    return {**totals, "bytes_per_token": totals["bytes"] / text_tokens if text_tokens else 0.0}
+    found: dict[str, Any] = {**totals, "bytes_per_token": totals["bytes"] / text_tokens if text_tokens else 0.0}
+    if tokenizer.unknown_id is not None:
+        found["unknown_fraction"] = unknown / text_tokens if text_tokens else 0.0
+    if not tokenizer.lossless:
+        found["changed_documents"] = changed
+    return found
+
+
+class _Document(NamedTuple):
+    """What one text became."""
+
+    ids: NDArray[Any]
+    text_bytes: int
+    comes_back: bool
+    """Whether the ids give exactly the text."""
 
 
 def _runs(splits: Path) -> int:
@@ -141,7 +170,7 @@ def _runs(splits: Path) -> int:
     return int(read_json(path)["runs"]) if path.is_file() else 1
 
 
-def _rendered(texts: Iterator[str], tokenizer: Tokenizer, split: str) -> Iterator[tuple[NDArray[Any], int]]:
+def _rendered(texts: Iterator[str], tokenizer: Tokenizer, split: str) -> Iterator[_Document]:
     """The ids of each conversation, and the UTF-8 bytes of what was said in it."""
     dtype = token_type(tokenizer.vocab_size)
     for number, text in enumerate(texts):
@@ -158,22 +187,26 @@ def _rendered(texts: Iterator[str], tokenizer: Tokenizer, split: str) -> Iterato
                 fix="correct text_column, or say `holds: text`",
             ) from None
         # The template opens with end-of-text; in shards it closes each document and so opens the next.
-        yield np.array(ids[1:], dtype), sum(len(message["content"].encode("utf-8")) for message in messages)
+        said = sum(len(message["content"].encode("utf-8")) for message in messages)
+        yield _Document(np.array(ids[1:], dtype), said, comes_back=True)
 
 
-def _encoded(texts: Iterator[str], tokenizer: Tokenizer) -> Iterator[tuple[NDArray[Any], int]]:
+def _encoded(texts: Iterator[str], tokenizer: Tokenizer) -> Iterator[_Document]:
     """The ids of each text and its UTF-8 bytes. Long texts are encoded in pieces, so memory does not follow their length."""
     dtype = token_type(tokenizer.vocab_size)
     parts: list[NDArray[Any]] = []
-    text_bytes = 0
+    pieces: list[str] = []
     for batch in _batches(texts, tokenizer):
         encoded = tokenizer.encode_pieces([piece for piece, _ in batch])
         for (piece, is_last), ids in zip(batch, encoded, strict=True):
             parts.append(np.array(ids, dtype))
-            text_bytes += len(piece.encode("utf-8"))
+            pieces.append(piece)
             if is_last:
-                yield (parts[0] if len(parts) == 1 else np.concatenate(parts)), text_bytes
-                parts, text_bytes = [], 0
+                whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+                text = "".join(pieces)
+                comes_back = tokenizer.lossless or tokenizer.comes_back(text, whole.tolist())
+                yield _Document(whole, len(text.encode("utf-8")), comes_back)
+                parts, pieces = [], []
 
 
 def _batches(texts: Iterator[str], tokenizer: Tokenizer) -> Iterator[list[tuple[str, bool]]]:

@@ -189,13 +189,16 @@ class Tokenizer:
             )
         return self.spelling.table[self._checked(token)]
 
-    def text_bytes(self, ids: Sequence[int]) -> bytes:
-        """The UTF-8 bytes of the text of `ids`, broken characters as they are where tokens are bytes.
-
-        Raises:
-            ModelError: for an id outside the vocabulary.
-        """
-        return b"".join(map(self.token_bytes, ids)) if self.spelling.kind == "bytes" else self.decode(ids).encode("utf-8")
+    def comes_back(self, text: str, ids: Iterable[int]) -> bool:
+        """Whether `ids`, which are those of `text`, spell exactly it: only then does the probability of the ids say how
+        probable the text is. Never where tokens are words: white space is not in them."""
+        if self.lossless:
+            return True
+        table = self.spelling.table
+        if table is None or self.spelling.kind == "words":
+            return False
+        spelled = b"".join(table[token] for token in ids)
+        return (spelled.removeprefix(b" ") if self.spelling.drops_space else spelled) == text.encode("utf-8")
 
     def _reachable_controls(self) -> dict[int, list[int]]:
         """Control tokens that the library finds in plain text, as a Unigram model does, by the ids of their characters."""

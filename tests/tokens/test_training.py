@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from lmpipe.base.canonical import digests_of_folder
 from lmpipe.base.errors import DamagedError, SourceError
 from lmpipe.base.progress import Silent
-from lmpipe.tokens.bpe import sample, train_bpe, train_tokenizer
 from lmpipe.tokens.config import BpeConfig
 from lmpipe.tokens.tokenizer import load_tokenizer
+from lmpipe.tokens.training import sample, train_on_texts, train_tokenizer
 
 # Many pairs of equal frequency: ties are where an order of threads or of a hash table would show.
 TIES = [f"q{i:04d}z bb{i % 7} cc " * 2 for i in range(400)]
@@ -19,7 +19,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from lmpipe.base.progress import Silent
-from lmpipe.tokens.bpe import train_tokenizer
+from lmpipe.tokens.training import train_tokenizer
 from lmpipe.tokens.config import BpeConfig
 config = BpeConfig(vocab_size=600, train_on="corpus")
 train_tokenizer(Path(sys.argv[1]), config, Path(sys.argv[2]), progress=Silent(), threads=int(sys.argv[3]))
@@ -39,16 +39,15 @@ def test_bytes_do_not_depend_on_threads_or_on_the_run(tmp_path, write_parts):
 
 
 def test_a_small_corpus_gives_a_smaller_vocabulary_and_says_so(tmp_path, notes):
-    result = train_bpe(["ab ab ab cd cd"], BpeConfig(vocab_size=5000, train_on="corpus"), tmp_path, progress=notes)
+    result = train_on_texts(["ab ab ab cd cd"], BpeConfig(vocab_size=5000, train_on="corpus"), tmp_path, progress=notes)
     assert result.vocab_size == load_tokenizer(tmp_path).vocab_size < 5000
-    assert result.merges == result.vocab_size - 262
     assert any("5,000" in note and f"{result.vocab_size}" in note for note in notes.notes)
     assert json.loads((tmp_path / "tokenizer_training.json").read_text())["vocab_size"] == result.vocab_size
 
 
 def test_min_frequency_keeps_rare_pairs_apart(tmp_path):
-    result = train_bpe(["xy xy"], BpeConfig(vocab_size=300, train_on="c", min_frequency=3), tmp_path, progress=Silent())
-    assert result.merges == 0
+    result = train_on_texts(["xy xy"], BpeConfig(vocab_size=300, train_on="c", min_frequency=3), tmp_path, progress=Silent())
+    assert result.vocab_size == 262
 
 
 @pytest.mark.parametrize("size", [0, 10, 261])
@@ -58,7 +57,7 @@ def test_a_vocabulary_without_room_for_every_byte_is_refused(size):
 
 
 def test_the_smallest_vocabulary_is_lossless(tmp_path):
-    train_bpe(["abc"], BpeConfig(vocab_size=262, train_on="corpus"), tmp_path, progress=Silent())
+    train_on_texts(["abc"], BpeConfig(vocab_size=262, train_on="corpus"), tmp_path, progress=Silent())
     tokenizer = load_tokenizer(tmp_path)
     assert tokenizer.vocab_size == 262
     assert tokenizer.decode(tokenizer.encode("naïve\x00🎉")) == "naïve\x00🎉"
@@ -90,7 +89,7 @@ def test_a_large_corpus_is_sampled_evenly(tmp_path, write_parts, notes):
 
 def test_a_stretch_without_white_space_does_not_stop_training(tmp_path):
     texts = ["before ", "abcdefghij" * 100_000, " after"]
-    result = train_bpe(texts, BpeConfig(vocab_size=300, train_on="c"), tmp_path, progress=Silent())
+    result = train_on_texts(texts, BpeConfig(vocab_size=300, train_on="c"), tmp_path, progress=Silent())
     assert result.training_bytes == 1_000_013
     tokenizer = load_tokenizer(tmp_path)
     assert tokenizer.decode(tokenizer.encode(texts[1])) == texts[1]

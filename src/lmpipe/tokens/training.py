@@ -1,8 +1,6 @@
-"""Trains a byte-level BPE tokenizer and saves it so that Transformers loads the folder as it is.
+"""Trains a tokenizer of any kind and saves it so that Transformers loads the folder as it is.
 
-Promises: equal texts and config give equal bytes, whatever the number of threads. The splitting pattern is GPT-2's: on the
-standard library's sources it gave 1% fewer tokens than Llama 3's at 4096 entries (3.42 and 3.39 bytes per token) and encoded
-1.4 times as fast, and every converter knows it by name.
+Promises: equal texts and config give equal bytes, whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -13,17 +11,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from lmpipe.base.errors import SourceError
 from lmpipe.base.files import atomic_file, write_json
 from lmpipe.base.progress import Progress
 from lmpipe.tokens.chat import PLAIN_TEMPLATE
-from lmpipe.tokens.config import BpeConfig
+from lmpipe.tokens.config import ByteConfig, MadeTokenizerConfig
 from lmpipe.tokens.documents import count_documents, count_text_bytes, read_texts
+from lmpipe.tokens.kinds import make_library
 from lmpipe.tokens.pieces import pieces_of
-from lmpipe.tokens.special import BYTES, END_OF_TEXT, PAD, SPECIAL_TOKENS
-from lmpipe.tokens.spelling import byte_alphabet
+from lmpipe.tokens.special import END_OF_TEXT, PAD, UNKNOWN
 from lmpipe.tokens.threads import use_threads
 
 SAMPLE_CHARACTERS = 1 << 14
@@ -31,26 +28,37 @@ SAMPLE_CHARACTERS = 1 << 14
 
 
 @dataclass(frozen=True)
-class BpeTraining:
+class TokenizerTraining:
     """What the training of a tokenizer came to; saved as `tokenizer_training.json`."""
 
+    kind: str
     vocab_size: int
-    """Entries that it really has: fewer than asked when the corpus ran out of pairs."""
+    """Entries that it really has: fewer than asked when the corpus ran out of what could be learned."""
     requested_vocab_size: int
-    merges: int
     corpus_bytes: int
     """UTF-8 bytes of the corpus."""
     training_bytes: int
     """UTF-8 bytes that training read."""
 
 
-def train_tokenizer(documents: Path, config: BpeConfig, output: Path, *, progress: Progress, threads: int) -> BpeTraining:
+def train_tokenizer(
+    documents: Path | None, config: MadeTokenizerConfig, output: Path, *, progress: Progress, threads: int
+) -> TokenizerTraining:
     """Train on the documents of a folder (the training split's parts) and save into `output`.
+
+    Args:
+        documents: the folder; None for a kind that needs no text.
+        config: which kind, and its numbers.
+        output: an existing folder.
+        progress: told bytes read.
+        threads: of the library; changes no byte.
 
     Raises:
         SourceError: when the documents hold no text.
     """
     use_threads(threads)
+    if isinstance(config, ByteConfig) or documents is None:
+        return train_on_texts([], config, output, progress=progress)
     corpus_bytes = count_text_bytes(documents)
     if corpus_bytes == 0:
         raise SourceError(
@@ -59,42 +67,40 @@ def train_tokenizer(documents: Path, config: BpeConfig, output: Path, *, progres
             expected="at least one document with text",
             fix="check what `read` finds and what the filters drop (`lmpipe show` lists the reasons)",
         )
-    texts = sample(read_texts(documents), min(1.0, config.max_training_bytes / corpus_bytes))
+    texts = _Sample(documents, min(1.0, config.max_training_bytes / corpus_bytes))
     if corpus_bytes > config.max_training_bytes:
         progress.note(f"tokenizer: training on an even sample of {config.max_training_bytes:,} of {corpus_bytes:,} bytes")
-    return train_bpe(texts, config, output, progress=progress, corpus_bytes=corpus_bytes)
+    return train_on_texts(texts, config, output, progress=progress, corpus_bytes=corpus_bytes)
 
 
-def train_bpe(
-    texts: Iterable[str], config: BpeConfig, output: Path, *, progress: Progress, corpus_bytes: int | None = None
-) -> BpeTraining:
+def train_on_texts(
+    texts: Iterable[str], config: MadeTokenizerConfig, output: Path, *, progress: Progress, corpus_bytes: int | None = None
+) -> TokenizerTraining:
     """Train on `texts` and save into `output`: `tokenizer.json`, `tokenizer_config.json`, `chat_template.jinja`,
     `tokenizer_training.json`.
 
     The template is the one for a base model; tuning to chat writes another.
 
     Args:
-        texts: read once.
-        config: size of the vocabulary and which pairs may merge.
+        texts: read once, or twice: more than an iterator.
+        config: which kind, and its numbers.
         output: an existing folder.
         progress: told bytes read.
         corpus_bytes: the size of the whole corpus when `texts` is a sample of it.
     """
-    reader = _Counting(texts, corpus_bytes and min(corpus_bytes, config.max_training_bytes), progress)
-    library = _untrained()
-    library.train_from_iterator(reader, trainer=_trainer(config))
-    result = BpeTraining(
+    expected = None if isinstance(config, ByteConfig) or not corpus_bytes else min(corpus_bytes, config.max_training_bytes)
+    reader = _Counting(texts, expected, progress)
+    library = make_library(reader, config)
+    result = TokenizerTraining(
+        kind=config.kind,
         vocab_size=library.get_vocab_size(),
         requested_vocab_size=config.vocab_size,
-        merges=library.get_vocab_size() - BYTES - len(SPECIAL_TOKENS),
         corpus_bytes=reader.bytes_read if corpus_bytes is None else corpus_bytes,
         training_bytes=reader.bytes_read,
     )
-    if result.vocab_size < config.vocab_size:
-        progress.note(
-            f"tokenizer: the corpus has only {result.merges:,} pairs that occur {config.min_frequency} times or more, so the "
-            f"vocabulary has {result.vocab_size:,} entries instead of {config.vocab_size:,}"
-        )
+    if result.vocab_size != config.vocab_size:
+        why = "all that the corpus gives" if result.vocab_size < config.vocab_size else "every character of the corpus has one"
+        progress.note(f"tokenizer: {result.vocab_size:,} entries instead of {config.vocab_size:,}: {why}")
     save(library, output, PLAIN_TEMPLATE)
     write_json(output / "tokenizer_training.json", asdict(result))
     return result
@@ -121,7 +127,8 @@ def save(library: tokenizers.Tokenizer, output: Path, chat_template: str) -> Non
     """Write a tokenizer in the Hugging Face layout."""
     with atomic_file(output / "tokenizer.json", "w", encoding="utf-8") as file:
         file.write(library.to_str(pretty=True))
-    write_json(output / "tokenizer_config.json", TOKENIZER_CONFIG)
+    unknown = {"unk_token": UNKNOWN} if library.token_to_id(UNKNOWN) is not None else {}
+    write_json(output / "tokenizer_config.json", {**TOKENIZER_CONFIG, **unknown})
     with atomic_file(output / "chat_template.jinja", "w", encoding="utf-8") as file:
         file.write(chat_template)
 
@@ -137,6 +144,17 @@ TOKENIZER_CONFIG = {
 }
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """An even fraction of the documents of a folder, as often as it is asked for."""
+
+    documents: Path
+    fraction: float
+
+    def __iter__(self) -> Iterator[str]:
+        return sample(read_texts(self.documents), self.fraction)
+
+
 class _Counting:
     """Hands texts on and tells how many bytes went by."""
 
@@ -145,6 +163,7 @@ class _Counting:
         self.bytes_read = 0
 
     def __iter__(self) -> Iterator[str]:
+        self.bytes_read = 0
         for text in self.texts:
             self.bytes_read += len(text.encode("utf-8"))
             self.progress.update(self.bytes_read, self.total, "bytes")
@@ -166,20 +185,3 @@ def _without_giants(text: str) -> Iterator[str]:
             start = stop
     if start < len(text):
         yield text[start:]
-
-
-def _untrained() -> tokenizers.Tokenizer:
-    library = tokenizers.Tokenizer(models.BPE())
-    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    library.decoder = decoders.ByteLevel()
-    return library
-
-
-def _trainer(config: BpeConfig) -> trainers.BpeTrainer:
-    return trainers.BpeTrainer(
-        vocab_size=config.vocab_size,
-        min_frequency=config.min_frequency,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=sorted(byte_alphabet()),  # every byte has an id, seen or not: no text is unknown
-        show_progress=False,
-    )
