@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lmpipe.base.errors import SourceError
+from lmpipe.base.templates import fill, slots_of
 from lmpipe.data.augmentation.keyboard import LAYOUTS, mistype, neighbours
 from lmpipe.data.augmentation.ocr import READINGS, misread
 from lmpipe.data.augmentation.surface import recase, with_punctuation, without_punctuation
 from lmpipe.data.augmentation.synonyms import parse_synonyms
 from lmpipe.data.augmentation.words import edit_words
 from lmpipe.data.config import CorpusConfig
-from lmpipe.data.slots import fill, slots_of
 
 TEXT = "The quick fox, it's said, runs. A lazy dog sleeps!\nNobody sees them here."
 SYNONYMS = {"quick": ("fast", "rapid"), "dog": ("hound",), "runs": ("sprints",)}

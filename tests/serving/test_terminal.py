@@ -1,7 +1,8 @@
 import pytest
 
 from lmpipe.serving.bundle import load_bundle
-from lmpipe.serving.terminal import chat, visible
+from lmpipe.serving.terminal import chat
+from lmpipe.serving.visible import visible
 from lmpipe.tokens.chat import CHAT_TEMPLATE
 
 

@@ -27,6 +27,7 @@ from lmpipe.base.errors import SourceError
 from lmpipe.base.files import read_json, write_json
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
+from lmpipe.base.templates import slots_of
 from lmpipe.data.augmentation.chance import is_chosen, stream_of
 from lmpipe.data.augmentation.config import DOCUMENT_SLOTS, META_PREFIX, AugmentConfig, TemplatesConfig, generator_of
 from lmpipe.data.augmentation.facts import REPEATED, UNCHANGED, Facts, NotMade
@@ -35,7 +36,6 @@ from lmpipe.data.augmentation.words import Synonyms
 from lmpipe.data.documents import SCHEMA, Document, PartWriter, tables_of
 from lmpipe.data.generation.asking import Asker, account
 from lmpipe.data.parts import PartTask, run_over_parts
-from lmpipe.data.slots import slots_of
 from lmpipe.data.tasks import Tick, gather_parts, save_ledger
 
 FACTS = "augmentation.json"

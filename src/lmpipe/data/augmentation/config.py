@@ -12,8 +12,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from lmpipe.base.config import Config
+from lmpipe.base.templates import check_slots, slots_of
 from lmpipe.data.generation.config import GeneratorConfig, SamplingConfig
-from lmpipe.data.slots import check_slots, slots_of
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 DOCUMENT_SLOTS = ("text", "id", "source", "licence", "language")

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from random import Random
 
 from lmpipe.base.randomness import derive_seed
+from lmpipe.base.templates import fill, slots_of
 from lmpipe.data.augmentation.chance import stream_of
 from lmpipe.data.augmentation.config import BackTranslationConfig, ParaphraseConfig
 from lmpipe.data.augmentation.facts import NO_VALUE, Facts, NotMade
 from lmpipe.data.augmentation.templates import slot_values
 from lmpipe.data.documents import Document
 from lmpipe.data.generation.asking import Answer, Asker, Question, Refusal
-from lmpipe.data.slots import fill, slots_of
 
 TOO_LONG = NotMade("the document is longer than max_characters")
 REFUSED = NotMade("the generator refused the question")

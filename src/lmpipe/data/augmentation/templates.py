@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from random import Random
 
+from lmpipe.base.templates import fill, slots_of
 from lmpipe.data.augmentation.config import DOCUMENT_SLOTS, META_PREFIX, TemplatesConfig
 from lmpipe.data.augmentation.facts import NO_VALUE, NotMade
 from lmpipe.data.documents import Document
-from lmpipe.data.slots import fill, slots_of
 
 
 def fill_from(config: TemplatesConfig, document: Document, stream: Random) -> str | NotMade:

@@ -12,8 +12,8 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from lmpipe.base.config import Config
+from lmpipe.base.templates import check_slots, slots_of
 from lmpipe.data.generation.config import GeneratorConfig, SamplingConfig
-from lmpipe.data.slots import check_slots, slots_of
 
 SEED_SLOT = "seed"
 SEED_META_PREFIX = "seed.meta."

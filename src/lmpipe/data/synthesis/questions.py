@@ -14,10 +14,10 @@ from random import Random
 
 from lmpipe.base.canonical import digest_of
 from lmpipe.base.randomness import derive_seed, unit_interval
+from lmpipe.base.templates import fill, slots_of
 from lmpipe.data.augmentation.templates import meta_values
 from lmpipe.data.documents import Document, group_key
 from lmpipe.data.generation.asking import Question
-from lmpipe.data.slots import fill, slots_of
 from lmpipe.data.synthesis.config import SEED_META_PREFIX, SEED_SLOT, SynthesisConfig
 
 NO_SEED = ""

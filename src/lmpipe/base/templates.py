@@ -1,4 +1,4 @@
-"""Text with slots: `"Write a {tone} question about {topic}."`. One spelling for augmentation, prompts and synthesis.
+"""Text with slots: `"Write a {tone} question about {topic}."`. One spelling for augmentation, prompts, synthesis and chatbots.
 
 A slot is a name in braces: letters, digits, `_` and `.`; `{{` and `}}` are braces themselves. Nothing else of Python's format
 language is known: no attributes, no indices, no conversions, so that a template can reach nothing but the values given to it.

@@ -1,0 +1,99 @@
+"""A chatbot in a folder, as a bundle carries it under `chatbot/`. Nothing is pickled.
+
+chatbot.json     its configuration, the threshold and what it means on validation data
+intents/         the intent classifier
+snippets/        the snippets and their index
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lmpipe.base.errors import DamagedError, ModelError
+from lmpipe.base.files import read_json, write_json
+from lmpipe.models.linear.model import LinearClassifier, load_linear, save_linear
+from lmpipe.serving.chatbot.config import ChatbotConfig
+from lmpipe.serving.chatbot.entities.tags import Tagger
+from lmpipe.serving.chatbot.grounding.embedding import Embedder
+from lmpipe.serving.chatbot.grounding.index import SnippetIndex, load_index, save_index
+from lmpipe.serving.chatbot.session import Chatbot, Writer
+from lmpipe.serving.chatbot.thresholds import OperatingPoint
+from lmpipe.serving.chatbot.understanding import Understander
+
+CHATBOT, HEADER = "chatbot", "chatbot.json"
+INTENTS, SNIPPETS = "intents", "snippets"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Models:
+    """What a chatbot in a folder may need from outside of it."""
+
+    tagger: Tagger | None = None
+    embedder: Embedder | None = None
+    writer: Writer | None = None
+
+
+def has_chatbot(bundle: Path) -> bool:
+    """Whether a bundle carries a chatbot."""
+    return (bundle / CHATBOT / HEADER).is_file()
+
+
+def save_chatbot(
+    folder: Path, config: ChatbotConfig, classifier: LinearClassifier, index: SnippetIndex, threshold: OperatingPoint
+) -> None:
+    """Write everything. Equal parts give equal bytes.
+
+    Args:
+        folder: made where it is not there.
+        config: the chatbot.
+        classifier: of its intents.
+        index: of its snippets.
+        threshold: the chosen one, with what it means on validation data.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    save_linear(classifier, folder / INTENTS)
+    save_index(index, folder / SNIPPETS)
+    header: dict[str, Any] = {"format_version": FORMAT_VERSION, "classifier": "linear", "threshold": asdict(threshold)}
+    write_json(folder / HEADER, {**header, "config": config.model_dump(mode="json")})
+
+
+def load_chatbot(folder: Path, models: Models = Models()) -> Chatbot:
+    """Open a chatbot.
+
+    Raises:
+        ModelError: when there is none, one of another version, or one whose parts need a model that was not given.
+        DamagedError: when its files do not fit each other.
+        ServingError: when its classifier does not know its intents.
+    """
+    path = folder / HEADER
+    if not path.is_file():
+        raise ModelError("there is no chatbot", where=str(path), expected=f"{HEADER}, {INTENTS}/ and {SNIPPETS}/")
+    try:
+        header = read_json(path)
+        version, kind, threshold = header["format_version"], header["classifier"], float(header["threshold"]["threshold"])
+        config = ChatbotConfig.model_validate(header["config"])
+    except ValidationError as error:
+        raise _damaged(path, f"its configuration has {error.error_count()} problems") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from None
+    if (version, kind) != (FORMAT_VERSION, "linear"):
+        raise ModelError(
+            f"the chatbot has format {version} and a classifier '{kind}'", where=str(path), expected="1 and 'linear'"
+        )
+    classifier = load_linear(folder / INTENTS)
+    understander = Understander(config, classifier, threshold=threshold, tagger=models.tagger)
+    return Chatbot(config, understander, load_index(folder / SNIPPETS, embedder=models.embedder), models.writer)
+
+
+def _damaged(path: Path, what: str) -> DamagedError:
+    return DamagedError(
+        f"the chatbot cannot be used: {what}",
+        where=str(path),
+        expected="what was written when it was packaged",
+        fix="make or fetch the bundle again",
+    )
