@@ -16,12 +16,22 @@ BundleArgument = Annotated[
 def chat(
     bundle: BundleArgument,
     store: StoreOption = "store",
-    temperature: Annotated[float, typer.Option(min=0, max=2, help="0: always the most probable token.")] = 0.8,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of one answer, at most.")] = 200,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=2, help="0: always the most probable token.", show_default="0.8; of a chatbot as its recipe says"
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens of one answer, at most.", show_default="200; of a chatbot as its recipe says"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Equal seeds give equal answers.", show_default=False)] = None,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Talk to a model in the terminal; what it writes streams as it is drawn. A base model continues your text."""
+    """Talk to a model in the terminal; what it writes streams as it is drawn. A base model continues your text.
+
+    A bundle with a chatbot answers by its rules; /why tells which."""
     from lmpipe.recipes.talking import chat_in_terminal
 
     chat_in_terminal(bundle, store=store, temperature=temperature, max_tokens=max_tokens, seed=seed, threads=threads)

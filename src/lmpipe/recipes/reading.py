@@ -143,7 +143,10 @@ class _Builder:
         tag = str(node.tag)
         if tag not in PLAIN_TAGS:
             raise RecipeError(
-                f"the tag {tag} is not allowed in a recipe", where=where, expected="plain data", fix="write the value itself"
+                f"the tag {tag} is not allowed in a recipe",
+                where=where,
+                expected="plain data",
+                fix="put the date in quotes" if tag.endswith(":timestamp") else "write the value itself",
             )
         self.positions.setdefault(path, Position(node.start_mark.line + 1, node.start_mark.column + 1))
         if isinstance(node, MappingNode):

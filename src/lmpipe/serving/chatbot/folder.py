@@ -7,17 +7,21 @@ snippets/        the snippets and their index
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from lmpipe.base.bundle import check_bundle
 from lmpipe.base.errors import DamagedError, ModelError
+from lmpipe.base.extras import require
 from lmpipe.base.files import read_json, write_json
 from lmpipe.models.linear.model import LinearClassifier, load_linear, save_linear
 from lmpipe.serving.chatbot.config import ChatbotConfig
 from lmpipe.serving.chatbot.entities.tags import Tagger
+from lmpipe.serving.chatbot.grounding.config import GenerationConfig
 from lmpipe.serving.chatbot.grounding.embedding import Embedder
 from lmpipe.serving.chatbot.grounding.index import SnippetIndex, load_index, save_index
 from lmpipe.serving.chatbot.session import Chatbot, Writer
@@ -36,11 +40,6 @@ class Models:
     tagger: Tagger | None = None
     embedder: Embedder | None = None
     writer: Writer | None = None
-
-
-def has_chatbot(bundle: Path) -> bool:
-    """Whether a bundle carries a chatbot."""
-    return (bundle / CHATBOT / HEADER).is_file()
 
 
 def save_chatbot(
@@ -88,6 +87,37 @@ def load_chatbot(folder: Path, models: Models = Models()) -> Chatbot:
     classifier = load_linear(folder / INTENTS)
     understander = Understander(config, classifier, threshold=threshold, tagger=models.tagger)
     return Chatbot(config, understander, load_index(folder / SNIPPETS, embedder=models.embedder), models.writer)
+
+
+def open_chatbot(bundle: Path, generation: Mapping[str, float], *, threads: int) -> tuple[str, Chatbot]:
+    """The name of a bundle and its chatbot. The bundle's own model writes the answers where it is tuned to chat.
+
+    Args:
+        bundle: every file is compared with the manifest before anything is loaded.
+        generation: settings of `GenerationConfig` to be used instead of the chatbot's own.
+        threads: for the model.
+
+    Raises:
+        DamagedError: when a file is not as the manifest says.
+        ModelError: when there is no chatbot, or its parts do not fit together.
+    """
+    record = bundle / "record.json"
+    name = str(read_json(record).get("name", "")) if record.is_file() else ""
+    writer: Writer | None = None
+    if (bundle / "config.json").is_file():
+        require("torch", extra="train", purpose="a chatbot with a model")
+        from lmpipe.serving.bundle import load_bundle
+        from lmpipe.serving.chatbot.writing import BundleWriter
+
+        model = load_bundle(bundle, threads=threads)
+        writer = BundleWriter(model) if model.tuned_to_chat else None
+    else:
+        check_bundle(bundle)
+    bot = load_chatbot(bundle / CHATBOT, Models(writer=writer))
+    if generation:
+        settings = GenerationConfig.model_validate(bot.config.generation.model_dump() | dict(generation))
+        bot = Chatbot(bot.config.model_copy(update={"generation": settings}), bot.understander, bot.index, writer)
+    return name or "chatbot", bot
 
 
 def _damaged(path: Path, what: str) -> DamagedError:

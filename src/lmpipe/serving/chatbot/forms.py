@@ -78,6 +78,8 @@ def _answered(form: FormConfig, filling: Filling) -> Reason:
 def _go_on(moment: Moment, form: FormConfig, filling: Filling, reason: Reason) -> Decision:
     """Take what was given and ask for what is still missing."""
     state = moment.state.filled(*filling.values)
+    if state.form is not None and any(moment.state.slot(name) is None for name in filling.names):
+        state = state.model_copy(update={"form": state.form.model_copy(update={"asks": {}})})  # only questions in a row count
     before: tuple[Part, ...] = ()
     if filling.refused:
         refused = filling.refused[0]

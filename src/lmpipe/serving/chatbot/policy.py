@@ -159,20 +159,19 @@ def _not_understood(moment: Moment, why: str) -> Decision:
     reason = Reason(f"fallback.steps.{place}", why, numbers)
     update: dict[str, object] = {"fallbacks": moment.state.fallbacks + 1, "pending": None}
     match config.steps[place]:
-        case "rephrase":
-            return Decision("rephrase", reason, moment.state.model_copy(update=update), (moment.speak("rephrase"),))
-        case "offer":
-            intents = _offered(moment, config.choices)
+        case "offer" if intents := _offered(moment, config.choices):
             update["pending"] = Pending(intents=intents, message=moment.understanding.text)
             after = moment.state.model_copy(update=update)
             return Decision("offer", reason, after, (moment.speak("offer"),), ",".join(intents), choices=intents)
         case "hand_over":
             return hand_over(moment, reason)
+    return Decision("rephrase", reason, moment.state.model_copy(update=update), (moment.speak("rephrase"),))
 
 
 def _offered(moment: Moment, count: int) -> tuple[str, ...]:
-    answers = (moment.config.understanding.affirm, moment.config.understanding.deny)
-    return tuple(intent for intent, _ in moment.understanding.ranking if intent not in answers)[:count]
+    """The most probable intents that somebody can want: nobody chooses to greet."""
+    rules = {intent: find_rule(moment.config, moment.state, intent) for intent, _ in moment.understanding.ranking}
+    return tuple(intent for intent, rule in rules.items() if rule and not isinstance(rule[1].do, SmallTalk | Cancel))[:count]
 
 
 def _certain_rule(moment: Moment) -> tuple[RuleConfig | None, Reason]:

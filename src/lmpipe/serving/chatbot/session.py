@@ -128,6 +128,7 @@ class Chatbot:
         The pieces joined are `Reply.text`. Closed early, nothing is returned and the state stays what it was.
         """
         today = today or date.today()
+        text = _unicode(text)
         decision, understanding = self._decide(state, text, today)
         said = _Said()
         for number, part in enumerate(decision.say):
@@ -257,6 +258,11 @@ class _Said:
             except StopIteration as end:
                 return end.value if isinstance(end.value, bool) else None
             yield self.add(piece)
+
+
+def _unicode(text: str) -> str:
+    """The text with what is no character (halves of surrogate pairs) replaced, so that it can be kept and sent."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _shown(value: object) -> str:

@@ -77,7 +77,7 @@ class FormConfig(Config):
     questions: tuple[QuestionConfig, ...] = Field(min_length=1, max_length=50)
     """What is asked, in this order; what is known is not asked."""
     max_asks: int = Field(default=3, ge=1, le=10)
-    """How often one question is asked before the form is given up."""
+    """How often one question is put in vain before the form is given up. A message that fills another slot was not in vain."""
     confirm: Name | None = None
     """A response that shows what was understood and asks whether it is right."""
     done: Name

@@ -117,7 +117,7 @@ def choose_threshold(
 
 
 def _between(points: Sequence[OperatingPoint], chosen: OperatingPoint) -> OperatingPoint:
-    """The same point with its threshold in the middle of all that mean the same, so that no validation message lies at its edge:
+    """The same point with its threshold in the middle of all that mean the same, so that no message lies at its edge:
     any threshold above the confidence before and up to this one refuses the same messages."""
     place = points.index(chosen)
     middle = (points[place - 1].threshold + chosen.threshold) / 2 if place else chosen.threshold

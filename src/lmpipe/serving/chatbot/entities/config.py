@@ -65,7 +65,7 @@ class NumberConfig(_EntityConfig):
 
 
 class DateConfig(_EntityConfig):
-    """A day: `2026-03-02`, `2/3`, and in English `March 2nd`, `tomorrow`, `next friday`, `in 3 days`. The value is an ISO date."""
+    """A day: `2026-03-02`, `2/3`, and in English `March 2nd`, `tomorrow`, `next friday`, `in 3 days`. As an ISO date."""
 
     kind: Literal["date"] = "date"
     order: Literal["day_first", "month_first"] = "day_first"

@@ -5,14 +5,14 @@
 
 Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond", equations 3.15 and 3.3, with 1 added
 inside the logarithm as Lucene does, so that a word in most texts counts little instead of against. A word that stands twice in
-the question counts twice. Nothing about languages: words are compared in lower case, without stemming and stop words.
+the question counts twice. Words are compared in lower case, without stemming; words to be ignored are handed in.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -39,6 +39,8 @@ class Bm25Index:
 
     k1: float
     b: float
+    ignored: frozenset[str]
+    """Words of a question that are not looked for, unless it has no others."""
     terms: tuple[str, ...]
     borders_T1: Ints
     texts_P: Ints
@@ -66,7 +68,7 @@ class Bm25Index:
     def scores(self, question: str) -> Floats:
         """The score of every text; 0 where no word is shared."""
         scores_N = np.zeros(len(self.lengths_N))
-        for term, count in Counter(words_of(question)).items():
+        for term, count in self._wanted(question).items():
             place = self._places.get(term)
             if place is not None:
                 postings = slice(int(self.borders_T1[place]), int(self.borders_T1[place + 1]))
@@ -78,14 +80,18 @@ class Bm25Index:
         one that is in none, so a question about something else is far from it."""
         texts = len(self.lengths_N)
         total = 0.0
-        for term, count in Counter(words_of(question)).items():
+        for term, count in self._wanted(question).items():
             place = self._places.get(term)
             found = int(self.borders_T1[place + 1] - self.borders_T1[place]) if place is not None else 0
             total += count * float(np.log(1 + (texts - found + 0.5) / (found + 0.5))) * (self.k1 + 1)
         return total
 
+    def _wanted(self, question: str) -> Counter[str]:
+        words = words_of(question)
+        return Counter([word for word in words if word not in self.ignored] or words)
 
-def build_bm25(texts: Sequence[str], *, k1: float, b: float) -> Bm25Index:
+
+def build_bm25(texts: Sequence[str], *, k1: float, b: float, ignored: Collection[str] = ()) -> Bm25Index:
     """Index texts; equal texts give equal indices."""
     counted = [Counter(words_of(text)) for text in texts]
     postings: dict[str, list[tuple[int, int]]] = {}
@@ -96,4 +102,4 @@ def build_bm25(texts: Sequence[str], *, k1: float, b: float) -> Bm25Index:
     borders = np.cumsum([0, *(len(postings[term]) for term in terms)])
     pairs = np.array([pair for term in terms for pair in postings[term]], np.int64).reshape(-1, 2)
     lengths = np.array([sum(counts.values()) for counts in counted], np.int64)
-    return Bm25Index(k1, b, terms, borders.astype(np.int64), pairs[:, 0], pairs[:, 1], lengths)
+    return Bm25Index(k1, b, frozenset(ignored), terms, borders.astype(np.int64), pairs[:, 0], pairs[:, 1], lengths)

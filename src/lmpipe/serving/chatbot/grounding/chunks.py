@@ -10,6 +10,8 @@ from lmpipe.serving.chatbot.grounding.config import SnippetConfig
 HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t#]*$")
 SENTENCE = re.compile(r"(?<=[.!?。])\s+")
 FENCE = ("```", "~~~")
+LONGEST = 1500
+"""Characters of a snippet, about."""
 
 
 def snippets_of(document: str, *, name: str, source: str, words: int = 150) -> list[SnippetConfig]:
@@ -19,7 +21,7 @@ def snippets_of(document: str, *, name: str, source: str, words: int = 150) -> l
         document: its text.
         name: what their ids begin with: `name#1`, `name#2`, ...
         source: where it stands.
-        words: of one snippet, about at most; a single longer sentence stays whole, up to 4,000 characters.
+        words: of one snippet, about at most; a single longer sentence stays whole, up to 1,500 characters.
     """
     found = [(title, part) for title, body in _sections(document) for part in _parts(body, words)]
     return [
@@ -52,7 +54,8 @@ def _parts(text: str, words: int) -> Iterator[str]:
     held: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text.strip()):
         for piece in _pieces(paragraph.strip(), words):
-            if held and sum(len(other.split()) for other in held) + len(piece.split()) > words:
+            length = sum(map(len, held)) + len(piece)
+            if held and (sum(len(other.split()) for other in held) + len(piece.split()) > words or length > LONGEST):
                 yield "\n\n".join(held)
                 held = []
             held += [piece] if piece else []
@@ -61,14 +64,14 @@ def _parts(text: str, words: int) -> Iterator[str]:
 
 
 def _pieces(paragraph: str, words: int) -> Iterator[str]:
-    if len(paragraph.split()) <= words and len(paragraph) <= 2000:
+    if len(paragraph.split()) <= words and len(paragraph) <= LONGEST:
         yield paragraph
         return
     held = ""
     for sentence in SENTENCE.split(paragraph):
-        for start in range(0, len(sentence), 2000):
-            part = sentence[start : start + 2000]
-            if held and (len(held.split()) + len(part.split()) > words or len(held) + len(part) > 2000):
+        for start in range(0, len(sentence), LONGEST):
+            part = sentence[start : start + LONGEST]
+            if held and (len(held.split()) + len(part.split()) > words or len(held) + len(part) > LONGEST):
                 yield held
                 held = ""
             held = f"{held} {part}" if held else part

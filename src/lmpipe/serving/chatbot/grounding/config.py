@@ -9,6 +9,14 @@ from pydantic import Field, model_validator
 from lmpipe.base.config import Config
 from lmpipe.serving.chatbot.names import Text
 
+FUNCTION_WORDS = (
+    "a", "about", "am", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "could", "did", "do", "does",
+    "for", "from", "had", "has", "have", "how", "i", "if", "in", "is", "it", "its", "me", "my", "of", "on", "or", "our",
+    "please", "s", "shall", "should", "t", "that", "the", "their", "them", "there", "these", "they", "this", "those", "to",
+    "us", "was", "we", "were", "what", "when", "where", "which", "who", "why", "will", "with", "would", "you", "your",
+)  # fmt: skip
+"""English words that hold sentences together."""
+
 
 class SnippetConfig(Config):
     """A piece of text that answers something."""
@@ -32,6 +40,9 @@ class Bm25Config(Config):
     """How much a word's repetition counts: small values let it count once."""
     b: float = Field(default=0.75, ge=0, le=1)
     """How much long snippets are held back."""
+    ignored: tuple[str, ...] = FUNCTION_WORDS
+    """Words of a question that are not looked for, unless it has no others. In a small collection "when" and "you" may be the
+    rarest words; they say nothing about what is wanted."""
     threshold: float = Field(default=0.25, ge=0, le=1)
     """The share of the score that a snippet would have if it held every word of the question very often, from which on it
     answers. What suits depends on the snippets: `choose_threshold` finds it on questions with and without an answer."""

@@ -103,7 +103,8 @@ def build_index(
         twice = next(name for name in ids if ids.count(name) > 1)
         raise ServingError(f"two snippets are called '{twice}'", expected="each id once")
     texts = [searched_text(snippet) for snippet in everything]
-    bm25 = build_bm25(texts, k1=config.bm25.k1, b=config.bm25.b) if config.bm25 else None
+    words = config.bm25
+    bm25 = build_bm25(texts, k1=words.k1, b=words.b, ignored=words.ignored) if words else None
     vectors = unit_vectors(texts, _needed(embedder)) if config.embedding and texts else None
     return SnippetIndex(config, everything, bm25, vectors, embedder if config.embedding else None)
 
@@ -187,6 +188,7 @@ def _bm25(config: SnippetsConfig, terms: tuple[str, ...], arrays: dict[str, NDAr
     return Bm25Index(
         config.bm25.k1,
         config.bm25.b,
+        frozenset(config.bm25.ignored),
         terms,
         arrays["borders"],
         arrays["texts"],
