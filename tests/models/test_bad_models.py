@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 
 from lmpipe.base.errors import ModelError
 from lmpipe.models.config import ModelConfig
-from lmpipe.models.families import FAMILIES, build, save
-from lmpipe.models.loading import load_network
+from lmpipe.models.families import FAMILIES as TRAINED
+from lmpipe.models.families import build, save
+from lmpipe.models.loading import FAMILIES, load_network
+from lmpipe.models.published import UnspokenError
 
-KINDS = sorted(FAMILIES)
+KINDS = sorted(TRAINED)
 VOCABULARY, CONTEXT = 40, 16
 
 
@@ -96,15 +100,10 @@ def test_a_damaged_folder_is_one_message(kind: str, damage: str, tmp_path: Path)
         ("llama", {"num_key_value_heads": 3}, "describes no llama that can be built"),
         ("llama", {"num_hidden_layers": 1}, "unknown"),
         ("llama", {"num_hidden_layers": ...}, "num_hidden_layers"),
-        ("llama", {"hidden_act": "relu"}, "hidden_act"),
-        ("llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "yarn"),
         ("llama", {"model_type": "lama"}, "did you mean 'llama'"),
         ("gpt2", {"n_positions": 99}, "has the shape"),
-        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "inverse_layer"),
         ("mixtral", {"num_local_experts": 5}, "unknown"),
-        ("bert", {"hidden_act": "relu"}, "hidden_act"),
-        ("modernbert", {"norm_bias": True}, "norm_bias"),
-        ("t5", {"feed_forward_proj": "relu"}, "feed_forward_proj"),
+        ("modernbert", {"norm_bias": True}, "missing"),
         ("lstm", {"cell": "rnn"}, "has the shape"),
     ],
 )
@@ -113,6 +112,34 @@ def test_a_config_of_another_model_is_one_message(kind: str, change: dict[str, A
     edit(tmp_path, **change)
     with pytest.raises(ModelError, match=message):
         load_network(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("llama", {"hidden_act": "relu"}, "hidden_act"),
+        ("llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}}, "yarn"),
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "inverse_layer"),
+        ("bert", {"hidden_act": "relu"}, "hidden_act"),
+        ("modernbert", {"norm_bias": True}, "norm_bias"),
+        ("t5", {"feed_forward_proj": "relu"}, "feed_forward_proj"),
+    ],
+)
+def test_what_a_family_does_not_compute_it_refuses(kind: str, change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """`load_network` then lets Transformers compute it."""
+    save(make(kind), tmp_path, end_of_text_id=0)
+    edit(tmp_path, **change)
+    with pytest.raises(UnspokenError, match=message):
+        import_module(FAMILIES[kind]).load(tmp_path)
+
+
+def test_what_a_family_does_not_compute_transformers_does(tmp_path: Path) -> None:
+    save(make("llama"), tmp_path, end_of_text_id=0)
+    edit(tmp_path, hidden_act="relu")
+    ids = torch.arange(12)[None]
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    with torch.inference_mode():
+        assert torch.equal(load_network(tmp_path)(ids), theirs(ids).logits)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mixtral", "bert", "modernbert"])

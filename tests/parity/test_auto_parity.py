@@ -12,7 +12,6 @@ import torch
 import transformers
 
 from lmpipe.base.errors import ModelError
-from lmpipe.models.auto.config import AutoConfig
 from lmpipe.models.auto.model import AutoEncoder, load
 from lmpipe.models.families import save
 from lmpipe.models.generate import TextGenerator
@@ -109,9 +108,9 @@ def test_code_that_comes_with_a_model_does_not_run(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(value), encoding="utf-8")
     (tmp_path / "mine.py").write_text("raise SystemExit('it ran')", encoding="utf-8")
     with pytest.raises(ModelError, match="code of its own"):
-        load(AutoConfig(source=str(tmp_path)))
+        load(str(tmp_path))
 
 
 def test_a_name_that_cannot_be_found_is_said_so() -> None:
     with pytest.raises(ModelError, match="someone/nothing"):
-        load(AutoConfig(source="someone/nothing"))
+        load("someone/nothing")

@@ -23,7 +23,7 @@ from pydantic import BaseModel, TypeAdapter
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))  # for `answering`
 from answering import Server, completion, failure, serving
@@ -33,7 +33,9 @@ from lmpipe.base.errors import SourceError
 from lmpipe.base.progress import Silent
 from lmpipe.base.runtime import Runtime
 from lmpipe.models.config import ModelConfig
+from lmpipe.models.describing import describe
 from lmpipe.models.families import FAMILIES, build, flops_per_token, mapping, parameter_count, save
+from lmpipe.models.loading import load_network
 from lmpipe.models.sizing import derivation
 from lmpipe.recipes import stage_configs
 from lmpipe.recipes.planning import plan
@@ -41,7 +43,7 @@ from lmpipe.recipes.project import check
 from lmpipe.recipes.running import run
 from lmpipe.recipes.schema import Recipe
 from lmpipe.recipes.validation import classes_of, walk_classes
-from lmpipe.tokens.config import TokenizerConfig
+from lmpipe.tokens.config import ByteConfig, TokenizerConfig
 from lmpipe.tokens.controls import Controls
 from lmpipe.tokens.kinds import MAKERS
 from lmpipe.tokens.loader import Batch
@@ -393,6 +395,19 @@ def tasks(folder: Path) -> list[dict[str, Any]]:
     return recipes
 
 
+def use_a_foreign_model(folder: Path) -> None:
+    """Of a family that Transformers computes."""
+    small = {"vocab_size": 300, "hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 16}
+    GPTNeoXForCausalLM(GPTNeoXConfig(**small, max_position_embeddings=32)).save_pretrained(folder)
+    config: Any = describe(folder)
+    assert (config.kind, config.family, config.architecture, config.layers) == ("auto", "gpt_neox", "decoder", 1)
+    config.resolved()
+    parameter_count(config, 300)
+    flops_per_token(config, 300)
+    assert load_network(folder).context_length == config.context
+    train_on_texts([], ByteConfig(), folder, progress=Silent())
+
+
 def use_every_tokenizer(folder: Path) -> None:
     """A recipe has one; each of the others is made on a few texts."""
     for kind in MAKERS:
@@ -449,6 +464,8 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, se
     for task in tasks(tmp_path / "tasks"):
         run(task, runtime=runtime)
     use_every_family(tmp_path / "models")
+    use_a_foreign_model(tmp_path / "foreign")
+    plan({**goes_on, "model": {"from": str(tmp_path / "foreign")}}, runtime=runtime)
     use_every_tokenizer(tmp_path / "tokenizers")
     use_every_objective_and_adapter(tmp_path / "adapter")
     spacy.blank("en").to_disk(tmp_path / "model")

@@ -164,7 +164,7 @@ def test_a_base_model_is_made_and_then_taught_to_answer(tmp_path: Path) -> None:
     assert run(tuned_recipe, runtime=runtime).same_before() is not None
     with pytest.raises(RecipeError, match="has its tokenizer already"):
         open_project({**tuned_recipe, "tokenizer": values["tokenizer"]})
-    with pytest.raises(SourceError, match="no bundle 'nowhere'"):
+    with pytest.raises(SourceError, match="no model 'nowhere'"):
         open_project(tuned_recipe, {"model.from": "nowhere"})
     bundle = Path(str(done.bundle))
     tokenizer = load_tokenizer(bundle)

@@ -38,6 +38,8 @@ WRITERS = ("LMHeadModel", "ForCausalLM", "ForConditionalGeneration")
 """Ends of the names of architectures that write text, and so have that file."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 TEMPLATE_FILE = "chat_template.jinja"
+ROLES_FILE = "special_tokens_map.json"
+"""Beside tokenizers that others made."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -150,8 +152,8 @@ def _check_finite(key: str, tensor: torch.Tensor) -> None:
 
 
 def _copy_tokenizer(source: Path, output: Path) -> None:
-    names = [*TOKENIZER_FILES, *([TEMPLATE_FILE] if (source / TEMPLATE_FILE).is_file() else [])]
-    for name in names:
+    there = [name for name in (TEMPLATE_FILE, ROLES_FILE) if (source / name).is_file()]
+    for name in (*TOKENIZER_FILES, *there):
         with storing(output / name):
             shutil.copyfile(source / name, output / name)
 

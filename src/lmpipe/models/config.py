@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from lmpipe.models.auto.config import AutoConfig
 from lmpipe.models.bert.config import BertConfig
 from lmpipe.models.gpt2.config import Gpt2Config
 from lmpipe.models.llama.config import LlamaConfig
@@ -15,6 +16,6 @@ from lmpipe.models.modernbert.config import ModernBertConfig
 from lmpipe.models.t5.config import T5Config
 
 ModelConfig = Annotated[
-    LlamaConfig | Gpt2Config | MixtralConfig | BertConfig | ModernBertConfig | T5Config | LstmConfig,
+    LlamaConfig | Gpt2Config | MixtralConfig | BertConfig | ModernBertConfig | T5Config | LstmConfig | AutoConfig,
     Field(discriminator="kind"),
 ]

@@ -32,10 +32,12 @@ class TextGenerator:
         gives the three most probable ids in a row.
     """
 
-    def __init__(self, model: Decoder, *, start_id: int = 0) -> None:
+    def __init__(self, model: Decoder, *, start_id: int = 0, known_ids: int | None = None) -> None:
         self.model = model
         self.start_id = start_id
         """Opens every document: end-of-text, the first id of every tokenizer of ours."""
+        self.known_ids = known_ids
+        """Only ids below this are drawn: a vocabulary may be rounded up beyond its tokenizer's. None: all."""
 
     @property
     def vocab_size(self) -> int:
@@ -91,7 +93,7 @@ class TextGenerator:
         """Logits (V,) after `pending`, in float64 on the CPU, so that drawing does not depend on the device."""
         ids_BT = torch.tensor([list(pending)], dtype=torch.long, device=self._device)
         last_BC = self.model.hidden(ids_BT, cache=cache)[:, -1]  # of a prompt, only the last position needs logits
-        logits: Tensor = self.model.head(last_BC)[0].double().cpu()
+        logits: Tensor = self.model.head(last_BC)[0, : self.known_ids].double().cpu()
         return logits
 
     @torch.inference_mode()

@@ -11,23 +11,19 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lmpipe.base.bundle import PICKLES
-from lmpipe.base.config import Config
 from lmpipe.base.errors import ModelError
-from lmpipe.base.files import read_json, storing, sync_folder, write_json
-from lmpipe.models.heads import Head, LanguageHead, SequenceHead, TokenHead
+from lmpipe.base.files import storing, sync_folder, write_json
+from lmpipe.models.heads import Head, LanguageHead
 from lmpipe.models.network import Network
+from lmpipe.models.published import CONFIG, WEIGHTS, weight_files
 
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-C = TypeVar("C", bound=Config)
 N = TypeVar("N", bound=Network)
 
 
@@ -118,28 +114,6 @@ def read_tensors(folder: Path, device: str) -> dict[str, Tensor]:
     return tensors
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors of a folder, whether they are there or not.
-
-    Raises:
-        ModelError: when there are pickles instead.
-    """
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
-    if (folder / INDEX).is_file():
-        names = set(json_of(folder / INDEX).get("weight_map", {}).values())
-        return [folder / Path(str(name)).name for name in sorted(names)]
-    pickles = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICKLES) if folder.is_dir() else []
-    if pickles:
-        raise ModelError(
-            f"the weights are in '{pickles[0]}', which may be a pickle, and reading a pickle runs whatever code is in it",
-            where=str(folder),
-            expected=WEIGHTS,
-            fix="convert them where they can be trusted: load with Transformers, save_pretrained(safe_serialization=True)",
-        )
-    return [folder / WEIGHTS]
-
-
 def write(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], *, end_of_text_id: int | None) -> None:
     """Write a model folder.
 
@@ -161,86 +135,6 @@ def write(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
     sync_folder(folder)
 
 
-def json_of(path: Path) -> dict[str, Any]:
-    """The object in a model's JSON file.
-
-    Raises:
-        ModelError: when it is not there or cannot be read.
-    """
-    if not path.is_file():
-        raise ModelError("there is no model", where=str(path), expected=f"a folder with {CONFIG} and {WEIGHTS}")
-    try:
-        value = read_json(path)
-    except ValueError as error:
-        raise ModelError(f"{path.name} cannot be read: {error}", where=str(path), expected="JSON") from None
-    if not isinstance(value, dict):
-        raise ModelError(f"{path.name} holds no object", where=str(path), expected="a JSON object")
-    return value
-
-
-def config_of(folder: Path, make: Callable[[dict[str, Any]], C], refused: Mapping[str, tuple[Any, ...]]) -> C:
-    """A family's config from a folder's config.json.
-
-    Args:
-        folder: the model's.
-        make: from the JSON object to the config.
-        refused: keys that change what the network computes, with the values (the first is the default) that ours computes.
-
-    Raises:
-        ModelError: when the file is not there, says something that the layout does not have, or lacks a key.
-    """
-    path = folder / CONFIG
-    value = json_of(path)
-    for key, allowed in refused.items():
-        if value.get(key, allowed[0]) not in allowed:
-            raise ModelError(
-                f"{CONFIG} sets {key} to {value[key]!r}", where=str(path), expected=" or ".join(repr(one) for one in allowed)
-            )
-    try:
-        return make(value)
-    except KeyError as error:
-        raise ModelError(f"{CONFIG} has no {error}", where=str(path), expected="the keys of its model type") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ModelError(
-            f"{CONFIG} describes no {value.get('model_type')} that can be built: {first['msg']}",
-            where=f"{path}, {'.'.join(map(str, first['loc']))}",
-        ) from None
-
-
-def refuse(what: str, expected: str) -> NoReturn:
-    """Say that config.json asks for something that a family does not have here.
-
-    Raises:
-        ModelError: always.
-    """
-    raise ModelError(f"{CONFIG} asks for {what}", where=CONFIG, expected=expected)
-
-
-def vocab_size_of(folder: Path) -> int:
-    """The vocabulary size that config.json states.
-
-    Raises:
-        ModelError: when it states none.
-    """
-    size = json_of(folder / CONFIG).get("vocab_size")
-    if not isinstance(size, int) or size < 1:
-        raise ModelError(f"{CONFIG} sets vocab_size to {size!r}", where=str(folder / CONFIG), expected="a whole number")
-    return size
-
-
-def rope_theta(value: Mapping[str, Any], default: float = 10_000.0) -> float:
-    """Base of the rotary frequencies, from either spelling.
-
-    Raises:
-        ModelError: for scaled rotary positions.
-    """
-    rope = value.get("rope_parameters") or value.get("rope_scaling") or {}
-    if rope.get("rope_type", rope.get("type", "default")) != "default":
-        refuse(f"rotary positions of type {rope.get('rope_type', rope.get('type'))!r}", "'default'")
-    return float(rope.get("rope_theta", value.get("rope_theta", default)))
-
-
 def labels_json(head: Head) -> dict[str, Any]:
     """The labels of a head, as config.json spells them."""
     if isinstance(head, LanguageHead):
@@ -249,16 +143,6 @@ def labels_json(head: Head) -> dict[str, Any]:
         "id2label": {str(number): label for number, label in enumerate(head.labels)},
         "label2id": {label: number for number, label in enumerate(head.labels)},
     }
-
-
-def head_of(value: Mapping[str, Any]) -> Head:
-    """The head that config.json's `architectures` names; labels without names are LABEL_0, LABEL_1, ..., as in Transformers."""
-    architecture = str((value.get("architectures") or [""])[0])
-    if not architecture.endswith(("ForSequenceClassification", "ForTokenClassification")):
-        return LanguageHead()
-    names = value.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
-    labels = tuple(str(names[key]) for key in sorted(names, key=int))
-    return SequenceHead(labels=labels) if architecture.endswith("ForSequenceClassification") else TokenHead(labels=labels)
 
 
 def fill(
@@ -303,7 +187,7 @@ def fill_with_head(
     tensors: Mapping[str, Tensor],
     mapping: Callable[[Head], Mapping[str, Stored]],
     *,
-    saved: Head,
+    saved: Head | None,
     head: Head | None,
     tied: Mapping[str, str],
     what: str,
@@ -318,28 +202,43 @@ def fill_with_head(
         make: builds the network with a head.
         tensors: by their names on disk.
         mapping: the family's, for a head.
-        saved: the head on disk.
-        head: the head that is wanted, its weights drawn anew; None: the saved one.
+        saved: the head on disk; None: the body was saved alone.
+        head: the head that is wanted, its weights drawn anew where it is not the saved one; None: the saved one.
         tied: as for `fill`; what belongs to a head that is not there is left out.
         what: as for `from_disk`.
         ignored: as for `from_disk`.
         device: where it goes.
         dtype: of the weights.
         where: the folder, for messages.
+
+    Raises:
+        ModelError: as those; and when a body was saved alone, and no head is wanted.
     """
     chosen = saved if head is None else head
+    if chosen is None:
+        raise ModelError(
+            f"the weights are those of {what} without a head",
+            where=str(where / WEIGHTS),
+            expected="a head that predicts something",
+            fix="train one: `model: {from: ...}` in a recipe gives it a fresh head",
+        )
     names, file = dict(mapping(chosen)), str(where / WEIGHTS)
-    if head is None or head == saved:
+    fresh: tuple[str, ...] = ()
+    if chosen == saved:
         state = from_disk(tensors, names, what=what, ignored=ignored, where=file)
     else:
-        old = {name for ours, stored in mapping(saved).items() if ours.startswith("head.") for name in stored.names}
+        heads = mapping(saved).items() if saved is not None else ()
+        old = {name for ours, stored in heads if ours.startswith("head.") for name in stored.names}
         body = {ours: stored for ours, stored in names.items() if not ours.startswith("head.")}
         known = {name: tensor for name, tensor in tensors.items() if name not in old}
         state = from_disk(known, body, what=what, ignored=ignored, where=file)
         state |= {name: tensor for name, tensor in make(chosen).state_dict().items() if name.startswith("head.")}
         state = {name: tensor for name, tensor in state.items() if name not in tied}
+        fresh = tuple(name for name in state if name.startswith("head."))
     there = {one: other for one, other in tied.items() if isinstance(chosen, LanguageHead)}
-    return fill(lambda: make(chosen), state, tied=there, device=device, dtype=dtype, where=where)
+    network = fill(lambda: make(chosen), state, tied=there, device=device, dtype=dtype, where=where)
+    network.fresh_weights = fresh
+    return network
 
 
 def _tie(network: Network, tied: Mapping[str, str]) -> None:

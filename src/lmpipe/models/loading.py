@@ -1,4 +1,7 @@
-"""A model folder to a model, by the `model_type` in its config.json. A table that grep finds, imported on use."""
+"""A model folder to a model, by the `model_type` in its config.json. A table that grep finds, imported on use.
+
+What is none of ours, or asks for what ours does not compute, is computed by Transformers (`auto`) where that is installed.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from lmpipe.base.errors import ModelError
-from lmpipe.models.auto.config import AutoConfig
-from lmpipe.models.layout import json_of
+from lmpipe.models.published import UnspokenError, json_of
 
 if TYPE_CHECKING:
     from lmpipe.models.heads import Head
@@ -71,9 +73,7 @@ def load_network(folder: Path, *, device: str = "cpu", dtype: Dtype = "float32",
     path = folder / "config.json"
     family = str(json_of(path).get("model_type", ""))
     if family not in FAMILIES and family in _known_to_transformers():
-        from lmpipe.models.auto.model import load
-
-        return load(AutoConfig(source=str(folder)), device=device, dtype=DTYPES[dtype])
+        return _foreign(folder, device, dtype)
     if family not in FAMILIES:
         close = difflib.get_close_matches(family, FAMILIES, n=1)
         raise ModelError(
@@ -84,8 +84,19 @@ def load_network(folder: Path, *, device: str = "cpu", dtype: Dtype = "float32",
     if head is not None and family not in WITH_HEADS:
         raise ModelError(f"a {family} model has no choice of heads", where=str(path), expected=", ".join(WITH_HEADS))
     wanted = {} if head is None else {"head": head}
-    network: Network = import_module(FAMILIES[family]).load(folder, device=device, dtype=DTYPES[dtype], **wanted)
+    try:
+        network: Network = import_module(FAMILIES[family]).load(folder, device=device, dtype=DTYPES[dtype], **wanted)
+    except UnspokenError:
+        if head is not None or family not in _known_to_transformers():
+            raise
+        return _foreign(folder, device, dtype)
     return network
+
+
+def _foreign(folder: Path, device: str, dtype: Dtype) -> Network:
+    from lmpipe.models.auto.model import load
+
+    return load(str(folder), device=device, dtype=DTYPES[dtype])
 
 
 def _known_to_transformers() -> Container[str]:

@@ -50,6 +50,8 @@ class Network(nn.Module):
     """Ids lie in [0, vocab_size)."""
     head: nn.Module
     """From the last hidden states (..., C) to logits."""
+    fresh_weights: tuple[str, ...] = ()
+    """Parameters that were drawn anew while the others were loaded."""
     auxiliary_loss: Tensor | None = None
     """Set by a forward pass in training where a family has one: to be added to the mean loss per token."""
 

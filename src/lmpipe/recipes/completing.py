@@ -25,7 +25,7 @@ size: embeddings would be most of the model."""
 def complete(source: Source) -> Source:
     """The recipe with what follows from other sections written into `model`."""
     model, tokenizer = source.data.get("model"), source.data.get("tokenizer")
-    if not isinstance(model, dict) or not isinstance(tokenizer, dict):
+    if not isinstance(model, dict) or not isinstance(tokenizer, dict) or source.data.get("start_from") is not None:
         return source
     model, tokenizer = {"kind": "llama", **model}, {"kind": "bpe", **tokenizer}
     vocab_size = _vocab_size(tokenizer)

@@ -1,11 +1,11 @@
-"""`model: {from: bundle}`: a recipe that goes on from a bundle takes its architecture and its tokenizer from there.
+"""`model: {from: ...}`: a recipe that goes on from a model takes its architecture and its tokenizer from there.
 
-    model: {from: bundles/base, dropout: 0.1}   ->   model: {what the bundle's recipe says, dropout: 0.1}
-                                                     tokenizer: {kind: pretrained, vocab_size: the bundle's}
+    model: {from: bundles/base, dropout: 0.1}   ->   model: {what the model's files say, dropout: 0.1}
+                                                     tokenizer: {kind: pretrained, vocab_size: the model's}
                                                      start_from: bundles/base
 
-Reads the bundle's record.json and config.json only, so `check` and `plan` stay fast. The bundle enters an identity by the
-digests of its files, never by its path.
+The model is a bundle of ours, any folder in Hugging Face layout, or a name on the Hub. Reads JSON and the headers of weights
+only, so `check` and `plan` stay fast. The model enters an identity by the digests of its files, never by its path.
 """
 
 from __future__ import annotations
@@ -19,89 +19,100 @@ from typing import Any
 from lmpipe.base.canonical import digest_of_file
 from lmpipe.base.errors import RecipeError, SourceError
 from lmpipe.base.files import read_json
+from lmpipe.models.describing import describe
+from lmpipe.models.published import CONFIG, INDEX, vocab_size_of, weight_files
 from lmpipe.pipeline.stage import Source as StageSource
+from lmpipe.recipes.hub import PREFIX, fetch, is_hub_name
 from lmpipe.recipes.reading import Source
 
-WEIGHTS = ("config.json", "generation_config.json", "model.safetensors")
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+"""The first must be there."""
 SIZES = ("size", "parameters", "for_vocabulary")
-"""How large a model was asked to be: its recorded shape says it already."""
+"""How large a model was asked to be: its shape says it already."""
 
 
 def continue_from(source: Source, folders: Sequence[Path]) -> Source:
     """The recipe with what its `model: {from: ...}` stands for; unchanged where it has none.
 
     Raises:
-        RecipeError: when a tokenizer is described, too, or the bundle was not made by a recipe.
-        SourceError: when there is no bundle.
+        RecipeError: when a tokenizer is described, too.
+        SourceError: when there is no such model.
+        ModelError: when its files are damaged or of no kind that can be used.
     """
     model = source.data.get("model")
     if not isinstance(model, dict) or "from" not in model:
         return source
     if "tokenizer" in source.data:
         raise RecipeError(
-            "a model that goes on from a bundle has its tokenizer already",
+            "a model that goes on from another has its tokenizer already",
             where="tokenizer",
             expected="none beside `model: {from: ...}`: its weights know no other ids",
             fix="remove tokenizer",
         )
     start, changes = str(model["from"]), {key: value for key, value in model.items() if key != "from"}
-    folder = bundle_folder(start, folders)
-    recorded = _recorded_model(folder)
-    vocab_size = read_json(folder / "config.json").get("vocab_size")
+    folder = start_folder(start, folders)
     data = {
         **source.data,
-        "model": {**recorded, **changes},
-        "tokenizer": {"kind": "pretrained", "vocab_size": vocab_size},
+        "model": {**_described(folder), **changes},
+        "tokenizer": {"kind": "pretrained", "vocab_size": vocab_size_of(folder)},
         "start_from": start,
     }
     return replace(source, data=data)
 
 
-def bundle_folder(start: str, folders: Sequence[Path]) -> Path:
-    """Where the bundle lies, seen from any of `folders`.
+def start_folder(start: str, folders: Sequence[Path]) -> Path:
+    """Where the model lies, seen from any of `folders`; a model on the Hub is fetched.
 
     Raises:
         SourceError: when there is none.
     """
     for folder in folders:
-        if (folder / start / "config.json").is_file():
+        if not start.startswith(PREFIX) and (folder / start / CONFIG).is_file():
             return folder / start
+    if is_hub_name(start) and not any((folder / start).exists() for folder in folders):
+        return fetch(start)
     raise SourceError(
-        f"there is no bundle '{start}'",
+        f"there is no model '{start}'",
         where="model.from",
-        expected="a folder that a run of lmpipe wrote",
+        expected=f"a bundle, a folder with {CONFIG}, safetensors and {TOKENIZER[0]}, or a name on the Hub such as hub:org/name",
         fix="check the path",
     )
 
 
 def files_of(folder: Path) -> list[StageSource]:
-    """What a run needs of the bundle, each file by its name and digest.
+    """What a run needs of the model, each file by its name and digest.
 
     Raises:
         SourceError: when one is missing.
+        ModelError: when the weights are pickles.
     """
-    found = []
-    for name in (*WEIGHTS, *TOKENIZER):
-        path = folder / name
+    weights = weight_files(folder)
+    needed = [folder / CONFIG, *weights, folder / TOKENIZER[0]]
+    others = [folder / name for name in ("generation_config.json", *TOKENIZER[1:])]
+    if len(weights) > 1:
+        needed.append(folder / INDEX)
+    for path in needed:
         if not path.is_file():
-            raise SourceError(f"the bundle has no {name}", where=str(folder), expected=", ".join((*WEIGHTS, *TOKENIZER)))
-        stat = path.stat()
-        digest = partial(digest_of_file, path)
-        found.append(StageSource(name, str(path.absolute()), stat.st_size, str(stat.st_mtime_ns), digest))
-    return found
+            raise SourceError(
+                f"the model has no {path.name}",
+                where=str(folder),
+                expected=", ".join(path.name for path in needed),
+                fix="load it with Transformers and write it again: save_pretrained of a model and of its fast tokenizer",
+            )
+    return [_source(path) for path in (*needed, *(path for path in others if path.is_file()))]
 
 
-def _recorded_model(folder: Path) -> dict[str, Any]:
+def _source(path: Path) -> StageSource:
+    stat = path.stat()
+    return StageSource(path.name, str(path.absolute()), stat.st_size, str(stat.st_mtime_ns), partial(digest_of_file, path))
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """The section `model` that stands for the model in a folder: as its recipe had it, or as its files say."""
     path = folder / "record.json"
     record = read_json(path) if path.is_file() else {}
     recipe = record.get("resolved_recipe") if isinstance(record, Mapping) else None
     model = recipe.get("model") if isinstance(recipe, Mapping) else None
     if not isinstance(model, Mapping) or "kind" not in model:
-        raise RecipeError(
-            "the bundle does not say which model it holds",
-            where=str(path),
-            expected="`resolved_recipe.model`, as `lmpipe run` writes it",
-            fix="give a bundle that lmpipe made",
-        )
+        model = describe(folder).model_dump(mode="json")
     return {key: value for key, value in model.items() if key not in SIZES and value is not None}

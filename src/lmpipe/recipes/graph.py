@@ -33,7 +33,7 @@ from lmpipe.data.readers.sources import resolve as resolve_source
 from lmpipe.data.synthesis.files import pinned_synthesis
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
-from lmpipe.recipes.continuing import bundle_folder, files_of
+from lmpipe.recipes.continuing import files_of, start_folder
 from lmpipe.recipes.schema import Recipe
 from lmpipe.tokens.config import MixtureConfig, PretrainedTokenizerConfig
 from lmpipe.training.config import PhaseConfig, resolve_precision
@@ -66,8 +66,8 @@ VERSIONS = {
     "arrange": 1,
     "augment": 1,
     "canaries": 1,
-    "pretrained": 1,
-    "adopt": 1,
+    "pretrained": 2,
+    "adopt": 2,
     "tokenizer": 2,
     "tokenize": 3,
     "mix": 1,
@@ -342,10 +342,10 @@ def _canaries(graph: Graph, recipe: Recipe) -> Stage | None:
 
 
 def _start(graph: Graph, recipe: Recipe, base_folders: list[Path]) -> Stage | None:
-    """The bundle that the model goes on from, where there is one."""
+    """The model that is gone on from, where there is one."""
     if recipe.start_from is None:
         return None
-    found = files_of(bundle_folder(recipe.start_from, base_folders))
+    found = files_of(start_folder(recipe.start_from, base_folders))
     return graph.add("pretrained", "pretrained", configs.PretrainedStage(), sources=lambda: found)
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from lmpipe.base.canonical import digest_of
-from lmpipe.base.errors import StageError
+from lmpipe.base.errors import RecipeError, StageError
 from lmpipe.base.files import read_json, write_json
 from lmpipe.base.runtime import Runtime
+from lmpipe.models.auto.config import AutoConfig
 from lmpipe.models.families import flops_per_token, parameter_count
 from lmpipe.models.sizing import derivation
 from lmpipe.pipeline.energy import WATTS_PER_CORE
@@ -44,7 +45,7 @@ def estimate(recipe: Recipe) -> dict[str, Any]:
     parameters = parameter_count(recipe.model, vocab_size)
     return {
         "parameters": parameters,
-        "derived": derivation(recipe.model, parameters),
+        "derived": {} if isinstance(recipe.model, AutoConfig) else derivation(recipe.model, parameters),
         "training_tokens": tokens,
         "flops_per_token": per_token,
         "training_flops": None if tokens is None else per_token * tokens,
@@ -60,7 +61,7 @@ def predict_run(
     numbers = estimate(project.recipe)
     calibration = stored_calibration(project.recipe, runtime, store)
     worth = numbers["training_flops"] is not None and numbers["training_flops"] > WORTH_FLOPS
-    if calibration is None and rows[name].status != "hit" and worth:
+    if calibration is None and rows[name].status != "hit" and worth and project.recipe.model.kind != "auto":
         progress.handle(StageNote(name, f"calibrating for {CALIBRATION_SECONDS:.0f} seconds, to predict time and memory"))
         calibration = calibrate(project.recipe, runtime, store)
     return {**numbers, "stages": training_costs(project.recipe, calibration)}
@@ -95,7 +96,15 @@ def calibrate(recipe: Recipe, runtime: Runtime, store: Store) -> Calibration:
 
     Raises:
         StageError: when that process fails: training would, too.
+        RecipeError: for a model that is computed by Transformers.
     """
+    if isinstance(recipe.model, AutoConfig):
+        raise RecipeError(
+            "a model that Transformers computes cannot be calibrated: it is never fresh",
+            where="model",
+            expected="a model of one of our families",
+            fix="plan without --calibrate",
+        )
     done = subprocess.run(
         [sys.executable, "-m", "lmpipe.training.calibration"],
         input=json.dumps(_request(recipe, runtime)),

@@ -282,7 +282,7 @@ def _architecture(run: Run, recipe: Recipe) -> model.Architecture | None:
     training = run.read(f"train-{recipe.train[0].name}", "training.json")
     if training is None:
         return None
-    named = {"kind", "layers", "width", "context", "size", "parameters", "for_vocabulary"}
+    named = {"kind", "layers", "width", "context", "size", "parameters", "for_vocabulary", "stored_parameters"}
     shown = recipe.model.model_dump(mode="json", exclude=named)
     return model.Architecture(
         kind=recipe.model.kind,

@@ -43,9 +43,10 @@ class Recipe(Config):
     tokenizer: TokenizerConfig
     """How text becomes token ids."""
     model: ModelConfig
-    """The architecture; `{from: bundle}` goes on from the weights of a bundle, with its tokenizer."""
+    """The architecture; `{from: ...}` goes on from the weights of a bundle, of any folder in Hugging Face layout, or of a model
+    on the Hub (`hub:org/name`), with its tokenizer."""
     start_from: str | None = None
-    """The bundle whose weights are the first ones; filled in by `model: {from: ...}`. Null: fresh weights."""
+    """The model whose weights are the first ones; filled in by `model: {from: ...}`. Null: fresh weights."""
     train: tuple[PhaseConfig, ...] = Field(min_length=1, max_length=20)
     """Training phases, in order, each starting from the weights of the one before."""
     evaluate: tuple[PerplexityConfig, ...] = ()
@@ -60,8 +61,23 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _start_is_whole(self) -> Self:
         if (self.start_from is None) == isinstance(self.tokenizer, PretrainedTokenizerConfig):
-            raise ValueError("start_from and a pretrained tokenizer belong together; write `model: {from: bundle}` for both")
+            raise ValueError("start_from and a pretrained tokenizer belong together; write `model: {from: ...}` for both")
+        if self.model.kind == "auto":
+            self._check_foreign()
         return self
+
+    def _check_foreign(self) -> None:
+        """What a model that Transformers computes cannot do here."""
+        if self.start_from is None:
+            raise ValueError("model is auto, which is never fresh; write `model: {from: a folder or a name on the Hub}`")
+        for i, phase in enumerate(self.train):
+            if phase.objective.kind not in ("causal", "chat"):
+                raise ValueError(
+                    f"train.{i}.objective is {phase.objective.kind}, and the model is computed by Transformers, which takes "
+                    "one text to a row; expected causal, or a model of one of our families"
+                )
+            if phase.adapter is not None:
+                raise ValueError(f"train.{i}.adapter needs a model of our families; this one is computed by Transformers")
 
     @model_validator(mode="after")
     def _model_can_do_it(self) -> Self:

@@ -325,7 +325,7 @@ def tokenizer(work: Work) -> None:
 
 
 def pretrained(work: Work) -> None:
-    """The files of a bundle that a model goes on from, under the store's digests."""
+    """The files of the model that is gone on from, under the store's digests."""
     import shutil
 
     from lmpipe.base.files import storing
@@ -336,17 +336,12 @@ def pretrained(work: Work) -> None:
 
 
 def adopt(work: Work) -> None:
-    """The tokenizer of that bundle."""
-    import shutil
+    """The tokenizer of that model."""
+    from lmpipe.tokens.adopting import adopt_tokenizer
 
-    from lmpipe.recipes.continuing import TOKENIZER
-    from lmpipe.tokens.tokenizer import load_tokenizer
-
-    for name in TOKENIZER:
-        shutil.copyfile(work.inputs["bundle"] / name, work.output / name)
-    vocab_size = load_tokenizer(work.output).vocab_size
-    write_json(work.output / "tokenizer_training.json", {"vocab_size": vocab_size})
-    work.facts["vocab_size"] = vocab_size
+    tokenizer = adopt_tokenizer(work.inputs["bundle"], work.output)
+    write_json(work.output / "tokenizer_training.json", {"vocab_size": tokenizer.vocab_size})
+    work.facts["vocab_size"] = tokenizer.vocab_size
 
 
 def tokenize(work: Work) -> None:
@@ -462,7 +457,7 @@ def samples(work: Work) -> None:
     config = work.config
     tokenizer = load_tokenizer(work.inputs["tokenizer"])
     shards = open_shards(work.inputs["tokens"] / "test")
-    generator = TextGenerator(_model(work))
+    generator = TextGenerator(_model(work), known_ids=tokenizer.vocab_size)
     settings = {"temperature": config.temperature, "top_p": config.top_p, "seed": config.seed}
     written = []
     for number in range(min(config.count, shards.documents)):

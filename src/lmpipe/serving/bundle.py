@@ -156,7 +156,7 @@ def load_bundle(folder: Path | str, *, device: str = "cpu", threads: int = 0) ->
             where=str(folder),
             expected="a tokenizer and a model made for each other",
         )
-    generator = TextGenerator(model, start_id=tokenizer.start_of_text_id)
+    generator = TextGenerator(model, start_id=tokenizer.start_of_text_id, known_ids=tokenizer.vocab_size)
     return Bundle(
         folder, _word(folder, "record.json", "name") or "model", _word(folder, "verdict.json", "verdict"), generator, tokenizer
     )

@@ -124,12 +124,13 @@ class TrainingRun:
     ) -> None:
         if phase.precision == "auto":
             phase = phase.model_copy(update={"precision": resolve_precision("auto", device.kind)})
-        self.phase, self.device, self.progress, self.fresh = phase, device, progress, start is None
+        self.phase, self.device, self.progress, self.start = phase, device, progress, start
         self.lessons = open_lessons(tokens, model, phase, seed, progress)
         self.plan, self.loader = self.lessons.plan, self.lessons.loader
         self.steps = self.plan.steps
         torch.manual_seed(derive_seed(seed, "weights", phase.name))
-        network = starting_network(model, self.lessons.vocab_size, start, self.lessons.head).to(device.kind).train()
+        network = starting_network(model, self.lessons.vocab_size, start, self.lessons.head, progress)
+        network.to(device.kind).train()
         self.objective = self.lessons.objective_for(network)
         self.validation = self.lessons.validation_for(self.objective)
         if phase.checkpoint_activations:
@@ -156,7 +157,7 @@ class TrainingRun:
     def check(self) -> None:
         """The start-up checks, on the first batch."""
         rows, kind = self.state.micro_rows, self.device.kind
-        check_startup(self.state.model, self.batch(0), self.objective, micro_rows=rows, device=kind, fresh=self.fresh)
+        check_startup(self.state.model, self.batch(0), self.objective, micro_rows=rows, device=kind, fresh=self.start is None)
 
     def tell_repeats(self) -> None:
         """Say which corpora of a mixture will be seen several times: a small one with a large share is learned by heart."""
@@ -331,6 +332,7 @@ class TrainingRun:
             epochs=self.loader.epoch(self.state.position),
             epochs_by_corpus=self.lessons.epochs_by_corpus(self.state.position),
             phase=self.phase,
+            start=self.start,
         )
 
 

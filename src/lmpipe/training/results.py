@@ -9,6 +9,7 @@ from typing import Any
 from lmpipe.base.errors import TrainingError
 from lmpipe.base.files import atomic_file, write_json
 from lmpipe.models import families
+from lmpipe.models.published import carry_roles
 from lmpipe.training.adapters import merged
 from lmpipe.training.config import PhaseConfig
 from lmpipe.training.optimizers import all_finite
@@ -25,6 +26,7 @@ def write_results(
     epochs: float,
     epochs_by_corpus: dict[str, float],
     phase: PhaseConfig,
+    start: Path | None = None,
 ) -> dict[str, Any]:
     """Write `best/`, `last/`, training.json, curve.jsonl, statistics.jsonl; give the facts for the record.
 
@@ -39,6 +41,8 @@ def write_results(
     for name, weights in (("last", learned), ("best", state.best_weights)):
         whole = {**state.optimizer.frozen, **weights}
         families.save(state.model, output / name, end_of_text_id=end_of_text_id, state=merged(state.model, whole))
+        if start is not None:
+            carry_roles(start, output / name)
         if phase.adapter and name == "best":
             save_adapter(state.model, output / "adapter", phase.adapter, families.mapping(state.model), whole)
     totals = {

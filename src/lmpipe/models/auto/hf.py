@@ -21,4 +21,4 @@ def save(
 ) -> None:
     """As `families.save`; where generation stops is what the model's own files say."""
     theirs = {name.removeprefix(OWN): tensor for name, tensor in (state or network.state_dict()).items()}
-    network.model.save_pretrained(folder, state_dict=theirs)  # type: ignore[operator]
+    network.model.save_pretrained(folder, state_dict=theirs, max_shard_size="10TB")  # type: ignore[operator]

@@ -19,14 +19,11 @@ from torch import Tensor, nn
 
 from lmpipe.base.errors import ModelError
 from lmpipe.base.extras import require
-from lmpipe.models import layout
-from lmpipe.models.auto.config import AutoConfig
+from lmpipe.models.auto.config import ENDS, LAYERS, LENGTH, LENGTHS, WIDTHS, AutoConfig
 from lmpipe.models.layers.attention import cached_mask, document_mask
 from lmpipe.models.layers.positions import positions_of
 from lmpipe.models.network import Decoder, Encoder, EncoderDecoder, Network
-
-LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
-"""Keys under which models say how long a text may be."""
+from lmpipe.models.published import weight_files
 
 
 @dataclass
@@ -139,34 +136,66 @@ KINDS: dict[str, tuple[str, type[AutoDecoder] | type[AutoEncoder] | type[AutoEnc
 """Ends of the names in config.json's `architectures`: what loads them there, and what they are here."""
 
 
-def load(config: AutoConfig, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Network:
-    """The model that `config.source` names, ready to predict.
+def load(
+    source: str,
+    *,
+    revision: str | None = None,
+    remote_code: bool = False,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Network:
+    """A foreign model, ready to predict.
+
+    Args:
+        source: a folder in Hugging Face layout, or a name on the Hub such as `org/model`.
+        revision: which commit, tag or branch of a model on the Hub.
+        remote_code: whether code that comes with the model may run. It can do whatever this program can: read it first.
+        device: where it goes.
+        dtype: of the weights.
 
     Raises:
         MissingExtraError: when Transformers is not installed.
         ModelError: when it cannot be found or read, is a pickle, needs code of its own, or is of no kind that we speak to.
     """
     transformers = require("transformers", extra="hub", purpose="a model of another family")
-    if Path(config.source).is_dir():
-        layout.weight_files(Path(config.source))  # refuses pickles, naming them
-    options = {"revision": config.revision, "trust_remote_code": config.remote_code}
+    if Path(source).is_dir():
+        weight_files(Path(source))  # refuses pickles, naming them
+    options = {"revision": revision, "trust_remote_code": remote_code}
     try:
-        theirs = transformers.AutoConfig.from_pretrained(config.source, **options)
-        loader, ours = _kind_of(theirs, config.source)
-        model = getattr(transformers, loader).from_pretrained(
-            config.source, use_safetensors=True, dtype=dtype, attn_implementation="sdpa", **options
+        theirs = transformers.AutoConfig.from_pretrained(source, **options)
+        end = _end_of(theirs, source)
+        loader, ours = KINDS[end]
+        model, found = getattr(transformers, loader).from_pretrained(
+            source, use_safetensors=True, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **options
         )
     except (OSError, ValueError, KeyError) as error:
-        raise _unreadable(config, error) from None
-    length = next((value for key in LENGTHS if isinstance(value := getattr(theirs, key, None), int)), config.context)
-    network = ours(config.model_copy(update={"context": length}), model, int(theirs.get_text_config().vocab_size))
+        raise _unreadable(source, remote_code, error) from None
+    if missing := sorted(found["missing_keys"]):  # Transformers would draw them anew, and only warn
+        raise ModelError(
+            f"the weights are not those that config.json speaks of: {len(missing)} missing ({', '.join(missing[:3])})",
+            where=source,
+            expected="every weight of the model",
+        )
+    config = AutoConfig(
+        family=theirs.model_type,
+        architecture=ENDS[end],
+        context=_first(theirs, LENGTHS) or LENGTH,
+        layers=_first(theirs, LAYERS) or 0,
+        width=_first(theirs, WIDTHS) or 0,
+        stored_parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )
+    network = ours(config, model, int(theirs.get_text_config().vocab_size))
     network.to(device).eval()
     return network
 
 
-def _kind_of(theirs: Any, source: str) -> tuple[str, type[AutoDecoder] | type[AutoEncoder] | type[AutoEncoderDecoder]]:
+def _first(theirs: Any, keys: tuple[str, ...]) -> int | None:
+    return next((value for key in keys if isinstance(value := getattr(theirs, key, None), int)), None)
+
+
+def _end_of(theirs: Any, source: str) -> str:
     architecture = str((getattr(theirs, "architectures", None) or [""])[0])
-    found = next((kind for end, kind in KINDS.items() if architecture.endswith(end)), None)
+    found = next((end for end in KINDS if architecture.endswith(end)), None)
     if found is None:
         raise ModelError(
             f"'{architecture or 'no architecture'}' is none that can be used here",
@@ -176,17 +205,17 @@ def _kind_of(theirs: Any, source: str) -> tuple[str, type[AutoDecoder] | type[Au
     return found
 
 
-def _unreadable(config: AutoConfig, error: Exception) -> ModelError:
+def _unreadable(source: str, remote_code: bool, error: Exception) -> ModelError:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     needs_code = "remote code" in str(error) or "trust_remote_code" in str(error)
-    if needs_code and not config.remote_code:
+    if needs_code and not remote_code:
         return ModelError(
-            f"'{config.source}' comes with code of its own, which was not asked for",
+            f"'{source}' comes with code of its own, which was not asked for",
             expected="a model that Transformers knows by itself",
             fix="read that code; then set remote_code: true for this model",
         )
     return ModelError(
-        f"'{config.source}' cannot be loaded: {first}",
+        f"'{source}' cannot be loaded: {first}",
         expected="a folder or a name on the Hub, with weights as safetensors; pickle is refused",
         fix="check the name and the network, or fetch the model first and give its folder",
     )

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from lmpipe.models import layout
-from lmpipe.models.bert.config import ROBERTA_OFFSET, BertConfig
+from lmpipe.models import layout, published
+from lmpipe.models.bert import keys
+from lmpipe.models.bert.config import BertConfig
 from lmpipe.models.bert.model import Bert
 from lmpipe.models.heads import Head
 from lmpipe.models.layout import Stored
@@ -57,14 +58,6 @@ WITHOUT_BIAS = ("embedding", "positions", "types")
 TIED = {"head.decoder.weight": "embedding.weight"}
 IGNORED = r"position_ids$|^cls\.seq_relationship|predictions\.decoder\.|^lm_head\.decoder\.|\.pooler\."
 """Tables of positions, next-sentence heads and copies of tied matrices."""
-REFUSED = {
-    "model_type": ("bert", "roberta"),
-    "hidden_act": ("gelu",),
-    "is_decoder": (False,),
-    "add_cross_attention": (False,),
-    "position_embedding_type": ("absolute", None),
-    "tie_word_embeddings": (True,),
-}
 
 
 def mapping(config: BertConfig, head: Head) -> dict[str, Stored]:
@@ -98,8 +91,8 @@ def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float3
     Raises:
         ModelError: when a file is missing or damaged, or uses what this layout does not have.
     """
-    config = layout.config_of(folder, _from_json, REFUSED)
-    vocab_size, saved = layout.vocab_size_of(folder), layout.head_of(layout.json_of(folder / layout.CONFIG))
+    config = published.config_of(folder, keys.from_json, keys.REFUSED)
+    vocab_size, saved = published.vocab_size_of(folder), published.head_of(published.json_of(folder / published.CONFIG))
     tensors = layout.read_tensors(folder, device)
     if not any(name.startswith(f"{config.layout}.") for name in tensors):  # saved without a head
         tensors = {f"{config.layout}.{name}": tensor for name, tensor in tensors.items()}
@@ -115,24 +108,6 @@ def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float3
         device=device,
         dtype=dtype,
         where=folder,
-    )
-
-
-def _from_json(value: dict[str, Any]) -> BertConfig:
-    kind = value["model_type"]
-    if kind == "roberta" and value.get("pad_token_id", 1) != ROBERTA_OFFSET - 1:
-        layout.refuse(f"padding with the id {value['pad_token_id']}", "1, which RoBERTa's positions hang on")
-    if value.get("type_vocab_size", 2) != (2 if kind == "bert" else 1):
-        layout.refuse(f"{value['type_vocab_size']} types of text", "2 in a BERT, 1 in a RoBERTa")
-    return BertConfig(
-        layout=kind,
-        layers=value["num_hidden_layers"],
-        width=value["hidden_size"],
-        heads=value["num_attention_heads"],
-        feed_forward=value["intermediate_size"],
-        context=value["max_position_embeddings"] - (ROBERTA_OFFSET if kind == "roberta" else 0),
-        dropout=value.get("hidden_dropout_prob", 0.1),
-        norm_eps=value.get("layer_norm_eps", 1e-12),
     )
 
 

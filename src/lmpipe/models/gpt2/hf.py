@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from lmpipe.models import layout
+from lmpipe.models import layout, published
+from lmpipe.models.gpt2 import keys
 from lmpipe.models.gpt2.config import Gpt2Config
 from lmpipe.models.gpt2.model import Gpt2
 from lmpipe.models.layout import Stored
@@ -37,13 +38,6 @@ PATTERNS: dict[str, Stored] = {
 TIED = {"head.weight": "embedding.weight"}
 IGNORED = r"\.attn\.(masked_)?bias$"
 """Causal masks that old versions saved."""
-REFUSED = {
-    "model_type": ("gpt2",),
-    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
-    "scale_attn_weights": (True,),
-    "scale_attn_by_inverse_layer_idx": (False,),
-    "add_cross_attention": (False,),
-}
 
 
 def mapping(config: Gpt2Config) -> dict[str, Stored]:
@@ -64,8 +58,8 @@ def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float3
     Raises:
         ModelError: when a file is missing or damaged, or uses what this layout does not have.
     """
-    config = layout.config_of(folder, _from_json, REFUSED)
-    vocab_size = layout.vocab_size_of(folder)
+    config = published.config_of(folder, keys.from_json, keys.REFUSED)
+    vocab_size = published.vocab_size_of(folder)
     tensors = layout.read_tensors(folder, device)
     if "wte.weight" in tensors:  # saved without its head, as OpenAI's own were
         tensors = {f"transformer.{name}": tensor for name, tensor in tensors.items()}
@@ -75,22 +69,9 @@ def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float3
         mapping(config),
         what=f"a GPT-2 with {config.layers} layers",
         ignored=IGNORED + (r"|^lm_head\.weight$" if tied else ""),
-        where=str(folder / layout.WEIGHTS),
+        where=str(folder / published.WEIGHTS),
     )
     return layout.fill(lambda: Gpt2(config, vocab_size), state, tied=tied, device=device, dtype=dtype, where=folder)
-
-
-def _from_json(value: dict[str, Any]) -> Gpt2Config:
-    return Gpt2Config(
-        layers=value["n_layer"],
-        width=value["n_embd"],
-        heads=value["n_head"],
-        feed_forward=value.get("n_inner"),
-        context=value["n_positions"],
-        tie_embeddings=value.get("tie_word_embeddings", True),
-        dropout=value.get("resid_pdrop", 0.1),
-        norm_eps=value.get("layer_norm_epsilon", 1e-5),
-    )
 
 
 def _to_json(config: Gpt2Config, vocab_size: int, end_of_text_id: int) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from lmpipe.models import layout
+from lmpipe.models import layout, published
 from lmpipe.models.layout import Stored
+from lmpipe.models.llama import keys
 from lmpipe.models.llama.config import LlamaConfig, RotaryShape
 from lmpipe.models.llama.model import Llama
 
@@ -75,32 +76,16 @@ def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float3
     Raises:
         ModelError: when a file is missing or damaged, or uses what this layout does not have.
     """
-    config, vocab_size = read_config(folder)
+    config, vocab_size = published.config_of(folder, keys.from_json, keys.REFUSED), published.vocab_size_of(folder)
     tied = TIED if config.tie_embeddings else {}
     state = layout.from_disk(
         layout.read_tensors(folder, device),
         mapping(config),
         what=f"a {model_type(config)} with {config.layers} layers",
         ignored=IGNORED + (r"|^lm_head\.weight$" if tied else ""),
-        where=str(folder / layout.WEIGHTS),
+        where=str(folder / published.WEIGHTS),
     )
     return layout.fill(lambda: Llama(config, vocab_size), state, tied=tied, device=device, dtype=dtype, where=folder)
-
-
-def read_config(folder: Path) -> tuple[LlamaConfig, int]:
-    """The configuration and vocabulary size in a folder's config.json; keys by an allow-list, unknown behaviour refused.
-
-    Raises:
-        ModelError: when it is not there, not one of these layouts, or sets something that they do not have here.
-    """
-    refused = {
-        "model_type": tuple(ARCHITECTURES),
-        "attention_bias": (False,),
-        "mlp_bias": (False,),
-        "hidden_act": ("silu",),
-    }
-    config = layout.config_of(folder, _from_json, refused)
-    return config, layout.vocab_size_of(folder)
 
 
 def model_type(config: LlamaConfig) -> str:
@@ -110,42 +95,6 @@ def model_type(config: LlamaConfig) -> str:
     if config.qkv_bias:
         return "qwen2"
     return "mistral" if config.sliding_window else "llama"
-
-
-def _from_json(value: dict[str, Any]) -> LlamaConfig:
-    kind, layers = value["model_type"], value["num_hidden_layers"]
-    window = value.get("sliding_window") if kind == "mistral" or value.get("use_sliding_window") else None
-    types = value.get("layer_types") or (["full_attention"] if window is None else _windowed(value, layers))
-    if len(set(types)) > 1:
-        layout.refuse("layers of several kinds (some with a sliding window, some without)", "one kind of attention")
-    return LlamaConfig(
-        **shape_from_json({"head_dim": 128 if kind == "qwen3" else None, **value}),
-        qkv_bias=kind == "qwen2",
-        qk_norm=kind == "qwen3",
-        sliding_window=window if types[0] == "sliding_attention" or kind == "mistral" else None,
-    )
-
-
-def shape_from_json(value: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a `RotaryShape`, but for its window, from config.json."""
-    return {
-        "layers": value["num_hidden_layers"],
-        "width": value["hidden_size"],
-        "heads": value["num_attention_heads"],
-        "kv_heads": value.get("num_key_value_heads"),
-        "head_dim": value.get("head_dim"),
-        "feed_forward": value["intermediate_size"],
-        "context": value["max_position_embeddings"],
-        "rope_theta": layout.rope_theta(value),
-        "tie_embeddings": value.get("tie_word_embeddings", False),
-        "norm_eps": value["rms_norm_eps"],
-    }
-
-
-def _windowed(value: dict[str, Any], layers: int) -> list[str]:
-    """Qwen's older spelling: the first `max_window_layers` look back without a window. Every layer of a Mistral has it."""
-    full = 0 if value["model_type"] == "mistral" else min(layers, value.get("max_window_layers", 28))
-    return ["full_attention"] * full + ["sliding_attention"] * (layers - full)
 
 
 def _to_json(config: LlamaConfig, vocab_size: int, end_of_text_id: int) -> dict[str, Any]:

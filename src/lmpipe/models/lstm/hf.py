@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from lmpipe.models import layout
+from lmpipe.models import layout, published
 from lmpipe.models.layout import Stored
+from lmpipe.models.lstm import keys
 from lmpipe.models.lstm.config import LstmConfig
 from lmpipe.models.lstm.model import Lstm
 
 TIED = {"head.weight": "embedding.weight"}
-REFUSED = {"model_type": ("lstm",), "format_version": (1,)}
 
 
 def mapping(config: LstmConfig) -> dict[str, Stored]:
@@ -45,27 +45,16 @@ def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float3
     Raises:
         ModelError: when a file is missing or damaged.
     """
-    config = layout.config_of(folder, _from_json, REFUSED)
-    vocab_size = layout.vocab_size_of(folder)
+    config = published.config_of(folder, keys.from_json, keys.REFUSED)
+    vocab_size = published.vocab_size_of(folder)
     state = layout.from_disk(
         layout.read_tensors(folder, device),
         mapping(config),
         what=f"a recurrent network with {config.layers} {config.cell} layers",
-        where=str(folder / layout.WEIGHTS),
+        where=str(folder / published.WEIGHTS),
     )
     tied = TIED if config.tie_embeddings else {}
     return layout.fill(lambda: Lstm(config, vocab_size), state, tied=tied, device=device, dtype=dtype, where=folder)
-
-
-def _from_json(value: dict[str, Any]) -> LstmConfig:
-    return LstmConfig(
-        cell=value["cell"],
-        layers=value["num_hidden_layers"],
-        width=value["hidden_size"],
-        context=value["max_position_embeddings"],
-        tie_embeddings=value["tie_word_embeddings"],
-        dropout=value["dropout"],
-    )
 
 
 def _to_json(model: Lstm, end_of_text_id: int) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from lmpipe.models import layout
+from lmpipe.models import layout, published
 from lmpipe.models.layout import Stored
 from lmpipe.models.llama import hf as llama
+from lmpipe.models.mixtral import keys
 from lmpipe.models.mixtral.config import MixtralConfig
 from lmpipe.models.mixtral.model import Mixtral
 
 EXPERTS = llama.LAYER + "block_sparse_moe."
-REFUSED = {"model_type": ("mixtral",), "hidden_act": ("silu",), "router_jitter_noise": (0, 0.0)}
 
 
 def mapping(config: MixtralConfig) -> dict[str, Stored]:
@@ -44,27 +44,17 @@ def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float3
     Raises:
         ModelError: when a file is missing or damaged, or uses what this layout does not have.
     """
-    config = layout.config_of(folder, _from_json, REFUSED)
-    vocab_size = layout.vocab_size_of(folder)
+    config = published.config_of(folder, keys.from_json, keys.REFUSED)
+    vocab_size = published.vocab_size_of(folder)
     tied = llama.TIED if config.tie_embeddings else {}
     state = layout.from_disk(
         layout.read_tensors(folder, device),
         mapping(config),
         what=f"a Mixtral with {config.layers} layers and {config.experts} experts",
         ignored=llama.IGNORED + (r"|^lm_head\.weight$" if tied else ""),
-        where=str(folder / layout.WEIGHTS),
+        where=str(folder / published.WEIGHTS),
     )
     return layout.fill(lambda: Mixtral(config, vocab_size), state, tied=tied, device=device, dtype=dtype, where=folder)
-
-
-def _from_json(value: dict[str, Any]) -> MixtralConfig:
-    return MixtralConfig(
-        **llama.shape_from_json(value),
-        sliding_window=value.get("sliding_window"),
-        experts=value["num_local_experts"],
-        experts_per_token=value["num_experts_per_tok"],
-        balance_loss=value.get("router_aux_loss_coef", 0.001),
-    )
 
 
 def _to_json(config: MixtralConfig, vocab_size: int, end_of_text_id: int) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from lmpipe.models.sizing import HEAD_WIDTH, Sized, underived
 
 FEED_FORWARD_MULTIPLE = 64
+LOCAL_THETA = 10_000.0
+"""Base of the rotary frequencies in layers that look near by."""
 
 
 class ModernBertConfig(Sized):

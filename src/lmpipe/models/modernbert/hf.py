@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
-from lmpipe.models import layout
+from lmpipe.models import layout, published
 from lmpipe.models.heads import Head
 from lmpipe.models.layout import Stored
-from lmpipe.models.modernbert.config import ModernBertConfig
-from lmpipe.models.modernbert.model import LOCAL_THETA, ModernBert
+from lmpipe.models.modernbert import keys
+from lmpipe.models.modernbert.config import LOCAL_THETA, ModernBertConfig
+from lmpipe.models.modernbert.model import ModernBert
 
 LAYER = "model.layers.{layer}."
 BODY = {
@@ -38,17 +39,6 @@ ARCHITECTURES = {
 }
 TIED = {"head.decoder.weight": "embedding.weight"}
 IGNORED = r"^decoder\.weight$"
-REFUSED = {
-    "model_type": ("modernbert",),
-    "hidden_activation": ("gelu",),
-    "classifier_activation": ("gelu",),
-    "norm_bias": (False,),
-    "attention_bias": (False,),
-    "mlp_bias": (False,),
-    "classifier_bias": (False,),
-    "decoder_bias": (True,),
-    "tie_word_embeddings": (True,),
-}
 
 
 def mapping(config: ModernBertConfig, head: Head) -> dict[str, Stored]:
@@ -67,11 +57,12 @@ def save(model: ModernBert, folder: Path, *, end_of_text_id: int, state: dict[st
 
 def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32, head: Head | None = None) -> ModernBert:
     """As `bert.hf.load`."""
-    value = layout.json_of(folder / layout.CONFIG)
-    config = layout.config_of(folder, _from_json, REFUSED)
-    vocab_size, saved = layout.vocab_size_of(folder), layout.head_of(value)
-    if (head or saved).kind == "sequence" and value.get("classifier_pooling", "cls") != "cls":
-        layout.refuse(f"pooling by {value['classifier_pooling']!r}", "'cls': the first position")
+    value = published.json_of(folder / published.CONFIG)
+    config = published.config_of(folder, keys.from_json, keys.REFUSED)
+    vocab_size, saved = published.vocab_size_of(folder), published.head_of(value)
+    chosen = head or saved
+    if chosen is not None and chosen.kind == "sequence" and value.get("classifier_pooling", "cls") != "cls":
+        published.refuse(f"pooling by {value['classifier_pooling']!r}", "'cls': the first position")
     return layout.fill_with_head(
         lambda chosen: ModernBert(config, vocab_size, chosen),
         layout.read_tensors(folder, device),
@@ -85,38 +76,6 @@ def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float3
         dtype=dtype,
         where=folder,
     )
-
-
-def _from_json(value: dict[str, Any]) -> ModernBertConfig:
-    layers = value["num_hidden_layers"]
-    every = value.get("global_attn_every_n_layers") or _every(value.get("layer_types"), layers)
-    rope = value.get("rope_parameters") or {}
-    local = rope.get("sliding_attention", {}).get("rope_theta", value.get("local_rope_theta", LOCAL_THETA))
-    if local != LOCAL_THETA:
-        layout.refuse(f"local rotary positions with base {local}", str(LOCAL_THETA))
-    return ModernBertConfig(
-        layers=layers,
-        width=value["hidden_size"],
-        heads=value["num_attention_heads"],
-        feed_forward=value["intermediate_size"],
-        context=value["max_position_embeddings"],
-        global_every=every,
-        local_window=value.get("local_attention", 128),
-        rope_theta=rope.get("full_attention", {}).get("rope_theta", value.get("global_rope_theta", 160_000.0)),
-        dropout=value.get("mlp_dropout", 0.0),
-        norm_eps=value.get("norm_eps", 1e-5),
-    )
-
-
-def _every(types: list[str] | None, layers: int) -> int:
-    """After how many layers the whole text is seen again, where the kinds of the layers are written out."""
-    if types is None:
-        return 3
-    repeats = [number for number in range(1, layers) if types[number] == "full_attention"]
-    every = repeats[0] if repeats else layers
-    if types != ["sliding_attention" if number % every else "full_attention" for number in range(layers)]:
-        layout.refuse("layers of other kinds than every so many", "full_attention in layers 0, n, 2n, ...")
-    return every
 
 
 def _to_json(model: ModernBert, end_of_text_id: int) -> dict[str, Any]:

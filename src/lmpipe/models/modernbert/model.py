@@ -18,10 +18,8 @@ from lmpipe.models.layers.encoder_heads import LanguagePrediction, TransformedPr
 from lmpipe.models.layers.feed_forward import FeedForward
 from lmpipe.models.layers.initial import initialise
 from lmpipe.models.layers.rotary import rotary_table
-from lmpipe.models.modernbert.config import ModernBertConfig
+from lmpipe.models.modernbert.config import LOCAL_THETA, ModernBertConfig
 from lmpipe.models.network import Encoder, check_length
-
-LOCAL_THETA = 10_000.0
 
 
 class Block(nn.Module):

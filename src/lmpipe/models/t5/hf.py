@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from lmpipe.models import layout
+from lmpipe.models import layout, published
 from lmpipe.models.layout import Stored
+from lmpipe.models.t5 import keys
 from lmpipe.models.t5.config import T5Config
 from lmpipe.models.t5.model import T5
 
 TIED = {"head.weight": "embedding.weight"}
 IGNORED = r"^(encoder|decoder)\.embed_tokens\.weight$|EncDecAttention\.relative_attention_bias"
 """Copies of the embedding, and a table in the first T5's cross attention that nothing reads."""
-REFUSED = {"model_type": ("t5",), "feed_forward_proj": ("gated-gelu",)}
 
 
 def mapping(config: T5Config) -> dict[str, Stored]:
@@ -69,9 +69,9 @@ def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float3
     Raises:
         ModelError: when a file is missing or damaged, or uses what this layout does not have.
     """
-    value = layout.json_of(folder / layout.CONFIG)
-    config = layout.config_of(folder, _from_json, REFUSED)
-    vocab_size = layout.vocab_size_of(folder)
+    value = published.json_of(folder / published.CONFIG)
+    config = published.config_of(folder, keys.from_json, keys.REFUSED)
+    vocab_size = published.vocab_size_of(folder)
     tensors = layout.read_tensors(folder, device)
     tied = TIED if config.tie_embeddings else {}
     state = layout.from_disk(
@@ -79,32 +79,11 @@ def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float3
         mapping(config),
         what=f"a T5 v1.1 with {config.layers} and {config.decoder_depth} layers",
         ignored=IGNORED + (r"|^lm_head\.weight$" if tied else ""),
-        where=str(folder / layout.WEIGHTS),
+        where=str(folder / published.WEIGHTS),
     )
     model = layout.fill(lambda: T5(config, vocab_size), state, tied=tied, device=device, dtype=dtype, where=folder)
     model.start_id = int(value.get("decoder_start_token_id") or 0)
     return model
-
-
-def _from_json(value: dict[str, Any]) -> T5Config:
-    if value.get("feed_forward_proj", "relu") != "gated-gelu":
-        layout.refuse(
-            f"the feed-forward {value.get('feed_forward_proj', 'relu')!r} of the first T5", "'gated-gelu': version 1.1"
-        )
-    return T5Config(
-        layers=value["num_layers"],
-        decoder_layers=value.get("num_decoder_layers"),
-        width=value["d_model"],
-        heads=value["num_heads"],
-        head_dim=value["d_kv"],
-        feed_forward=value["d_ff"],
-        context=value.get("n_positions", 512),
-        buckets=value.get("relative_attention_num_buckets", 32),
-        max_distance=value.get("relative_attention_max_distance", 128),
-        tie_embeddings=value.get("scale_decoder_outputs", value.get("tie_word_embeddings", True)),
-        dropout=value.get("dropout_rate", 0.1),
-        norm_eps=value.get("layer_norm_epsilon", 1e-6),
-    )
 
 
 def _to_json(model: T5, end_of_text_id: int) -> dict[str, Any]:
