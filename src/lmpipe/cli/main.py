@@ -12,7 +12,24 @@ from collections.abc import Callable
 import typer
 
 from lmpipe.base.errors import LmpipeError
-from lmpipe.cli import chat, check, compare, data, doctor, gc, init, lineage, plan, report, run, schema, serve, show, verify
+from lmpipe.cli import (
+    chat,
+    check,
+    compare,
+    data,
+    doctor,
+    gc,
+    init,
+    lineage,
+    plan,
+    report,
+    run,
+    schema,
+    serve,
+    show,
+    tokenizer,
+    verify,
+)
 from lmpipe.cli.terminal import print_error, wants_json
 
 app = typer.Typer(
@@ -47,6 +64,9 @@ for command, line in COMMANDS.items():
     app.command(short_help=line)(command)
 
 app.add_typer(data.app, name="data", help="A run's text: why a document was dropped, take sources out, the data card.")
+
+
+app.add_typer(tokenizer.app, name="tokenizer", help="Tokenizers side by side on the same text.")
 
 
 def main() -> None:

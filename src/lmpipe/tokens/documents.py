@@ -59,6 +59,11 @@ def read_examples(folder: Path, column: str) -> Iterator[tuple[str, str, Any]]:
             yield number, text or "", json.loads(meta or "{}").get(column)
 
 
+def read_tables(folder: Path, columns: list[str]) -> Iterator[Any]:
+    """Record batches with these columns of every document."""
+    return _batches(folder, columns)
+
+
 def _batches(folder: Path, columns: list[str]) -> Iterator[Any]:
     for part in parts_of(folder):
         file = _opened(part)
