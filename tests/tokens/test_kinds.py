@@ -20,8 +20,8 @@ from lmpipe.tokens.training import train_on_texts
 
 transformers = pytest.importorskip("transformers", reason="the folders are read by Transformers, too")
 
-KINDS = ["bpe", "wordpiece", "byte", "character", "word"]
-BACK = ["bpe", "byte", "character"]
+KINDS = ["bpe", "unigram", "wordpiece", "byte", "character", "word"]
+BACK = ["bpe", "unigram", "byte", "character"]
 """Kinds from which any text comes back."""
 UNKNOWN = ["wordpiece", "word"]
 TEXTS = [f"The old cat number {i} sees {'a red' if i % 3 else 'the blue'} dog, don't worry: naïve café.\n" for i in range(300)]
@@ -101,10 +101,13 @@ def test_sizes_and_frequencies_are_kept(tmp_path):
         "all": config_of("word", min_frequency=1, vocab_size=5000),
         "frequent": config_of("word", min_frequency=50, vocab_size=5000),
         "few": config_of("word", vocab_size=12),
+        "short": config_of("unigram", vocab_size=330, max_piece_length=3),
     }.items():
         (tmp_path / name).mkdir()
         sizes[name] = train_on_texts(TEXTS, config, tmp_path / name, progress=Silent()).vocab_size
     assert sizes["all"] > sizes["frequent"] > sizes["few"] == 12
+    short = load_tokenizer(tmp_path / "short")
+    assert max(len(short.token_bytes(token)) for token in range(short.vocab_size)) == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -116,7 +119,7 @@ def test_conversations_can_be_rendered(folders, kind):
     assert ids == opened
 
 
-@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "character", "word"])
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "wordpiece", "character", "word"])
 def test_a_vocabulary_without_room_is_refused(kind):
     with pytest.raises(ValidationError, match="too small"):
         config_of(kind, vocab_size=269, sentinels=265)
@@ -136,7 +139,7 @@ train_tokenizer(Path(documents), config, Path(output), progress=Silent(), thread
 """
 
 
-@pytest.mark.parametrize("kind", ["wordpiece", "character", "word"])
+@pytest.mark.parametrize("kind", ["unigram", "wordpiece", "character", "word"])
 def test_bytes_do_not_depend_on_threads_or_on_the_run(tmp_path, write_parts, kind):
     texts = [f"q{i:04d}z bb{i % 7} cc {'xyzzy' * (i % 3)} " * 2 for i in range(400)]  # many ties
     documents = write_parts(tmp_path / "documents", texts)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from lmpipe.cli.options import JsonOption, StoreOption
@@ -60,7 +61,7 @@ def compare(
         counts = [f"{row[key]:,}" for key in ("vocab_size", "documents", "tokens")]
         shares = [form.format(row[key]) if row[key] is not None else "-" for key, (_, form) in COLUMNS.items()]
         table.add_row(_short(row["tokenizer"], tokenizers), *([row["group"]] if by else []), *counts, *shares)
-    out.print(table, width=max(out.width, WIDTH))
+    Console(highlight=False, width=max(out.width, WIDTH)).print(table)
 
 
 def _short(name: str, names: list[str]) -> str:

@@ -94,6 +94,14 @@ class BpeConfig(TrainedTokenizerConfig):
     """A pair that occurs less often is not merged."""
 
 
+class UnigramConfig(TrainedTokenizerConfig):
+    """Pieces of bytes, each with a probability; a text is cut the most probable way (Kudo 2018)."""
+
+    kind: Literal["unigram"] = "unigram"
+    max_piece_length: int = Field(default=16, ge=2, le=64)
+    """Longest piece, in bytes."""
+
+
 class CharacterConfig(TrainedTokenizerConfig):
     """Every frequent character is a token; others are spelled by their bytes."""
 
@@ -123,7 +131,7 @@ class WordPieceConfig(TrainedTokenizerConfig):
     """Whether case and accents are taken away first, as in an uncased BERT."""
 
 
-MadeTokenizerConfig = BpeConfig | WordPieceConfig | ByteConfig | CharacterConfig | WordConfig
+MadeTokenizerConfig = BpeConfig | UnigramConfig | WordPieceConfig | ByteConfig | CharacterConfig | WordConfig
 TokenizerConfig = Annotated[MadeTokenizerConfig | PretrainedTokenizerConfig, Field(discriminator="kind")]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]

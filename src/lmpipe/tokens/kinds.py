@@ -1,6 +1,6 @@
 """The kinds of tokenizers that are trained here, each as the library's own parts.
 
-    bpe, byte            over bytes (GPT-2's alphabet): any text comes back
+    bpe, unigram, byte   over bytes (GPT-2's alphabet): any text comes back
     character            over characters; one that was rare in training is spelled by its bytes
     word, wordpiece      over words; what the vocabulary lacks is `<unk>`
 
@@ -24,12 +24,15 @@ from lmpipe.tokens.config import (
     ByteConfig,
     CharacterConfig,
     MadeTokenizerConfig,
+    UnigramConfig,
     WordConfig,
     WordPieceConfig,
 )
 from lmpipe.tokens.pieces import GPT2_PATTERN
 from lmpipe.tokens.special import BYTES, SPECIAL_TOKENS, UNKNOWN, sentinel
 from lmpipe.tokens.spelling import byte_alphabet
+from lmpipe.tokens.unigram import learn_pieces
+from lmpipe.tokens.words import settled_words
 
 
 def make_library(texts: Iterable[str], config: MadeTokenizerConfig) -> tokenizers.Tokenizer:
@@ -51,6 +54,26 @@ def _bpe(texts: Iterable[str], config: BpeConfig) -> tokenizers.Tokenizer:
     )
     library.train_from_iterator(texts, trainer=trainer)
     return library
+
+
+def _unigram(texts: Iterable[str], config: UnigramConfig) -> tokenizers.Tokenizer:
+    splitter = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    plain: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for text in texts:
+        words = settled_words(text)
+        if words is None:
+            counts.update(word for word, _ in splitter.pre_tokenize_str(text))
+        else:
+            plain.update(words)
+    alphabet = {byte: character for character, byte in byte_alphabet().items()}
+    for word, count in plain.items():
+        counts["".join(alphabet[byte] for byte in word.encode("utf-8"))] += count
+    pieces = learn_pieces(
+        counts, sorted(alphabet.values()), size=config.learned_size - len(SPECIAL_TOKENS), longest=config.max_piece_length
+    )
+    vocabulary = [*((token, 0.0) for token in SPECIAL_TOKENS), *pieces]
+    return _with_controls(_over_bytes(models.Unigram(vocab=vocabulary, unk_id=None, byte_fallback=False)))
 
 
 def _byte(texts: Iterable[str], config: ByteConfig) -> tokenizers.Tokenizer:
@@ -110,6 +133,7 @@ def _wordpiece_trainer(config: WordPieceConfig, first: Sequence[str], vocab_size
 
 MAKERS: dict[str, Callable[[Iterable[str], Any], tokenizers.Tokenizer]] = {
     "bpe": _bpe,
+    "unigram": _unigram,
     "byte": _byte,
     "character": _character,
     "word": _word,

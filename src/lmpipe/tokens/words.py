@@ -45,6 +45,11 @@ _WORDS = re.compile(f"'(?:[st]|re|ve|m|ll|d)| ?[{_L}]+| ?[{_N}]+| ?[^{_S}{_L}{_N
 _UNSETTLED = re.compile(f"[^{_class(lambda c: True)}]")
 
 
+def settled_words(text: str) -> list[str] | None:
+    """The words of `text` by GPT-2's pattern, or None when it holds a character that only the library should judge."""
+    return None if _UNSETTLED.search(text) else _WORDS.findall(text)
+
+
 class WordEncoder:
     """The ids of texts, with a memory for words."""
 
@@ -55,9 +60,9 @@ class WordEncoder:
 
     def encode(self, text: str) -> list[int] | None:
         """The ids of `text`, or None when it holds a character that only the library should judge."""
-        if _UNSETTLED.search(text):
+        words = settled_words(text)
+        if words is None:
             return None
-        words = _WORDS.findall(text)
         known = self._memory()  # taken once: another thread may start a new one meanwhile
         missing = list(dict.fromkeys(word for word in words if word not in known))
         if missing:
