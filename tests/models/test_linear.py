@@ -61,9 +61,7 @@ def test_terms_are_all_runs(text, n, characters):
 
 def dense(rows, columns):
     matrix = np.zeros((len(rows), columns))
-    for row in range(len(rows)):
-        part = rows.take(row, row + 1)
-        matrix[row, part.columns_Z] = part.values_Z
+    matrix[rows.row_Z, rows.columns_Z] = rows.values_Z
     return matrix
 
 
@@ -74,11 +72,11 @@ def test_the_loss_is_the_regularised_cross_entropy_and_the_gradient_its_slope(ba
     vocabulary = learn_vocabulary(texts, config)
     rows = vocabulary.rows(texts)
     loss = _Loss(rows, labels, 3, len(vocabulary.terms), config)
-    weights = np.random.default_rng(1).normal(size=(len(vocabulary.terms) + 1, 3))
+    weights = np.random.default_rng(1).normal(size=(3, len(vocabulary.terms) + 1))
     matrix = dense(rows, len(vocabulary.terms))
 
     def plainly(flat):
-        table = flat.reshape(-1, 3)
+        table = flat.reshape(3, -1).T
         scores = matrix @ table[:-1] + table[-1]
         probabilities = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
         share = np.array([1 / (3 * (labels == label).sum()) for label in labels]) if balanced else np.full(8, 1 / 8)

@@ -36,10 +36,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.borders) - 1
 
-    def take(self, start: int, stop: int) -> Rows:
-        """Rows from `start` to before `stop`."""
-        first, last = int(self.borders[start]), int(self.borders[stop])
-        return Rows(self.columns_Z[first:last], self.values_Z[first:last], self.borders[start : stop + 1] - first)
+    @cached_property
+    def row_Z(self) -> Ints:
+        """The row of each filled place."""
+        return np.repeat(np.arange(len(self)), np.diff(self.borders))
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Vocabulary:
         columns_Z, values_Z = np.array(columns, np.int64), np.array(counts, np.float64)
         values_Z = (1 + np.log(values_Z) if self.config.log_counts else values_Z) * self.idf_V[columns_Z]
         rows = Rows(columns_Z, values_Z, np.array(borders, np.int64))
-        lengths = np.sqrt(row_sums(rows, values_Z[:, None] ** 2)[:, 0])
-        return Rows(columns_Z, values_Z / np.repeat(lengths, np.diff(rows.borders)), rows.borders)
+        lengths_N = np.sqrt(np.bincount(rows.row_Z, values_Z**2, len(texts)))
+        return Rows(columns_Z, values_Z / lengths_N[rows.row_Z], rows.borders)
 
 
 def terms_of(text: str, config: LinearConfig) -> Counter[str]:
@@ -97,12 +97,3 @@ def learn_vocabulary(texts: Sequence[str], config: LinearConfig) -> Vocabulary:
     terms = tuple(sorted(frequent[: config.max_features]))
     texts_V = np.array([counts[term] for term in terms], np.float64)
     return Vocabulary(config, terms, np.log((1 + len(texts)) / (1 + texts_V)) + 1)
-
-
-def row_sums(rows: Rows, parts_ZK: Floats) -> Floats:
-    """Sums of `parts_ZK` over the places of each row; 0 where a row is empty."""
-    sums_NK = np.zeros((len(rows), parts_ZK.shape[1]))
-    filled = np.flatnonzero(np.diff(rows.borders))
-    if len(filled):
-        sums_NK[filled] = np.add.reduceat(parts_ZK, rows.borders[filled], axis=0)
-    return sums_NK

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lmpipe.base.errors import DamagedError, ModelError
 from lmpipe.base.files import read_json, storing, sync_folder, write_json
 from lmpipe.models.linear.config import LinearConfig
-from lmpipe.models.linear.features import Floats, Vocabulary, row_sums
+from lmpipe.models.linear.features import Floats, Vocabulary
 
 MODEL_TYPE, FORMAT_VERSION = "linear_text", 1
 TEXTS_AT_ONCE = 1024
@@ -39,8 +39,12 @@ class LinearClassifier:
         parts = [np.empty((0, len(self.labels)))]
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             rows = self.vocabulary.rows(texts[start : start + TEXTS_AT_ONCE])
-            weighted_ZK = self.weights_VK[rows.columns_Z] * rows.values_Z[:, None]
-            parts.append(row_sums(rows, weighted_ZK) + self.bias_K)
+            scores_NK = np.zeros((len(rows), len(self.labels)))
+            filled = np.flatnonzero(np.diff(rows.borders))
+            if len(filled):
+                weighted_ZK = self.weights_VK[rows.columns_Z] * rows.values_Z[:, None]
+                scores_NK[filled] = np.add.reduceat(weighted_ZK, rows.borders[filled], axis=0)
+            parts.append(scores_NK + self.bias_K)
         return np.concatenate(parts)
 
     def predict(self, texts: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ Minimises the mean cross-entropy + |weights|^2 / (2 cost texts), which is strict
 model, and where the search began does not matter. L-BFGS with backtracking as in Nocedal and Wright (2006), algorithms 7.4, 7.5
 and 3.1. Sums are taken in one order on one thread, so equal texts give equal models.
 
-N texts, V features, K labels, Z filled places of the sparse matrix.
+N texts, W features and the bias, K labels, Z filled places of the sparse matrix.
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ import numpy as np
 
 from lmpipe.base.errors import TrainingError
 from lmpipe.models.linear.config import LinearConfig
-from lmpipe.models.linear.features import Floats, Ints, Rows, learn_vocabulary, row_sums
+from lmpipe.models.linear.features import Floats, Ints, Rows, learn_vocabulary
 from lmpipe.models.linear.model import LinearClassifier, log_softmax
 
-ELEMENTS_AT_ONCE = 1 << 21
-"""Numbers gathered at a time: 16 MB, about what stays in the last cache."""
 REMEMBERED = 5
 """Steps behind the curvature estimate. With 40,000 features and 150 labels one step is 48 MB twice."""
 SUFFICIENT_DECREASE = 1e-4
@@ -54,13 +52,13 @@ def train_linear(texts: Sequence[str], labels: Sequence[str], config: LinearConf
     labels_N = np.array([number[label] for label in labels], np.int64)
     loss = _Loss(vocabulary.rows(texts), labels_N, len(names), len(vocabulary.terms), config)
     weights = minimise(loss, np.zeros((len(vocabulary.terms) + 1) * len(names)), config.iterations, config.tolerance)
-    weights_WK = weights.reshape(-1, len(names)).astype(np.float32)
+    weights_WK = np.ascontiguousarray(weights.reshape(len(names), -1).T.astype(np.float32))
     return LinearClassifier(vocabulary, names, weights_WK[:-1], weights_WK[-1])
 
 
 @dataclass(frozen=True)
 class _Loss:
-    """The regularised mean loss over all texts, and its gradient; the last row of the weights is the bias."""
+    """The regularised mean loss over all texts, and its gradient; each label's last weight is its bias."""
 
     rows: Rows
     labels_N: Ints
@@ -69,49 +67,32 @@ class _Loss:
     config: LinearConfig
 
     def __call__(self, flat: Floats) -> tuple[float, Floats]:
-        weights_WK = flat.reshape(-1, self.labels)
-        gradient_WK = np.zeros_like(weights_WK)
-        total, share = 0.0, self._shares()
-        texts_at_once = self._texts_at_once()
-        for start in range(0, len(self.labels_N), texts_at_once):
-            stop = min(start + texts_at_once, len(self.labels_N))
-            rows, labels_N, share_N = self.rows.take(start, stop), self.labels_N[start:stop], share[start:stop]
-            log_probabilities_NK = log_softmax(scores(rows, weights_WK[:-1]) + weights_WK[-1])
-            place_N = np.arange(stop - start)
-            total -= float((share_N * log_probabilities_NK[place_N, labels_N]).sum())
-            error_NK = np.exp(log_probabilities_NK)
-            error_NK[place_N, labels_N] -= 1
-            error_NK *= share_N[:, None]
-            add_transposed(rows, error_NK, gradient_WK)
-            gradient_WK[-1] += error_NK.sum(axis=0)
+        weights_KW = flat.reshape(self.labels, -1)
+        gradient_KW = np.empty_like(weights_KW)
+        columns_Z, values_Z, row_Z = self.rows.columns_Z, self.rows.values_Z, self.rows.row_Z
+        # Label by label: a label's weights stay in the cache, and three times as fast as all labels of a feature at once.
+        scores_KN = np.empty((self.labels, len(self.rows)))
+        for label, weights_W in enumerate(weights_KW):
+            scores_KN[label] = np.bincount(row_Z, weights_W[columns_Z] * values_Z, len(self.rows)) + weights_W[-1]
+        log_probabilities_NK = log_softmax(scores_KN.T)
+        share_N, places_N = self._shares(), np.arange(len(self.rows))
+        loss = -float((share_N * log_probabilities_NK[places_N, self.labels_N]).sum())
+        error_NK = np.exp(log_probabilities_NK)
+        error_NK[places_N, self.labels_N] -= 1
+        error_KN = np.ascontiguousarray((error_NK * share_N[:, None]).T)
+        for label, error_N in enumerate(error_KN):
+            gradient_KW[label, :-1] = np.bincount(columns_Z, error_N[row_Z] * values_Z, self.features)
+            gradient_KW[label, -1] = error_N.sum()
         decay = 1 / (self.config.cost * len(self.labels_N))
-        total += decay / 2 * float((weights_WK[:-1] ** 2).sum())
-        gradient_WK[:-1] += decay * weights_WK[:-1]
-        return total, gradient_WK.ravel()
+        loss += decay / 2 * float((weights_KW[:, :-1] ** 2).sum())
+        gradient_KW[:, :-1] += decay * weights_KW[:, :-1]
+        return loss, gradient_KW.ravel()
 
     def _shares(self) -> Floats:
         """How much each text counts; they sum to 1."""
         counted_K = np.bincount(self.labels_N, minlength=self.labels)
         weight_K = 1 / (self.labels * counted_K) if self.config.balanced else np.full(self.labels, 1 / len(self.labels_N))
         return np.asarray(weight_K[self.labels_N])
-
-    def _texts_at_once(self) -> int:
-        mean_places = max(1, len(self.rows.columns_Z) // len(self.rows))
-        return max(1, ELEMENTS_AT_ONCE // (mean_places * self.labels))
-
-
-def scores(rows: Rows, weights_VK: Floats) -> Floats:
-    """The product of a sparse matrix and weights."""
-    return row_sums(rows, weights_VK[rows.columns_Z] * rows.values_Z[:, None])
-
-
-def add_transposed(rows: Rows, error_NK: Floats, gradient_WK: Floats) -> None:
-    """Add the product of the transposed sparse matrix and `error_NK` to the gradient's rows of those features."""
-    order = np.argsort(rows.columns_Z, kind="stable")
-    row_Z = np.repeat(np.arange(len(rows)), np.diff(rows.borders))[order]
-    present, starts = np.unique(rows.columns_Z[order], return_index=True)
-    if len(present):
-        gradient_WK[present] += np.add.reduceat(error_NK[row_Z] * rows.values_Z[order][:, None], starts, axis=0)
 
 
 def minimise(loss: Callable[[Floats], tuple[float, Floats]], start: Floats, iterations: int, tolerance: float) -> Floats:
