@@ -46,7 +46,9 @@ def reference_bm25(question, texts, k1, b):
 def test_scores_are_those_of_the_formula(texts, question, k1, b):
     index = build_bm25(texts, k1=k1, b=b)
     np.testing.assert_allclose(index.scores(question), reference_bm25(question, texts, k1, b), rtol=1e-12, atol=1e-15)
-    assert (index.scores(question) <= index.highest(question) + 1e-9).all()
+    shares = index.shares(question)
+    assert ((shares >= 0) & (shares < 1)).all()
+    assert ((shares > 0) == (index.scores(question) > 0)).all()
 
 
 def test_equal_to_rank_bm25_where_its_idf_is_not_changed():
@@ -62,6 +64,13 @@ def test_the_formula_on_an_example():
     scores = build_bm25(TEXTS, k1=1.2, b=0.75).scores("dog")
     assert scores.argsort()[::-1][:2].tolist() == [4, 1]
     assert scores[2] == 0
+
+
+def test_the_share_counts_unknown_words_and_leaves_out_ignored_ones():
+    index = build_bm25(TEXTS, k1=1.2, b=0.75, ignored=["the"])
+    assert index.shares("the dog")[1] == index.shares("dog")[1] > index.shares("dog unicorn")[1]
+    assert index.shares("the")[0] > 0
+    assert index.shares("")[0] == 0
 
 
 @given(st.lists(st.permutations(range(5)), min_size=1, max_size=3))

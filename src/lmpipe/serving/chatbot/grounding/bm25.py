@@ -40,7 +40,7 @@ class Bm25Index:
     k1: float
     b: float
     ignored: frozenset[str]
-    """Words of a question that are not looked for, unless it has no others."""
+    """Words of a question that do not count in `shares`, unless it has no others."""
     terms: tuple[str, ...]
     borders_T1: Ints
     texts_P: Ints
@@ -66,29 +66,35 @@ class Bm25Index:
         return np.repeat(idf_T, texts_T)
 
     def scores(self, question: str) -> Floats:
-        """The score of every text; 0 where no word is shared."""
-        scores_N = np.zeros(len(self.lengths_N))
-        for term, count in self._wanted(question).items():
-            place = self._places.get(term)
-            if place is not None:
-                postings = slice(int(self.borders_T1[place]), int(self.borders_T1[place + 1]))
-                scores_N[self.texts_P[postings]] += count * self._weights_P[postings]
-        return scores_N
+        """The score of every text; 0 where no word is shared. All words count: they help to tell texts apart."""
+        return self._sums(Counter(words_of(question)))
 
-    def highest(self, question: str) -> float:
-        """A score that no text can reach: that of one with every word of the question without end. A word in no text counts as
-        one that is in none, so a question about something else is far from it."""
-        texts = len(self.lengths_N)
-        total = 0.0
-        for term, count in self._wanted(question).items():
-            place = self._places.get(term)
-            found = int(self.borders_T1[place + 1] - self.borders_T1[place]) if place is not None else 0
-            total += count * float(np.log(1 + (texts - found + 0.5) / (found + 0.5))) * (self.k1 + 1)
-        return total
+    def shares(self, question: str) -> Floats:
+        """How near each text is to the highest score that the question allows: 0 to below 1, whatever the question's length.
 
-    def _wanted(self, question: str) -> Counter[str]:
+        The highest score, which no text reaches, is that of a text with every word of the question without end. A word that no
+        text has counts as the rarest of all, so every text is far from a question about something else. Ignored words do not
+        count here, unless there are no others.
+        """
         words = words_of(question)
-        return Counter([word for word in words if word not in self.ignored] or words)
+        wanted = Counter([word for word in words if word not in self.ignored] or words)
+        texts, highest = len(self.lengths_N), 0.0
+        for term, count in wanted.items():
+            postings = self._postings(term)
+            found = postings.stop - postings.start
+            highest += count * float(np.log(1 + (texts - found + 0.5) / (found + 0.5))) * (self.k1 + 1)
+        return self._sums(wanted) / highest if highest else np.zeros(texts)
+
+    def _sums(self, words: Counter[str]) -> Floats:
+        sums_N = np.zeros(len(self.lengths_N))
+        for term, count in words.items():
+            postings = self._postings(term)
+            sums_N[self.texts_P[postings]] += count * self._weights_P[postings]
+        return sums_N
+
+    def _postings(self, term: str) -> slice:
+        place = self._places.get(term)
+        return slice(0, 0) if place is None else slice(int(self.borders_T1[place]), int(self.borders_T1[place + 1]))
 
 
 def build_bm25(texts: Sequence[str], *, k1: float, b: float, ignored: Collection[str] = ()) -> Bm25Index:

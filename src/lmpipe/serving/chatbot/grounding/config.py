@@ -41,8 +41,8 @@ class Bm25Config(Config):
     b: float = Field(default=0.75, ge=0, le=1)
     """How much long snippets are held back."""
     ignored: tuple[str, ...] = FUNCTION_WORDS
-    """Words of a question that are not looked for, unless it has no others. In a small collection "when" and "you" may be the
-    rarest words; they say nothing about what is wanted."""
+    """Words that do not count for the threshold, unless a question has no others: in a small collection "when" and "you" may be
+    the rarest words. For the ranking they do count (benchmarks/RESULTS.md says why)."""
     threshold: float = Field(default=0.25, ge=0, le=1)
     """The share of the score that a snippet would have if it held every word of the question very often, from which on it
     answers. What suits depends on the snippets: `choose_threshold` finds it on questions with and without an answer."""

@@ -59,9 +59,8 @@ class SnippetIndex:
             return []
         rankings, words_N, cosine_N = [], None, None
         if self.bm25 is not None:
-            scores_N = self.bm25.scores(question)
-            words_N = scores_N / max(self.bm25.highest(question), 1e-9)
-            rankings.append(_best(scores_N, self.config.candidates, above=0.0))
+            words_N = self.bm25.shares(question)
+            rankings.append(_best(self.bm25.scores(question), self.config.candidates, above=0.0))
         if self.vectors_ND is not None and self.embedder is not None:
             cosine_N = self.vectors_ND @ unit_vectors([question], self.embedder)[0]
             rankings.append(_best(cosine_N, self.config.candidates, above=-2.0))
