@@ -53,15 +53,15 @@ def clinc150(folder: Path) -> dict[str, Pairs]:
 
 
 def theirs(train: Pairs, config: LinearConfig) -> tuple[Any, float]:
-    """scikit-learn's, with our words as its tokens and the same C (for two labels it has one vector where we have two of half the
-    length, so the same penalty is twice the C)."""
+    """scikit-learn's, with our words as its tokens and the same C. For two labels it has one vector where we have two of half
+    the length, so that the same penalty is twice the C."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
     started = time.process_time()
     features = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", ngram_range=(1, config.word_ngrams))
-    model = make_pipeline(features, LogisticRegression(C=config.cost, max_iter=1000)).fit(*train)
+    model = make_pipeline(features, LogisticRegression(C=config.cost, tol=config.tolerance, max_iter=1000)).fit(*train)
     return model, time.process_time() - started
 
 

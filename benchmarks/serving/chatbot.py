@@ -5,8 +5,8 @@
 Retrieval: the training messages are the snippets; a test message has found one of its own intent among the first k (banking77,
 clinc150); beside rank_bm25 where it is installed. Found or not: clinc150's threshold chosen on validation messages, with and
 without an answer. State: whole dialogues of one service (SGD dev), their own intents and spans given, told to a chatbot with a
-form for each intent; after every message the slots must be what the user said last. Dates and times: our patterns against the spans
-that people marked (SGD dev, user turns).
+form for each intent; after every message the slots must be what the user said last. Dates and times: our patterns against the
+spans that people marked (SGD, user turns; the patterns were written with a look at dev).
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def found_or_not(data: dict[str, Any], what: str, ignored: Sequence[str]) -> Non
     )
 
 
-def dialogues(folder: Path) -> list[dict[str, Any]]:
-    with gzip.open(folder / "dev.jsonl.gz", "rt", encoding="utf-8") as lines:
+def dialogues(folder: Path, split: str) -> list[dict[str, Any]]:
+    with gzip.open(folder / f"{split}.jsonl.gz", "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 
@@ -170,7 +170,7 @@ def bot_for(dialogs: list[dict[str, Any]], gold: Gold) -> Chatbot:
 
 def tracking(folder: Path) -> None:
     by_service: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for dialog in dialogues(folder):
+    for dialog in dialogues(folder, "dev"):
         if len(dialog["services"]) == 1:
             by_service[dialog["services"][0]].append(dialog)
     turns = right = values = kept = 0
@@ -199,10 +199,10 @@ def tracking(folder: Path) -> None:
     )
 
 
-def patterns(folder: Path) -> None:
+def patterns(folder: Path, split: str) -> None:
     """How many marked dates and times are found, with the very same ends or overlapping."""
     counts: dict[str, list[int]] = {"date": [0, 0, 0, 0], "time": [0, 0, 0, 0]}
-    for dialog in dialogues(folder):
+    for dialog in dialogues(folder, split):
         for turn in dialog["turns"]:
             if turn["speaker"] != "USER":
                 continue
@@ -218,7 +218,7 @@ def patterns(folder: Path) -> None:
                 counts[kind][3] += sum(not any(s < end and start < e for start, end in marked) for s, e in found)
     for kind, (marked_count, exact, overlapping, alone) in counts.items():
         print(
-            f"SGD dev, {kind}s: {marked_count} marked, same ends {share(exact, marked_count)}, "
+            f"SGD {split}, {kind}s: {marked_count} marked, same ends {share(exact, marked_count)}, "
             f"overlapping {share(overlapping, marked_count)}; {alone} found where none is marked"
         )
 
@@ -233,7 +233,8 @@ def main() -> None:
     found_or_not(clinc, "share of all words", ())
     found_or_not(clinc, "share without function words", FUNCTION_WORDS)
     tracking(shared / "sgd_dialogues")
-    patterns(shared / "sgd_dialogues")
+    patterns(shared / "sgd_dialogues", "dev")  # read while they were written
+    patterns(shared / "sgd_dialogues", "test")
 
 
 if __name__ == "__main__":

@@ -114,6 +114,10 @@ def test_every_number_in_words_is_read(number):
         ("friday", "2026-03-06"),
         ("next friday", "2026-03-13"),
         ("in two weeks", "2026-03-16"),
+        ("the 8th of this month", "2026-03-08"),
+        ("thursday next week", "2026-03-12"),
+        ("monday this week", "2026-03-02"),
+        ("later today", "2026-03-02"),
         ("in 3 days", "2026-03-05"),
     ],
 )
@@ -157,6 +161,9 @@ def test_weekdays_lie_ahead(today, weekday):
         ("5 o'clock in the afternoon", "17:00"),
         ("noon", "12:00"),
         ("9 at night", "21:00"),
+        ("four pm", "16:00"),
+        ("evening 6:30", "18:30"),
+        ('5 o"clock in the evening', "17:00"),
     ],
 )
 def test_times(text, time):

@@ -30,5 +30,5 @@ class LinearConfig(Config):
     """Whether all labels weigh the same, however many texts each has."""
     iterations: int = Field(default=200, ge=1, le=100_000)
     """Steps of the optimiser, at most."""
-    tolerance: float = Field(default=1e-4, gt=0)
+    tolerance: float = Field(default=1e-5, gt=0)
     """Training ends when no entry of the gradient of the mean loss is larger."""

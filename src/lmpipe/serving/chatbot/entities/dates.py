@@ -16,6 +16,7 @@ MONTHS = (
     "july", "august", "september", "october", "november", "december",
 )  # fmt: skip
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_WEEKDAY = "|".join(WEEKDAYS)
 _MONTH = "|".join(f"{month}|{month[:3]}" for month in MONTHS) + "|sept"
 _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 _COUNTS = {"a": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7}
@@ -107,12 +108,14 @@ _READERS: list[tuple[re.Pattern[str], Callable[[re.Match[str], date, bool], date
     (_pattern(r"(?<![\w./-])(\d{1,2})([.-])(\d{1,2})\2(\d{4}|\d{2})(?![\w/-]|\.\d)"), _digits),
     (_pattern(r"(?<![\w./-])(\d{1,2})(/)(\d{1,2})(?:/(\d{4}|\d{2}))?(?![\w/-]|\.\d)"), _digits),
     (_pattern(rf"\b(?P<month>{_MONTH})\.?\s+(?:the\s+)?{_DAY}(?:,?\s+(?P<year>\d{{4}}))?(?!\w|:\d)"), _named),
-    (_pattern(rf"(?<![\w:]){_DAY}\s+(?:of\s+)?(?P<month>{_MONTH})\b\.?(?:,?\s+(?P<year>\d{{4}}))?(?!\w)"), _named),
+    (_pattern(rf"(?<![\w:]){_DAY}\s+(?:of\s+)?(?P<month>{_MONTH})\b(?:\.?,?\s+(?P<year>\d{{4}}))?(?!\w)"), _named),
+    (_pattern(r"(?<!\w)(?P<day>\d{1,2})(?:st|nd|rd|th)\s+of\s+this\s+month\b"), _of_this_month),
     (_pattern(r"\bthe\s+(?P<day>\d{1,2})(?:st|nd|rd|th)\b(?!\s+(?:of|floor|street|avenue))"), _of_this_month),
-    (_pattern(r"\b(?:(?P<which>this|next)\s+)?(?P<weekday>(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b"), _weekday),
+    (_pattern(rf"\b(?P<weekday>{_WEEKDAY})\s+(?P<which>this|next)\s+week\b"), _weekday),
+    (_pattern(rf"\b(?:(?P<which>this|next)\s+)?(?P<weekday>{_WEEKDAY})\b"), _weekday),
     (_pattern(r"\bin\s+(?P<count>\d{1,4}|" + "|".join(_COUNTS) + r")\s+(?P<unit>days?|weeks?)\b"), _shifted),
     (_pattern(r"\bday after tomorrow\b"), partial(_fixed, 2)),
-    (_pattern(r"\b(?:today|tonight|this (?:morning|afternoon|evening))\b"), partial(_fixed, 0)),
+    (_pattern(r"\b(?:(?:later )?today|tonight|this (?:morning|afternoon|evening))\b"), partial(_fixed, 0)),
     (_pattern(r"\btomorrow\b"), partial(_fixed, 1)),
     (_pattern(r"\byesterday\b"), partial(_fixed, -1)),
 ]
