@@ -108,7 +108,8 @@ def found_or_not(data: dict[str, Any], what: str, ignored: Sequence[str]) -> Non
     chosen = choose_threshold(*measured("val"), BestF1()).point
     test = choose_threshold(*measured("test"), FixedThreshold(value=chosen.threshold)).point
     print(
-        f"clinc150, found or not, {what}: threshold {chosen.threshold:.3f} (best F1 on validation); test: {test.in_scope_accuracy:.4f} of "
+        f"clinc150, found or not, {what}: threshold {chosen.threshold:.3f} (best F1 on validation); test: "
+        f"{test.in_scope_accuracy:.4f} of "
         f"questions with an answer get one of their intent, {test.recall:.4f} of those without get none, F1 {test.f1:.4f}"
     )
 
