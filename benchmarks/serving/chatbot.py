@@ -212,7 +212,9 @@ def patterns(folder: Path, split: str) -> None:
                 "time": [(start, end) for start, end, _ in find_times(turn["text"])],
             }
             for kind, found in spans.items():
-                marked = [(s["start"], s["end"]) for s in turn["slots"] if s["s"].endswith(kind)]
+                marked = [
+                    (s["start"], s["end"]) for s in turn["slots"] if s["s"].endswith(kind) or s["s"].startswith(f"{kind}_")
+                ]
                 counts[kind][0] += len(marked)
                 counts[kind][1] += sum(span in found for span in marked)
                 counts[kind][2] += sum(any(s < end and start < e for s, e in found) for start, end in marked)

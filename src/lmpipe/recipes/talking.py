@@ -9,6 +9,7 @@ from pathlib import Path
 from lmpipe.base.extras import require
 from lmpipe.base.runtime import Runtime
 from lmpipe.recipes.results import find_bundle
+from lmpipe.serving.chatbot.names import CHATBOT
 
 TEMPERATURE, MAX_TOKENS = 0.8, 200
 """Of a bundle that is no chatbot, where nothing else is said."""
@@ -24,7 +25,7 @@ def chat_in_terminal(
         DamagedError: when its bytes are not those that were packaged.
     """
     folder = find_bundle(reference, store)
-    if (folder / "chatbot").is_dir():
+    if (folder / CHATBOT).is_dir():
         given = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
         _chat_with_bot(folder, {name: value for name, value in given.items() if value is not None}, threads)
         return

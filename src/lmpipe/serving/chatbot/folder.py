@@ -24,11 +24,12 @@ from lmpipe.serving.chatbot.entities.tags import Tagger
 from lmpipe.serving.chatbot.grounding.config import GenerationConfig
 from lmpipe.serving.chatbot.grounding.embedding import Embedder
 from lmpipe.serving.chatbot.grounding.index import SnippetIndex, load_index, save_index
+from lmpipe.serving.chatbot.names import CHATBOT
 from lmpipe.serving.chatbot.session import Chatbot, Writer
 from lmpipe.serving.chatbot.thresholds import OperatingPoint
 from lmpipe.serving.chatbot.understanding import Understander
 
-CHATBOT, HEADER = "chatbot", "chatbot.json"
+HEADER = "chatbot.json"
 INTENTS, SNIPPETS = "intents", "snippets"
 FORMAT_VERSION = 1
 

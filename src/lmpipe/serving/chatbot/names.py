@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
+CHATBOT = "chatbot"
+"""The folder of a bundle that holds its chatbot."""
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 """Of slots, entities, forms, responses: a name that can stand in a text as `{name}`."""
 Label = Annotated[str, StringConstraints(pattern=r"^\S([^\n]{0,98}\S)?$")]
