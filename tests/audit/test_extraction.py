@@ -7,9 +7,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lmpipe.audit.config import MemorizationConfig
 from lmpipe.audit.extraction import check_fits, extract, extraction_findings, redact, sample_passages
-from lmpipe.audit.intervals import newcombe, wilson
 from lmpipe.base.errors import RecipeError
 from lmpipe.base.progress import Silent
+from lmpipe.evaluation.intervals import newcombe, wilson
 
 CPU = torch.device("cpu")
 VOCAB = 50

@@ -160,7 +160,7 @@ def test_comparison_pairs_documents(corpus, tmp_path):
     widths = [side.interval.high - side.interval.low for side in (bits.first, bits.second)]
     assert bits.interval.high - bits.interval.low < min(widths)  # pairing takes out what the documents share
     assert rows["corpus.test.ngram.bits_per_byte"].difference == 0
-    assert rows["corpus.test.ngram.bits_per_byte"].better == "undecided"
+    assert rows["corpus.test.ngram.bits_per_byte"].verdict == "no difference"
     assert rows["corpus.test.xz.bits_per_byte"].interval is None
 
 
@@ -171,9 +171,9 @@ def test_comparison_finds_the_better_model(corpus, tmp_path):
     worse["nats"] = (np.array(worse["nats"]) * 1.1).tolist()
     pq.write_table(pa.table(worse), tmp_path / "second/per_document.parquet")
     rows = {row.name: row for row in compare(tmp_path / "first", tmp_path / "second")}
-    assert rows["corpus.test.bits_per_byte"].better == "first"
+    assert rows["corpus.test.bits_per_byte"].verdict == "worse"
     rows = {row.name: row for row in compare(tmp_path / "second", tmp_path / "first")}
-    assert rows["corpus.test.bits_per_byte"].better == "second"
+    assert rows["corpus.test.bits_per_byte"].verdict == "better"
 
 
 def test_comparison_of_different_texts_is_refused(corpus, tmp_path):

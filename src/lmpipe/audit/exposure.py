@@ -20,11 +20,11 @@ import numpy.typing as npt
 import torch
 
 from lmpipe.audit.config import CANARY_EXPOSURE, CanaryConfig
-from lmpipe.audit.intervals import wilson
 from lmpipe.base.errors import ModelError
 from lmpipe.base.measures import Finding, Interval
 from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
+from lmpipe.evaluation.intervals import wilson
 from lmpipe.evaluation.scoring import Decoder, score_windows
 from lmpipe.evaluation.units import whole_documents
 from lmpipe.tokens.loader import Window

@@ -21,11 +21,11 @@ import numpy.typing as npt
 import torch
 
 from lmpipe.audit.config import EXTRACTABLE, EXTRACTABLE_EXCESS, EXTRACTABLE_HELDOUT, MemorizationConfig
-from lmpipe.audit.intervals import newcombe, wilson
 from lmpipe.base.errors import RecipeError
 from lmpipe.base.measures import Finding
 from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
+from lmpipe.evaluation.intervals import newcombe, wilson
 from lmpipe.evaluation.scoring import Decoder
 from lmpipe.evaluation.units import Documents
 

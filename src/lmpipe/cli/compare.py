@@ -25,10 +25,12 @@ def compare(
         print_json(result)
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("metric", result["first"], result["second"], "difference", ""):
+    tested = any(row["p"] for row in result["metrics"])
+    for column in ("metric", result["first"], result["second"], "difference", *(["corrected p"] if tested else []), ""):
         table.add_column(column)
     for row in result["metrics"]:
-        table.add_row(row["name"], row["first"], row["second"], row["difference"], row["answer"])
+        p = [row["p"]] if tested else []
+        table.add_row(row["name"], row["first"], row["second"], row["difference"], *p, row["answer"])
     out.print(table)
     for change in result["recipe_changes"]:
         out.print(f"recipe  {change}", markup=False)

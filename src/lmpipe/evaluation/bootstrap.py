@@ -8,6 +8,7 @@ denominator, and for both sides of a difference. It knows nothing of models.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,15 +57,35 @@ def resampled_totals(columns_UC: Floats, resampling: Resampling) -> Floats:
         totals_RC: one row per resample. Equal seeds and equal unit counts draw equal units, whatever the columns hold.
     """
     units, columns = columns_UC.shape
-    generator = np.random.default_rng(resampling.seed)
     totals_RC = np.empty((resampling.resamples, columns), dtype=np.float64)
-    rows_at_once = max(1, CHUNK_ELEMENTS // max(units, 1))
-    for start in range(0, resampling.resamples, rows_at_once):
-        stop = min(start + rows_at_once, resampling.resamples)
-        chosen_RU = generator.integers(0, units, size=(stop - start, units))
+    start = 0
+    for chosen_RU in _draws(units, resampling):
+        stop = start + len(chosen_RU)
         for column in range(columns):
             totals_RC[start:stop, column] = columns_UC[:, column][chosen_RU].sum(axis=1)
+        start = stop
     return totals_RC
+
+
+def resampled_weights(units: int, resampling: Resampling) -> Iterator[Floats]:
+    """How often each resample drew each unit, a few resamples at a time.
+
+    Yields:
+        weights_RU: whole numbers; each row adds up to `units`. The draws are those of `resampled_totals`, so any statistic that
+        can be computed from weighted units is resampled on the same units as any other.
+    """
+    for chosen_RU in _draws(units, resampling):
+        rows = len(chosen_RU)
+        chosen_RU += np.arange(rows, dtype=np.int64)[:, None] * units
+        yield np.bincount(chosen_RU.ravel(), minlength=rows * units).reshape(rows, units).astype(np.float64)
+
+
+def _draws(units: int, resampling: Resampling) -> Iterator[npt.NDArray[np.int64]]:
+    generator = np.random.default_rng(resampling.seed)
+    rows_at_once = max(1, CHUNK_ELEMENTS // max(units, 1))
+    for start in range(0, resampling.resamples, rows_at_once):
+        rows = min(rows_at_once, resampling.resamples - start)
+        yield generator.integers(0, units, size=(rows, units))
 
 
 def interval_of(values_R: Floats, units: int, resampling: Resampling) -> Interval | None:

@@ -1,24 +1,39 @@
 """Two models on one test set: their metrics side by side, and how sure the difference is.
 
-The difference is bootstrapped in pairs: both models are taken on the same resampled documents, so what makes a document easy
-for both cancels. Different test sets are refused, because a difference between them would speak of the texts.
+Differences are bootstrapped in pairs: both models are taken on the same resampled documents or examples, so what makes one
+easy for both cancels. Where there are per-example results, a second test (exact McNemar for shares of right answers,
+otherwise approximate randomization) is corrected for the number of metrics (Holm), and both must agree before a model is
+called better. Different test sets are refused, because a difference between them would speak of the texts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from lmpipe.base.config import Config
-from lmpipe.base.errors import RecipeError
+from lmpipe.base.errors import RecipeError, SourceError
 from lmpipe.base.files import read_json
 from lmpipe.base.measures import Interval, Metric
-from lmpipe.evaluation.bootstrap import Resampling, interval_of, resampled_totals
-from lmpipe.evaluation.config import SCORED_SPLITS, STATISTICS
-from lmpipe.evaluation.metrics import statistic
-from lmpipe.evaluation.units import Table, read_table
+from lmpipe.evaluation.bootstrap import Floats, Resampling, interval_of, resampled_weights
+from lmpipe.evaluation.document_comparison import paired_document_interval
+from lmpipe.evaluation.examples import EXAMPLES, Examples, read_examples, test_set_digest
+from lmpipe.evaluation.significance import approximate_randomization, holm, mcnemar
+from lmpipe.evaluation.units import PER_DOCUMENT, read_table
+
+SIGNIFICANT = 0.05
+"""Holm-corrected p values up to this speak of a difference."""
+
+
+class SignificanceTest(Config):
+    """How likely a difference of this size would be if the two models were alike."""
+
+    method: str
+    p: float
+    adjusted_p: float
+    """Corrected for all metrics of the comparison that have a direction."""
 
 
 class Difference(Config):
@@ -31,15 +46,11 @@ class Difference(Config):
     """Second minus first."""
     interval: Interval | None
     """Of the difference; none where the two cannot be paired, `note` then says why."""
-    better: str
-    """`first`, `second`, or `undecided` where the interval holds zero or there is none."""
+    test: SignificanceTest | None = None
+    """None where there are no per-example results, or no direction is better."""
+    verdict: Literal["better", "worse", "no difference"]
+    """The second model against the first. `no difference` means that none is shown, not that there is none."""
     note: str = ""
-
-
-@dataclass(frozen=True)
-class _Side:
-    metrics: dict[str, Metric]
-    table: Table
 
 
 def compare(first: Path, second: Path, *, resampling: Resampling | None = None) -> list[Difference]:
@@ -47,65 +58,127 @@ def compare(first: Path, second: Path, *, resampling: Resampling | None = None) 
 
     Raises:
         RecipeError: when they were not taken on the same texts.
+        SourceError: when a folder holds no evaluation.
     """
     resampling = resampling or Resampling()
-    sides = _read(first), _read(second)
-    if sides[0].table.text_digest_D != sides[1].table.text_digest_D:
-        raise RecipeError(
-            "the two models were evaluated on different texts, so their numbers cannot be compared",
+    present = [[(folder / file).is_file() for file in (EXAMPLES, PER_DOCUMENT)] for folder in (first, second)]
+    if present[0][0] and present[1][0]:
+        return compare_examples(first, second, resampling=resampling)
+    if present[0] != present[1]:
+        raise SourceError(
+            "the two folders do not hold evaluations of one kind",
             where=f"{first} and {second}",
-            expected="the same documents in the same order",
-            fix="evaluate both models on one split: equal `data:` section and seed",
+            expected="output folders of two `evaluate` stages that measure the same thing",
         )
-    names = [name for name in sides[0].metrics if name in sides[1].metrics]
-    return [_difference(name, *sides, resampling) for name in names]
+    return compare_documents(first, second, resampling=resampling)
 
 
-def _read(folder: Path) -> _Side:
-    table = read_table(folder)
+def compare_documents(first: Path, second: Path, *, resampling: Resampling) -> list[Difference]:
+    """Compare two perplexity evaluations document by document."""
+    tables = read_table(first), read_table(second)
+    if tables[0].text_digest_D != tables[1].text_digest_D:
+        raise _different(first, second, "the same documents in the same order")
+    sides = _recorded(first), _recorded(second)
+    found = []
+    for name in (name for name in sides[0] if name in sides[1]):
+        interval, note = paired_document_interval(name, *tables, resampling)
+        found.append(_difference(sides[0][name], sides[1][name], interval, note=note))
+    return found
+
+
+def _recorded(folder: Path) -> dict[str, Metric]:
     metrics = [Metric.model_validate(value) for value in read_json(folder / "metrics.json")]
-    return _Side({metric.name: metric for metric in metrics}, table)
+    return {metric.name: metric for metric in metrics}
 
 
-def _difference(name: str, first: _Side, second: _Side, resampling: Resampling) -> Difference:
-    interval, note = _paired_interval(name, first.table, second.table, resampling)
-    before, after = first.metrics[name], second.metrics[name]
+def compare_examples(first: Path, second: Path, *, resampling: Resampling) -> list[Difference]:
+    """Compare two evaluations of a task example by example."""
+    if test_set_digest(first) != test_set_digest(second):
+        raise _different(first, second, "the same examples (ids) with the same right answers")
+    examples = read_examples(first), read_examples(second)
+    for field in ("kind", "classes", "at"):
+        values = [getattr(side.layout, field) for side in examples]
+        if values[0] != values[1]:
+            raise _different(first, second, f"one `{field}` and not {values[0]} and {values[1]}")
+    sides = _recorded(first), _recorded(second)
+    intervals = _paired_intervals(*examples, resampling)
+    tests = _tests(*examples, resampling)
+    found = []
+    subjects = [side.layout.subject for side in examples]
+    for name, before in sides[0].items():
+        statistic = name.removeprefix(f"{subjects[0]}.")
+        after = sides[1].get(f"{subjects[1]}.{statistic}")
+        if after is not None:
+            note = "" if statistic in intervals else "a single number without parts to resample"
+            interval, test = intervals.get(statistic), tests.get(statistic) if before.direction != "none" else None
+            found.append(_difference(before, after, interval, test=test, note=note))
+    return _corrected(found)
+
+
+def _paired_intervals(first: Examples, second: Examples, resampling: Resampling) -> dict[str, Interval | None]:
+    """Both models on the same resampled examples."""
+    paired = Resampling(resampling.resamples, resampling.level, resampling.seed, f"pairs of {first.layout.resampling.unit}")
+    sides = first.measured(), second.measured()
+    chunks: dict[str, list[Floats]] = {}
+    for weights_RN in resampled_weights(first.count, paired):
+        before, after = (side.values(weights_RN) for side in sides)
+        for name in before.keys() & after.keys():
+            chunks.setdefault(name, []).append(after[name] - before[name])
+    return {name: interval_of(np.concatenate(values), first.count, paired) for name, values in chunks.items()}
+
+
+def _tests(first: Examples, second: Examples, resampling: Resampling) -> dict[str, SignificanceTest]:
+    both = first.joined(second).measured()
+    shuffles, seed = resampling.resamples, resampling.seed
+    p_values = approximate_randomization(both.values, first.count, shuffles=shuffles, seed=seed)
+    method = f"approximate randomization, {shuffles} shuffles, seed {seed}"
+    tests = {name: SignificanceTest(method=method, p=p, adjusted_p=p) for name, p in p_values.items()}
+    right = first.measured().zero_one(), second.measured().zero_one()
+    for name in right[0].keys() & right[1].keys():
+        p = mcnemar(right[0][name], right[1][name])
+        tests[name] = SignificanceTest(method="McNemar, exact", p=p, adjusted_p=p)
+    return tests
+
+
+def _corrected(differences: list[Difference]) -> list[Difference]:
+    """With p values corrected for each other, and the verdicts that follow."""
+    tested = [position for position, one in enumerate(differences) if one.test is not None]
+    adjusted = holm([test.p for one in differences if (test := one.test) is not None])
+    corrected = list(differences)
+    for position, p in zip(tested, adjusted, strict=True):
+        one = differences[position]
+        assert one.test is not None
+        verdict = one.verdict if p <= SIGNIFICANT else "no difference"
+        test = one.test.model_copy(update={"adjusted_p": p})
+        corrected[position] = one.model_copy(update={"test": test, "verdict": verdict})
+    return corrected
+
+
+def _difference(
+    before: Metric, after: Metric, interval: Interval | None, *, test: SignificanceTest | None = None, note: str = ""
+) -> Difference:
     return Difference(
-        name=name,
+        name=before.name,
         first=before,
         second=after,
         difference=after.value - before.value,
         interval=interval,
-        better=_better(interval, before.direction),
+        test=test,
+        verdict=_verdict(interval, before.direction),
         note=note,
     )
 
 
-def _paired_interval(name: str, first: Table, second: Table, resampling: Resampling) -> tuple[Interval | None, str]:
-    *_, before, kind = name.split(".")
-    prefix = f"{before}_" if before not in SCORED_SPLITS else ""
-    if kind not in STATISTICS or not all(f"{prefix}nats" in table.columns_U for table in (first, second)):
-        return None, "a single number without parts to resample"
-    if len(first.columns_U["bytes"]) != len(second.columns_U["bytes"]) or first.unit != second.unit:
-        return None, "few documents, cut into blocks at different places by the two tokenizers: nothing to pair"
-    if first.unit == "blocks" and not np.array_equal(first.columns_U["bytes"], second.columns_U["bytes"]):
-        return None, "few documents, cut into blocks at different places by the two tokenizers: nothing to pair"
-    values = [_resampled(kind, prefix, table, resampling) for table in (first, second)]
-    paired = Resampling(resampling.resamples, resampling.level, resampling.seed, f"pairs of {first.unit}")
-    return interval_of(values[1] - values[0], len(first.columns_U["bytes"]), paired), ""
-
-
-def _resampled(
-    kind: str, prefix: str, table: Table, resampling: Resampling
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    columns = {name: table.columns_U[name] for name in ("bytes", "tokens")}
-    columns["nats"] = table.columns_U[f"{prefix}nats"]
-    columns["correct"] = table.columns_U["correct"]
-    totals_RC = resampled_totals(np.stack(list(columns.values()), axis=1), resampling)
-    return statistic(kind, {name: totals_RC[:, column] for column, name in enumerate(columns)})
-
-
-def _better(interval: Interval | None, direction: str) -> str:
+def _verdict(interval: Interval | None, direction: str) -> Literal["better", "worse", "no difference"]:
     if interval is None or direction == "none" or interval.low <= 0 <= interval.high:
-        return "undecided"
-    return "second" if (interval.high < 0) == (direction == "lower") else "first"
+        return "no difference"
+    return "better" if (interval.high < 0) == (direction == "lower") else "worse"
+
+
+def _different(first: Path, second: Path, expected: str) -> RecipeError:
+    return RecipeError(
+        "the two models were evaluated on different texts, so their numbers cannot be compared",
+        where=f"{first} and {second}",
+        expected=expected,
+        fix="evaluate both models on one split: equal `data:` section and seed",
+    )

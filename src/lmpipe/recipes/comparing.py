@@ -9,6 +9,8 @@ from lmpipe.base.measures import Interval
 from lmpipe.pipeline.changes import differences
 from lmpipe.recipes.results import Run, open_run
 
+ANSWERS = {"better": "second is better", "worse": "first is better", "no difference": "no difference shown"}
+
 
 def compare_runs(first: str, second: str, *, store: str = "store") -> dict[str, Any]:
     """Compare two runs.
@@ -49,7 +51,8 @@ def _rows(stage: str, first: Run, second: Run) -> list[dict[str, Any]]:
             "first": _number(row.first.value, row.first.interval),
             "second": _number(row.second.value, row.second.interval),
             "difference": _number(row.difference, row.interval),
-            "answer": {"first": "first is better", "second": "second is better"}.get(row.better, "no difference shown"),
+            "answer": ANSWERS[row.verdict],
+            "p": f"{row.test.adjusted_p:.2g} ({row.test.method})" if row.test else "",
             "note": row.note,
             "values": row.model_dump(mode="json"),
         }

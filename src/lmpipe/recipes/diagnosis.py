@@ -36,6 +36,7 @@ def installed_version(module: str) -> str | None:
 
 
 def _machine() -> dict[str, str]:
+    from lmpipe.evaluation.code.sandbox import strongest_walls
     from lmpipe.training.config import resolve_precision
 
     compiler = next((path for name in ("c++", "g++", "clang++") if (path := shutil.which(name))), None)
@@ -47,4 +48,5 @@ def _machine() -> dict[str, str]:
         "memory": f"{psutil.virtual_memory().total / 1e9:.1f} GB",
         "precision on the CPU": resolve_precision("auto", "cpu"),
         "C++ compiler": compiler or "none: training runs without compilation, somewhat slower",
+        "sandbox for code": strongest_walls() or "none: programs that a model wrote cannot be evaluated here",
     }

@@ -1,4 +1,4 @@
-"""Intervals for counted fractions and their difference; exact enough for the few hundred samples that an audit takes."""
+"""Intervals for counted fractions and their difference; exact enough for the few hundred samples of an audit."""
 
 from __future__ import annotations
 
