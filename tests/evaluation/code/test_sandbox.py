@@ -344,9 +344,9 @@ def test_no_folder_is_left(run: Run) -> None:
         return {path.name for path in Path(tempfile.gettempdir()).glob("lmpipe-sandbox-*")}
 
     before = kept()
-    run(
-        "import os\nos.makedirs('a/b/c')\nopen('a/b/c/d', 'w').close()\nos.chmod('a/b', 0)\nos.chmod('a', 0)\nos.symlink('/', 'root')"
-    )
+    making = "os.makedirs('a/b/c')\nopen('a/b/c/d', 'w').close()"
+    closing = "os.chmod('a/b', 0)\nos.chmod('a', 0)\nos.symlink('/', 'root')"
+    run(f"import os\n{making}\n{closing}")
     assert kept() <= before
 
 

@@ -63,8 +63,7 @@ def choose_submissions(
         workers: programs run at one time.
     """
     programs = [problem.program(draw(problem.prompt, derive_seed(seed, problem.id, i))) for i in range(samples)]
-    visible = "\n".join(problem.visible_tests) + "\n"
-    verdicts = judge_all([(program, visible) for program in programs], limits=limits, workers=workers)
+    verdicts = judge_all([(program, problem.visible) for program in programs], limits=limits, workers=workers)
     passing = [program for program, verdict in zip(programs, verdicts, strict=True) if verdict.passed]
     if calls is None:
         calls = made_up_calls(problem.visible_tests, count=CALLS, seed=derive_seed(seed, problem.id, "calls"))

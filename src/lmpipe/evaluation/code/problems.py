@@ -34,16 +34,23 @@ class Problem(Config):
     """Whether a completion goes on with the prompt's last function, or is a program by itself."""
     entry_point: str
     """The function that is tested."""
+    setup: str = ""
+    """Statements that every test needs before it."""
     visible_tests: tuple[str, ...]
     """Statements that raise where a program is wrong, and that the prompt shows."""
     tests: str
-    """All tests, as statements to run after the program."""
+    """All tests, the setup included, as statements to run after the program."""
     solution: str
     """A program that is right."""
 
     def program(self, completion: str) -> str:
         """The program that a completion makes."""
         return self.prompt + first_function(completion) if self.continued else completion
+
+    @property
+    def visible(self) -> str:
+        """The visible tests, as statements to run after the program."""
+        return "\n".join([self.setup, *self.visible_tests]) + "\n"
 
 
 class Verdict(Config):
@@ -77,7 +84,7 @@ def read_humaneval(path: Path) -> list[Problem]:
             prompt=row["prompt"],
             continued=True,
             entry_point=row["entry_point"],
-            visible_tests=tuple(_doctests(row["prompt"])),
+            visible_tests=tuple(_doctests(row["prompt"], row["entry_point"])),
             tests=f"{row['test']}\ncheck({row['entry_point']})\n",
             solution=row["prompt"] + row["canonical_solution"],
         )
@@ -106,6 +113,7 @@ def read_mbpp(path: Path, *, shown: int = 1) -> list[Problem]:
                 prompt=f'"""\n{row["text"]}\n' + "".join(f"{test}\n" for test in visible) + '"""\n',
                 continued=False,
                 entry_point=_called(tests[0]),
+                setup=setup,
                 visible_tests=visible,
                 tests="\n".join([setup, *tests]) + "\n",
                 solution=row["code"].replace("\r\n", "\n"),
@@ -127,20 +135,25 @@ def _rows(path: Path, needed: Sequence[str]) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _doctests(prompt: str) -> Iterator[str]:
-    """The examples of a docstring whose answers are literals, as assertions."""
+def _doctests(prompt: str, function: str) -> Iterator[str]:
+    """The examples in literals of a function's docstring (`>>> f(1)`, `f(1) ➞ 2`, `f(1) == 2`), as assertions."""
     try:
-        examples = doctest.DocTestParser().get_examples(prompt)
-    except ValueError:
+        tree = ast.parse(prompt + "\n    pass\n")
+        (asked,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function]
+        told = ast.get_docstring(asked) or ""
+        examples = [(example.source, example.want) for example in doctest.DocTestParser().get_examples(told)]
+    except (SyntaxError, ValueError):
         return
-    for example in examples:
-        source, wanted = example.source.strip(), example.want.strip()
+    examples += re.findall(rf"^\s*({function}\(.*\)) *(?:==|=>|->|➞|returns|should return) *(.+)$", told, flags=re.MULTILINE)
+    for called, answer in examples:
         try:
-            ast.parse(source, mode="eval")
+            source, wanted = (ast.parse(text.strip(), mode="eval") for text in (called, answer))
             ast.literal_eval(wanted)
+            for argument in source.body.args if isinstance(source.body, ast.Call) else []:
+                ast.literal_eval(argument)
         except (SyntaxError, ValueError):
             continue
-        yield f"assert ({source}) == ({wanted})"
+        yield f"assert ({ast.unparse(source)}) == ({ast.unparse(wanted)})"
 
 
 def _called(test: str) -> str:
