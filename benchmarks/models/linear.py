@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lmpipe.audit.intervals import wilson
+from lmpipe.evaluation.intervals import wilson
 from lmpipe.models.linear.config import LinearConfig
 from lmpipe.models.linear.model import LinearClassifier
 from lmpipe.models.linear.training import train_linear

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from lmpipe.audit.intervals import wilson
+from lmpipe.evaluation.intervals import wilson
 from lmpipe.serving.chatbot.config import ChatbotConfig
 from lmpipe.serving.chatbot.entities.dates import find_dates
 from lmpipe.serving.chatbot.entities.found import Entity
