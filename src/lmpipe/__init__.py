@@ -5,7 +5,8 @@ The public names, imported when they are first used:
     run = lmpipe.run("recipe.yaml", set={"train.0.tokens": 1_000_000})
     run.metrics, run.verdict, run.report
     bundle = lmpipe.load(run.bundle)
-    bundle.generate("def main(", max_tokens=40)
+    bundle.generate("def main(", max_tokens=40)         # of a model that goes on with text
+    bundle.classify(["a fine film"])                    # of one that tells classes apart
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ if TYPE_CHECKING:
     from lmpipe.recipes.project import check as check
     from lmpipe.recipes.results import open_run as open_run
     from lmpipe.recipes.running import run as run
-    from lmpipe.serving.bundle import load_bundle
+    from lmpipe.serving.bundle import load_any
 
-    load = load_bundle
+    load = load_any
 
 PUBLIC = {
     "LmpipeError": "lmpipe.base.errors:LmpipeError",
     "Runtime": "lmpipe.base.runtime:Runtime",
     "check": "lmpipe.recipes.project:check",
-    "load": "lmpipe.serving.bundle:load_bundle",
+    "load": "lmpipe.serving.bundle:load_any",
     "open_run": "lmpipe.recipes.results:open_run",
     "plan": "lmpipe.recipes.planning:plan",
     "run": "lmpipe.recipes.running:run",

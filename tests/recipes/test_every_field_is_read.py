@@ -259,8 +259,13 @@ def recipe(sources: list[dict[str, Any]], encoder: str, lists: dict[str, str], t
             {"name": "more", "on": "corpus", "tokens": 512, "batch_tokens": 512, "validation": {"tokens": 256}},
         ],
         "evaluate": [
-            {"on": "corpus", "resamples": 100, "baselines": [{"kind": "ngram", "order": 2}, {"kind": "xz", "preset": 1}]},
-            {"on": "other", "resamples": 100, "baselines": []},
+            {
+                "kind": "perplexity",
+                "on": "corpus",
+                "resamples": 100,
+                "baselines": [{"kind": "ngram", "order": 2}, {"kind": "xz", "preset": 1}],
+            },
+            {"kind": "perplexity", "on": "other", "resamples": 100, "baselines": []},
         ],
         "audit": [
             {
@@ -354,6 +359,9 @@ def small(kind: str) -> Any:
     return build(TypeAdapter(ModelConfig).validate_python(written), 50)
 
 
+EVALUATED = {"scores": "regression", "tags": "tagging", "pairs": "generation"}
+
+
 def tasks(folder: Path) -> list[dict[str, Any]]:
     """A recipe for every kind of example, each on 60 of them."""
     generator = random.Random(1)
@@ -371,6 +379,8 @@ def tasks(folder: Path) -> list[dict[str, Any]]:
     ]
     folder.mkdir()
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "rows.conll").write_text("\n\n".join("\n".join(f"{word} {word[0]}" for word in row) for row in words))
+    (folder / "rows.tsv").write_text("".join(f"{' '.join(row)}\t{row[0]}\n" for row in words))
     held: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "classes": ({"kind": "labels", "column": "label"}, {"kind": "classification"}),
         "several": ({"kind": "labels", "column": "labels", "several": True}, {"kind": "classification"}),
@@ -382,7 +392,12 @@ def tasks(folder: Path) -> list[dict[str, Any]]:
     for name, (holds, objective) in held.items():
         model = {"kind": "t5" if name == "pairs" else "bert", "layers": 1, "width": 16, "heads": 2, "context": 64}
         phase = {"name": "learn", "on": "corpus", "objective": objective, "epochs": 1, "batch_tokens": 512, "row_tokens": 64}
-        source = {"kind": "jsonl", "paths": [str(folder / "rows.jsonl")]}
+        source: dict[str, Any] = {"kind": "jsonl", "paths": [str(folder / "rows.jsonl")]}
+        if name == "classes":
+            source = {"kind": "csv", "paths": [str(folder / "rows.tsv")], "columns": ["text", "label"]}
+        if name == "tags":
+            source = {"kind": "conll", "paths": [str(folder / "rows.conll")], "words": 1, "tags": 2}
+        measured = {"kind": EVALUATED.get(name, "classification"), "on": "corpus", "resamples": 100, "slices": ["source"]}
         recipes.append(
             {
                 "name": name,
@@ -390,6 +405,7 @@ def tasks(folder: Path) -> list[dict[str, Any]]:
                 "tokenizer": {"kind": "bpe", "vocab_size": 280, "train_on": "corpus"},
                 "model": model,
                 "train": [phase],
+                "evaluate": [measured],
             }
         )
     return recipes

@@ -32,10 +32,10 @@ GOAL = "goal"
 class GoalConfig(Config):
     """What would count as success, said before anything is measured."""
 
-    task: Literal["generate"] = "generate"
+    task: Literal["generate", "classify", "score", "tag", "transform", "embed"] = "generate"
     """What the model is for."""
-    metric: Literal["bits_per_byte", "perplexity", "next_token_accuracy"] = "bits_per_byte"
-    """The number that decides."""
+    metric: str = Field(default="bits_per_byte", min_length=1)
+    """The number that decides, by the last part of its name: `bits_per_byte`, `accuracy`, `macro_f1`, `rougeL`."""
     on: Literal["validation", "test"] = "test"
     """The split on which it is taken."""
     at_most: float | None = None
@@ -54,7 +54,14 @@ class GoalConfig(Config):
         >>> GoalConfig(at_most=2.2).sentence()
         'generate text with bits per byte of at most 2.2 on the test split'
         """
-        purposes = {"generate": "generate text"}
+        purposes = {
+            "generate": "generate text",
+            "classify": "tell classes apart",
+            "score": "give scores",
+            "tag": "tag words",
+            "transform": "turn texts into others",
+            "embed": "find what is alike",
+        }
         bounds = _bounds_in_words(self.at_most, self.at_least)
         return f"{purposes[self.task]} with {self.metric.replace('_', ' ')} of {bounds} on the {self.on} split"
 

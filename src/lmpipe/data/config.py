@@ -23,7 +23,7 @@ from lmpipe.data.filters.trained_config import TrainedConfig
 from lmpipe.data.holding import Holds, columns_held, kind_held
 from lmpipe.data.mixing.config import BalanceConfig, CurriculumConfig, TowardConfig
 from lmpipe.data.pii.config import PiiConfig
-from lmpipe.data.readers.config import RecordSource, SourceConfig
+from lmpipe.data.readers.config import ConllSource, RecordSource, SourceConfig
 from lmpipe.data.splitting.config import SplitConfig
 from lmpipe.data.synthesis.config import SynthesisConfig
 
@@ -74,7 +74,8 @@ class CorpusConfig(Config):
     def _sides_are_decided(self) -> Self:
         if self.sides_given() and self.split.by == "position":
             raise ValueError("split by: position cuts the corpus as a whole, and sources of it name their `side`; choose one")
-        records = [isinstance(source, RecordSource) for source in self.read]
+        able = (RecordSource, ConllSource) if kind_held(self.holds) == "tags" else RecordSource
+        records = [isinstance(source, able) for source in self.read]
         if columns_held(self.holds) and not all(records):
             kind = self.read[records.index(False)].kind
             raise ValueError(f"holds {kind_held(self.holds)} needs columns, and a source of kind '{kind}' has none")

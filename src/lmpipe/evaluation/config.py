@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from lmpipe.base.config import Config
+from lmpipe.evaluation.task_config import AnyTaskEvaluation
 from lmpipe.models.ngram.config import NgramConfig
 
 Statistic = Literal["bits_per_byte", "perplexity", "next_token_accuracy"]
@@ -57,6 +58,14 @@ class PerplexityConfig(Config):
             raise ValueError("two baselines of one kind would share one metric name; expected at most one of each kind")
         return self
 
+    def metric_names(self) -> list[str]:
+        """Every name that it will give a number, in their order."""
+        names = [metric_name(self.on, self.split, statistic) for statistic in STATISTICS]
+        for baseline in self.baselines:
+            statistics = ("bits_per_byte", "perplexity") if baseline.kind == "ngram" else ("bits_per_byte",)
+            names += [metric_name(self.on, self.split, statistic, baseline.kind) for statistic in statistics]
+        return names
+
     def baseline(self, kind: Literal["ngram", "xz"]) -> NgramConfig | XzConfig | None:
         """The baseline of that kind, if the recipe wants it."""
         return next((baseline for baseline in self.baselines if baseline.kind == kind), None)
@@ -71,12 +80,9 @@ def metric_name(corpus: str, split: str, statistic: str, baseline: str = "") -> 
     return ".".join(part for part in (corpus, split, baseline, statistic) if part)
 
 
-def known_metric_names(evaluations: Iterable[PerplexityConfig]) -> list[str]:
-    """Every metric name that these evaluations will produce, in the order in which they produce them."""
-    names: list[str] = []
-    for config in evaluations:
-        names += [metric_name(config.on, config.split, statistic) for statistic in STATISTICS]
-        for baseline in config.baselines:
-            statistics = ("bits_per_byte", "perplexity") if baseline.kind == "ngram" else ("bits_per_byte",)
-            names += [metric_name(config.on, config.split, statistic, baseline.kind) for statistic in statistics]
-    return names
+EvaluationConfig = Annotated[PerplexityConfig | AnyTaskEvaluation, Field(discriminator="kind")]
+
+
+def known_metric_names(evaluations: Iterable[PerplexityConfig | AnyTaskEvaluation]) -> list[str]:
+    """Every metric name that these evaluations may produce, in the order in which they produce them."""
+    return [name for config in evaluations for name in config.metric_names()]

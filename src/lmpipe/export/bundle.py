@@ -30,6 +30,7 @@ from lmpipe.export.cards import ModelFacts, model_card
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.export.data_card import data_card
 from lmpipe.tokens.chat import CHAT_TEMPLATE
+from lmpipe.tokens.special import END_OF_TEXT
 from lmpipe.tokens.tokenizer import vocabulary_size
 
 MODEL_FILES = ("config.json", "model.safetensors")
@@ -40,6 +41,13 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 TEMPLATE_FILE = "chat_template.jinja"
 ROLES_FILE = "special_tokens_map.json"
 """Beside tokenizers that others made."""
+DECISION_FILE = "decision.json"
+PROBLEMS = {
+    "classification": "single_label_classification",
+    "multilabel": "multi_label_classification",
+    "regression": "regression",
+}
+"""What Transformers calls kinds of answers."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -54,6 +62,8 @@ def make_bundle(
     findings: Sequence[Finding],
     verdict: Verdict | None,
     chats: bool = False,
+    decision: Mapping[str, Any] | None = None,
+    frames_texts: bool = False,
     goal: str = "",
     data_cards: Sequence[Mapping[str, Any]] = (),
     recipe: Mapping[str, Any] | None = None,
@@ -67,6 +77,8 @@ def make_bundle(
         train_folder: the train stage's output, with `best/`, `last/` and `training.json`.
         tokenizer_folder: the tokenizer stage's output.
         chats: whether the model was taught to answer: conversations are then rendered as it learned them.
+        decision: what was chosen on validation text (temperature, thresholds), to be used where the model is served.
+        frames_texts: whether texts stand between two end-of-text tokens, as an encoder of ours learns them.
         output: where to write, made if it is not there. A folder of its own: a file that the manifest does not list, such as a
             stage's own record, makes the bundle count as damaged.
         metrics: all evaluations' numbers.
@@ -91,6 +103,13 @@ def make_bundle(
     if chats:
         with storing(output / TEMPLATE_FILE):
             (output / TEMPLATE_FILE).write_text(CHAT_TEMPLATE, encoding="utf-8")
+    if decision:
+        write_json(output / DECISION_FILE, dict(decision))
+        if decision.get("kind") in PROBLEMS:
+            config_json = read_json(output / "config.json")
+            write_json(output / "config.json", {**config_json, "problem_type": PROBLEMS[decision["kind"]]})
+    if frames_texts:
+        _frame_texts(output / "tokenizer.json")
     training = train_folder / "training.json"
     facts = ModelFacts(
         name=name,
@@ -110,6 +129,25 @@ def make_bundle(
     _check_vocabulary(output, facts.model_config)
     _write_results(output, facts)
     write_manifest(output)
+
+
+def _frame_texts(path: Path) -> None:
+    """Let the tokenizer put end-of-text before and after each text, unless it has a way of its own: Transformers' pipelines then
+    give what this model gives here."""
+    tokenizer = read_json(path)
+    if (tokenizer.get("post_processor") or {}).get("type") not in (None, "ByteLevel"):
+        return
+    added = {entry["content"]: entry["id"] for entry in tokenizer["added_tokens"]}
+    if END_OF_TEXT not in added:
+        return
+    end = {"SpecialToken": {"id": END_OF_TEXT, "type_id": 0}}
+    tokenizer["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [end, {"Sequence": {"id": "A", "type_id": 0}}, end],
+        "pair": [end, {"Sequence": {"id": "A", "type_id": 0}}, end, {"Sequence": {"id": "B", "type_id": 0}}, end],
+        "special_tokens": {END_OF_TEXT: {"id": END_OF_TEXT, "ids": [added[END_OF_TEXT]], "tokens": [END_OF_TEXT]}},
+    }
+    write_json(path, tokenizer)
 
 
 def _check_present(folder: Path, names: Sequence[str]) -> None:

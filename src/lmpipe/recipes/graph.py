@@ -24,6 +24,7 @@ from lmpipe.data.augmentation.files import pinned_files
 from lmpipe.data.config import CorpusConfig
 from lmpipe.data.dedup.config import SemanticConfig
 from lmpipe.data.filters.trained_config import TrainedConfig
+from lmpipe.data.holding import LabelsConfig, PairsConfig, ScoresConfig, TagsConfig
 from lmpipe.data.pii.config import PiiConfig, TaggerConfig
 from lmpipe.data.pii.presidio import MODEL_NAME, find_model
 from lmpipe.data.pii.pseudonyms import key_source
@@ -31,6 +32,8 @@ from lmpipe.data.readers.config import JsonlSource, TextSource
 from lmpipe.data.readers.sources import pinned, resolve_all, whole_folder
 from lmpipe.data.readers.sources import resolve as resolve_source
 from lmpipe.data.synthesis.files import pinned_synthesis
+from lmpipe.evaluation.config import PerplexityConfig
+from lmpipe.evaluation.task_config import ClassificationEvaluation
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
 from lmpipe.recipes.continuing import files_of, start_folder
@@ -74,12 +77,17 @@ VERSIONS = {
     "train": 2,
     "ngram": 1,
     "evaluate": 1,
+    "linear": 1,
+    "answers": 1,
     "samples": 1,
     "memorization": 2,
     "energy": 1,
     "gate": 1,
     "bundle": 2,
 }
+
+MODULES = dict.fromkeys(("linear", "answers"), "lmpipe.recipes.task_stages")
+"""Where stages are that do not stand in `stages.py`."""
 
 
 @dataclass
@@ -96,7 +104,7 @@ class Graph:
             name=name,
             version=VERSIONS[kind],
             config=config,
-            run=f"lmpipe.recipes.stages:{kind}",
+            run=f"{MODULES.get(kind, 'lmpipe.recipes.stages')}:{kind}",
             inputs=dict(inputs or {}),
             **options,
         )
@@ -381,6 +389,17 @@ def _evaluations(
     measured = {}
     for part in recipe.evaluate:
         inputs = {"train": train, "tokens": tokens[part.on], "documents": splits[part.on], "tokenizer": tokenizer}
+        if not isinstance(part, PerplexityConfig):
+            holds = recipe.data[part.on].holds
+            if isinstance(part, ClassificationEvaluation) and isinstance(holds, LabelsConfig) and not holds.several:
+                for linear in part.baselines:
+                    name, learned = f"linear-{part.on}", configs.LinearStage(linear=linear, holds=holds)
+                    given = {"documents": splits[part.on]}
+                    inputs["linear"] = graph.stages.get(name) or graph.add("linear", name, learned, given)
+            answers = configs.AnswersStage(evaluation=part, holds=holds, weights=weights, seed=recipe.seed)
+            stage = graph.add("answers", f"evaluate-{part.on}-{part.split}", answers, inputs)
+            measured[stage.name] = stage
+            continue
         ngram = part.baseline("ngram")
         if ngram:
             name = f"ngram-{recipe.train[0].source()}"
@@ -437,6 +456,18 @@ def goal_corpus(recipe: Recipe) -> str:
     return next((part.on for part in recipe.evaluate if part.split == split), recipe.train[0].corpora()[0])
 
 
+def _decision(recipe: Recipe) -> dict[str, str]:
+    """What the trained model answers, as far as the recipe says it."""
+    holds = recipe.data[recipe.train[-1].corpora()[0]].holds
+    if isinstance(holds, LabelsConfig):
+        return {"kind": "multilabel" if holds.several else "classification"}
+    if isinstance(holds, ScoresConfig):
+        return {"kind": "regression"}
+    if isinstance(holds, PairsConfig):
+        return {"kind": "generation", "prefix": holds.prefix}
+    return {"kind": "tagging"} if isinstance(holds, TagsConfig) else {}
+
+
 def _bundle(
     graph: Graph,
     recipe: Recipe,
@@ -451,6 +482,8 @@ def _bundle(
         export=recipe.export[0],
         goal=recipe.goal.sentence() if recipe.goal else "",
         chats=recipe.train[-1].objective.kind == "chat",
+        frames_texts=recipe.model.architecture == "encoder",
+        decision=_decision(recipe),
         recipe=recipe.model_dump(mode="json"),
     )
     corpora = {name: graph.stages[name] for corpus in recipe.used_corpora() for name in graph.corpora[corpus]}

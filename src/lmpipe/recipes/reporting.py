@@ -13,6 +13,8 @@ from typing import Any
 from lmpipe.audit.config import EXTRACTABLE
 from lmpipe.base.files import atomic_file
 from lmpipe.base.measures import Metric
+from lmpipe.evaluation.config import PerplexityConfig
+from lmpipe.evaluation.task_config import LINEAR
 from lmpipe.export.data_card import data_card, names_sentence
 from lmpipe.pipeline.record import Record
 from lmpipe.recipes.documents import run_cards
@@ -129,10 +131,14 @@ def _goal(recipe: Recipe, subject: str) -> model.Goal | None:
 
 def _comparison(recipe: Recipe, metrics: list[Metric], corpus: str, split: str) -> model.Comparison | None:
     found = {metric.name: metric for metric in metrics}
+    if f"{corpus}.{split}.{LINEAR}.accuracy" in found:
+        return _beside_linear(recipe, found, f"{corpus}.{split}")
     subject = f"{corpus}.{split}.bits_per_byte"
     if subject not in found:
         return None
-    part = next(part for part in recipe.evaluate if (part.on, part.split) == (corpus, split))
+    part = next(
+        part for part in recipe.evaluate if isinstance(part, PerplexityConfig) and (part.on, part.split) == (corpus, split)
+    )
     labels = {"": "this model"}
     for baseline in part.baselines:
         if baseline.kind == "ngram":
@@ -146,6 +152,26 @@ def _comparison(recipe: Recipe, metrics: list[Metric], corpus: str, split: str) 
     ]
     title = f"Bits per byte of the {split} split of {corpus}"
     return model.Comparison(title=title, subject=subject, unit="bits/byte", better="lower", contenders=contenders)
+
+
+def _beside_linear(recipe: Recipe, found: Mapping[str, Metric], held_out: str) -> model.Comparison | None:
+    """The model beside a linear classifier: by the goal's number, else by accuracy."""
+    statistic = recipe.goal.metric if recipe.goal else "accuracy"
+    own, simple = found.get(f"{held_out}.{statistic}"), found.get(f"{held_out}.{LINEAR}.{statistic}")
+    if own is None or simple is None or own.direction == "none":
+        return None
+    contenders = [
+        model.Contender(label="this model", role="model", value=own.value, interval=own.interval),
+        model.Contender(
+            label="linear classifier on words and word pairs, same training texts",
+            role="baseline",
+            value=simple.value,
+            interval=simple.interval,
+        ),
+    ]
+    corpus, split = held_out.rsplit(".", 1)
+    title = f"{statistic.replace('_', ' ').capitalize()} on the {split} split of {corpus}"
+    return model.Comparison(title=title, subject=own.name, unit=own.unit, better=own.direction, contenders=contenders)
 
 
 def _phase(run: Run, name: str) -> model.Phase | None:

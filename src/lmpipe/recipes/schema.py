@@ -17,7 +17,7 @@ from lmpipe.audit.gate import GateConfig, GoalConfig
 from lmpipe.base.config import Config
 from lmpipe.data.config import CorpusConfig
 from lmpipe.data.holding import kind_held
-from lmpipe.evaluation.config import PerplexityConfig
+from lmpipe.evaluation.config import EvaluationConfig, PerplexityConfig
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
 from lmpipe.tokens.config import PretrainedTokenizerConfig, TokenizerConfig
@@ -49,8 +49,8 @@ class Recipe(Config):
     """The model whose weights are the first ones; filled in by `model: {from: ...}`. Null: fresh weights."""
     train: tuple[PhaseConfig, ...] = Field(min_length=1, max_length=20)
     """Training phases, in order, each starting from the weights of the one before."""
-    evaluate: tuple[PerplexityConfig, ...] = ()
-    """What is measured on held-out text."""
+    evaluate: tuple[EvaluationConfig, ...] = ()
+    """What is measured on held-out text and examples."""
     audit: tuple[AuditConfig, ...] = ()
     """What is asked of the model besides quality."""
     gate: GateConfig | None = None
@@ -216,12 +216,6 @@ class Recipe(Config):
         for path, corpus in used.items():
             if self.data[corpus].holds == "conversations" and path.startswith("tokenizer."):
                 raise ValueError(f"{path} names '{corpus}', which holds conversations; expected a corpus of text")
-        for i, part in enumerate(self.evaluate):
-            held = kind_held(self.data[part.on].holds)
-            if held not in part.measures:
-                raise ValueError(
-                    f"evaluate.{i} measures {part.kind}, and data.{part.on} holds {held}; expected {' or '.join(part.measures)}"
-                )
         for i, phase in enumerate(self.train):
             for name in phase.corpora():
                 held, learns = kind_held(self.data[name].holds), phase.objective.learns
@@ -233,6 +227,18 @@ class Recipe(Config):
                     )
             if not isinstance(phase.on, str) and "text" not in phase.objective.learns:
                 raise ValueError(f"train.{i}.on is a mixture, and {phase.objective.kind} learns from one corpus")
+        last = self.train[-1].objective.kind
+        for i, part in enumerate(self.evaluate):
+            if not isinstance(part, PerplexityConfig) and part.objective != last:
+                raise ValueError(
+                    f"evaluate.{i} measures {part.kind}, and the model learns {last} last; expected a last phase with objective: "
+                    f"{part.objective}"
+                )
+            held = kind_held(self.data[part.on].holds)
+            if held not in part.measures:
+                raise ValueError(
+                    f"evaluate.{i} measures {part.kind}, and data.{part.on} holds {held}; expected {' or '.join(part.measures)}"
+                )
 
 
 def json_schema() -> dict[str, Any]:

@@ -15,14 +15,16 @@ from lmpipe.base.config import Config
 from lmpipe.data.augmentation.config import AugmentConfig
 from lmpipe.data.decontamination.config import DecontaminateConfig
 from lmpipe.data.filters.trained_config import TrainedConfig
-from lmpipe.data.holding import Holds
+from lmpipe.data.holding import Holds, LabelsConfig
 from lmpipe.data.mixing.config import BalanceConfig, CurriculumConfig, TowardConfig
 from lmpipe.data.pii.config import MaskConfig, NameKind, PresidioConfig, TaggerConfig
 from lmpipe.data.splitting.config import SplitConfig
 from lmpipe.data.synthesis.config import SynthesisConfig
 from lmpipe.evaluation.config import PerplexityConfig
+from lmpipe.evaluation.task_config import AnyTaskEvaluation
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
+from lmpipe.models.linear.config import LinearConfig
 from lmpipe.tokens.config import MixtureConfig
 from lmpipe.training.config import PhaseConfig
 
@@ -145,6 +147,22 @@ class EvaluateStage(Config):
     seed: int
 
 
+class AnswersStage(Config):
+    """One evaluation of examples."""
+
+    evaluation: Annotated[AnyTaskEvaluation, Field(discriminator="kind")]
+    holds: Holds
+    weights: str
+    seed: int
+
+
+class LinearStage(Config):
+    """Training of the linear classifier that a model has to beat."""
+
+    linear: LinearConfig
+    holds: LabelsConfig
+
+
 class SamplesStage(Config):
     """Text that the model writes after the beginnings of held-out documents, for the report."""
 
@@ -189,4 +207,8 @@ class BundleStage(Config):
     goal: str
     chats: bool
     """Whether the last phase taught it to answer: the bundle then says how a conversation is rendered."""
+    frames_texts: bool
+    """Whether its texts stand between two end-of-text tokens: the bundle's tokenizer then puts them there."""
+    decision: dict[str, str]
+    """What the model answers and how it is asked, for where it is served."""
     recipe: dict[str, Any]

@@ -537,6 +537,8 @@ def bundle(work: Work) -> None:
         train_folder=work.inputs["train"],
         tokenizer_folder=work.inputs["tokenizer"],
         chats=work.config.chats,
+        decision=_decision(work),
+        frames_texts=work.config.frames_texts,
         output=work.output / work.config.name,
         metrics=_metrics(work),
         findings=_findings(work),
@@ -546,6 +548,12 @@ def bundle(work: Work) -> None:
         recipe=work.config.recipe,
         provenance=_provenance(work),
     )
+
+
+def _decision(work: Work) -> dict[str, Any] | None:
+    """What the evaluations chose on validation text; the first one that chose anything counts."""
+    paths = (folder / "decision.json" for name, folder in work.inputs.items() if name.startswith("evaluate-"))
+    return next(({**work.config.decision, **read_json(path)} for path in paths if path.is_file()), None) or work.config.decision
 
 
 def _model(work: Work) -> Decoder:

@@ -31,10 +31,15 @@ def chat_in_terminal(
         return
     for module in ("torch", "tokenizers"):
         require(module, extra="train", purpose="talking to a model")
-    from lmpipe.serving.bundle import load_bundle
+    from lmpipe.serving.asking import ask
+    from lmpipe.serving.bundle import load_any
+    from lmpipe.serving.task_bundle import TaskBundle
     from lmpipe.serving.terminal import chat
 
-    bundle = load_bundle(folder, threads=Runtime(threads=threads).resolved_threads())
+    bundle = load_any(folder, threads=Runtime(threads=threads).resolved_threads())
+    if isinstance(bundle, TaskBundle):
+        ask(bundle, read=input, write=_write)
+        return
     drawing = TEMPERATURE if temperature is None else temperature
     chat(bundle, read=input, write=_write, temperature=drawing, max_tokens=max_tokens or MAX_TOKENS, seed=seed)
 

@@ -43,7 +43,19 @@ def _without_echoes(errors: list[ErrorDetails]) -> list[ErrorDetails]:
         inside = any(place[: len(error["loc"])] == error["loc"] and len(place) > len(error["loc"]) for place in places)
         return error["type"] == "too_short" and inside
 
-    return [error for error in errors if not is_echo(error)]
+    return [error for error in errors if not is_echo(error) and not _of_another_form(error)]
+
+
+def _of_another_form(error: ErrorDetails) -> bool:
+    """Where a word or a section may stand: what the one says about a value that was meant as the other."""
+    if error["type"] == "literal_error":
+        return isinstance(error["input"], dict) and _is_form(error["loc"][-1])
+    return error["type"] == "model_attributes_type" and isinstance(error["input"], str) and _is_form(error["loc"][-1])
+
+
+def _is_form(step: int | str) -> bool:
+    """Whether a step of pydantic's location names one of the forms that a value may have, instead of a key."""
+    return isinstance(step, str) and step.startswith(("literal[", "tagged-union["))
 
 
 def recipe_error(name: str, problems: list[tuple[str, str]]) -> RecipeError:
@@ -154,6 +166,8 @@ def _path_in_data(data: Any, location: tuple[int | str, ...]) -> tuple[Path_, An
     parent: Any = data
     tag_seen = False
     for step in location:
+        if _is_form(step):
+            continue
         if isinstance(cursor, dict) and not tag_seen and cursor.get("kind") == step:
             tag_seen = True
             continue

@@ -18,13 +18,18 @@ import torch
 
 from lmpipe.base.bundle import MANIFEST, check_bundle
 from lmpipe.base.canonical import digest_of_file
-from lmpipe.base.errors import ModelError
+from lmpipe.base.errors import ModelError, ServingError
 from lmpipe.base.files import read_json
 from lmpipe.models.generate import TextGenerator
-from lmpipe.models.loading import load_model
+from lmpipe.models.loading import load_network
+from lmpipe.models.network import Decoder
 from lmpipe.serving.answers import Sampling, answer
+from lmpipe.serving.task_bundle import TaskBundle
 from lmpipe.tokens.chat import PLAIN_TEMPLATE, render
 from lmpipe.tokens.tokenizer import Tokenizer, load_tokenizer
+
+DECISION = "decision.json"
+"""What was chosen on validation text: temperature, thresholds."""
 
 
 class Bundle:
@@ -134,7 +139,25 @@ class Bundle:
 
 
 def load_bundle(folder: Path | str, *, device: str = "cpu", threads: int = 0) -> Bundle:
-    """Check and open the bundle in `folder`.
+    """Check and open the bundle of a model that goes on with text.
+
+    Raises:
+        ServingError: when the model answers otherwise (`load_any`).
+        DamagedError, ModelError: as `load_any`.
+    """
+    bundle = load_any(folder, device=device, threads=threads)
+    if isinstance(bundle, TaskBundle):
+        raise ServingError(
+            f"'{bundle.name}' does not go on with text: it was trained to {bundle.purpose}",
+            where=str(folder),
+            expected="a model that writes text",
+            fix=f"lmpipe.load(...).{bundle.purpose}([...]) in Python",
+        )
+    return bundle
+
+
+def load_any(folder: Path | str, *, device: str = "cpu", threads: int = 0) -> Bundle | TaskBundle:
+    """Check and open the bundle in `folder`, whatever it was trained for.
 
     Args:
         folder: what the stage `bundle` wrote.
@@ -149,17 +172,18 @@ def load_bundle(folder: Path | str, *, device: str = "cpu", threads: int = 0) ->
     check_bundle(folder)
     if threads:
         torch.set_num_threads(threads)
-    model, tokenizer = load_model(folder, device=device), load_tokenizer(folder)
+    model, tokenizer = load_network(folder, device=device), load_tokenizer(folder)
     if tokenizer.vocab_size > model.vocab_size:
         raise ModelError(
             f"the tokenizer has {tokenizer.vocab_size:,} ids, and the model knows {model.vocab_size:,}",
             where=str(folder),
             expected="a tokenizer and a model made for each other",
         )
-    generator = TextGenerator(model, start_id=tokenizer.start_of_text_id, known_ids=tokenizer.vocab_size)
-    return Bundle(
-        folder, _word(folder, "record.json", "name") or "model", _word(folder, "verdict.json", "verdict"), generator, tokenizer
-    )
+    name, verdict = _word(folder, "record.json", "name") or "model", _word(folder, "verdict.json", "verdict")
+    if not isinstance(model, Decoder):
+        decision = read_json(folder / DECISION) if (folder / DECISION).is_file() else {}
+        return TaskBundle(folder, name, verdict, model, tokenizer, decision)
+    return Bundle(folder, name, verdict, TextGenerator(model, start_id=tokenizer.start_of_text_id, known_ids=tokenizer.vocab_size), tokenizer)
 
 
 def _word(folder: Path, file: str, key: str) -> str:

@@ -153,7 +153,7 @@ class _Writer:
         self.answers: list[Any] = []
         self.longest = [0, 0]
         self.dtype = token_type(size)
-        self.start = [] if isinstance(self.holds, PairsConfig) else (self.tokenizer.start_ids or [end])
+        self.start = list(self.tokenizer.start_ids) or ([] if isinstance(self.holds, PairsConfig) else [end])
         self.unreadable = self.tokenizer.unknown_id if self.tokenizer.unknown_id is not None else self.tokenizer.pad_id
         return self
 
@@ -202,7 +202,7 @@ class _Writer:
     def _tagged(self, row: Row, holds: TagsConfig) -> None:
         _, text, value = row
         ids, tags = list(self.start), [0] * len(self.start)
-        for number, (word, tag) in enumerate(zip(text.split(" "), _tags(value), strict=True)):
+        for number, (word, tag) in enumerate(zip(text.split(" "), tags_of(value), strict=True)):
             of_word = self.tokenizer.encode(word if number == 0 else " " + word) or [self.unreadable]
             ids += of_word
             tags += [self.names.index(tag) + 1, *[0] * (len(of_word) - 1)]
@@ -259,7 +259,8 @@ def _classes(value: Any, holds: LabelsConfig) -> list[str]:
     return [spelled(part, holds) for part in parts if str(part).strip()]
 
 
-def _tags(value: Any) -> list[str]:
+def tags_of(value: Any) -> list[str]:
+    """The tags of an example."""
     return [str(tag) for tag in value] if isinstance(value, list) else str(value).split(" ")
 
 
@@ -285,7 +286,7 @@ def _names(splits: Path, holds: ExamplesConfig) -> tuple[str, ...]:
     if isinstance(holds, LabelsConfig):
         of, what = (lambda value: _classes(value, holds)), "class"
     elif isinstance(holds, TagsConfig):
-        of, what = _tags, "tag"
+        of, what = tags_of, "tag"
     else:
         return ()
     found: dict[str, dict[str, str]] = {side: {} for side in SPLITS}
@@ -342,8 +343,8 @@ def _problem(text: str, value: Any, holds: ExamplesConfig) -> str:
         if isinstance(holds, LabelsConfig) and holds.several:
             return "" if value is not None else "has no answer"
         return "has no answer"
-    if isinstance(holds, TagsConfig) and len(_tags(value)) != len(text.split(" ")):
-        return f"has {len(text.split(' '))} words and {len(_tags(value))} tags"
+    if isinstance(holds, TagsConfig) and len(tags_of(value)) != len(text.split(" ")):
+        return f"has {len(text.split(' '))} words and {len(tags_of(value))} tags"
     if isinstance(holds, PairsConfig) and not references(value):
         return "has an empty list of targets"
     if isinstance(holds, LabelsConfig) and not holds.several and isinstance(value, list | dict):

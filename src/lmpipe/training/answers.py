@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lmpipe.base.errors import TrainingError
+from lmpipe.models.layers.encoder_heads import at_places
 from lmpipe.models.network import Encoder, EncoderDecoder, Network
 from lmpipe.tokens.examples import ExampleShards
 from lmpipe.tokens.packing import ExampleBatch
@@ -57,7 +58,8 @@ class Classification:
     def losses(self, network: Network, *part: Tensor) -> Losses:
         """Of one part."""
         ids_BT, segments_BT, places_BK, answers, weights_BK = part
-        logits_BKL = classify(network, ids_BT, segments_BT, places_BK).float()
+        assert isinstance(network, Encoder), "check refuses other architectures"
+        logits_BKL = at_places(network, ids_BT, segments_BT, places_BK).float()
         there_BK = (weights_BK > 0).float()
         if self.kind == "scores":
             errors_BK = (logits_BKL[..., 0] - answers).square()
@@ -181,16 +183,6 @@ def objective_on_examples(config: ObjectiveConfig, examples: ExampleShards, netw
     assert isinstance(config, Seq2SeqConfig), "the schema pairs corpora with objectives"
     assert isinstance(network, EncoderDecoder), "check refuses other architectures"
     return Seq2Seq(config, start_id=network.start_id)
-
-
-def classify(network: Network, ids_BT: Tensor, segments_BT: Tensor, places_BK: Tensor) -> Tensor:
-    """Logits (B, K, L) of the texts that begin at `places_BK`."""
-    assert isinstance(network, Encoder), "check refuses other architectures"
-    hidden_BTC = network.hidden(ids_BT, segments_BT)
-    rows, places = places_BK.shape
-    picked_BKC = hidden_BTC.gather(1, places_BK[..., None].expand(-1, -1, hidden_BTC.shape[-1]))
-    logits: Tensor = network.head(picked_BKC.reshape(rows * places, 1, -1))
-    return logits.view(rows, places, -1)
 
 
 def class_weights(config: ClassificationConfig, examples: ExampleShards) -> NDArray[np.float32]:

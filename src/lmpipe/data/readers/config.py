@@ -1,6 +1,7 @@
 """Where text may come from: one class for every `kind` of source, and what a reading stage is identified by.
 
     text, jsonl, csv, parquet, markdown        text as it stands, or in a column
+    conll                                      sentences with a tag for each word
     html, warc                                 pages, whose text is extracted
     pdf, docx                                  papers with a text layer
     image, audio, webdataset                   media with a text beside them
@@ -121,6 +122,18 @@ class ParquetSource(FileSource, RecordSource):
     kind: Literal["parquet"] = "parquet"
 
 
+class ConllSource(FileSource):
+    """Words and their tags in columns, a word to a line, an empty line after each sentence: CoNLL-U, CoNLL-2003 and their kin.
+
+    The text has the words with a space between two; the metadata keeps `tags`."""
+
+    kind: Literal["conll"] = "conll"
+    words: int = Field(default=2, ge=1)
+    """Which column holds the words, counted from 1: 2 in CoNLL-U, 1 in CoNLL-2003."""
+    tags: int = Field(default=4, ge=1)
+    """Which column holds the tags: in CoNLL-U 4 (universal parts of speech) or 5, in CoNLL-2003 2 or 4 (entities)."""
+
+
 class MarkdownSource(FileSource):
     """Markdown files. The markup stays: models learn to write it. Front matter goes into the metadata."""
 
@@ -214,6 +227,7 @@ PathSource = (
     | JsonlSource
     | CsvSource
     | ParquetSource
+    | ConllSource
     | MarkdownSource
     | HtmlSource
     | WarcSource
@@ -230,6 +244,7 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "jsonl": (".jsonl", ".ndjson"),
     "csv": (".csv", ".tsv"),
     "parquet": (".parquet",),
+    "conll": (".conllu", ".conll", ".tsv", ".txt"),
     "markdown": (".md", ".markdown"),
     "html": (".html", ".htm", ".xhtml"),
     "warc": (".warc", ".wet"),

@@ -7,6 +7,7 @@ from typing import IO, Any, Protocol
 
 from lmpipe.data.readers.config import (
     AudioSource,
+    ConllSource,
     CsvSource,
     DocxSource,
     HtmlSource,
@@ -122,6 +123,10 @@ def _read(config: PathSource, stream: IO[bytes], file: RawFile, part: Slice, tic
             from lmpipe.data.readers.csv import read_csv
 
             return read_csv(config, stream, file.name, tick, header=part.header, **place)
+        case ConllSource():
+            from lmpipe.data.readers.conll import read_conll
+
+            return read_conll(config, stream, tick)
         case WebDatasetSource():
             from lmpipe.data.readers.media import read_webdataset
 

@@ -10,6 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lmpipe.models.network import Encoder
+
+
+def at_places(network: Encoder, ids_BT: Tensor, segments_BT: Tensor, places_BK: Tensor) -> Tensor:
+    """Logits (B, K, labels) of the texts that begin at `places_BK`, several to a row, from a head for whole texts."""
+    hidden_BTC = network.hidden(ids_BT, segments_BT)
+    rows, places = places_BK.shape
+    picked_BKC = hidden_BTC.gather(1, places_BK[..., None].expand(-1, -1, hidden_BTC.shape[-1]))
+    logits: Tensor = network.head(picked_BKC.reshape(rows * places, 1, -1))
+    return logits.view(rows, places, -1)
+
 
 class Transform(nn.Module):
     """norm(gelu(dense(x)))."""

@@ -1,0 +1,96 @@
+"""What a network answers to examples: logits of classes, tags of words, targets. Rows hold several examples, as in training.
+
+N examples, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lmpipe.base.progress import Progress
+from lmpipe.models.generate_target import TargetGenerator
+from lmpipe.models.layers.encoder_heads import at_places
+from lmpipe.models.network import Encoder, EncoderDecoder
+from lmpipe.tokens.examples import ExampleShards
+from lmpipe.tokens.packing import ExampleBatch, PackedLoader, row_tokens_of
+
+TOKENS_AT_ONCE = 8192
+"""Positions that go through the network at once."""
+
+
+def class_logits(network: Encoder, examples: ExampleShards, *, device: str, progress: Progress) -> NDArray[np.float32]:
+    """Logits (N, L) of every example, in their order."""
+    found: NDArray[np.float32] | None = None
+    for batch, ids_BT, segments_BT in _batches(network, examples, device, progress):
+        with torch.inference_mode():
+            places_BK = torch.from_numpy(batch.places_BK).to(device)
+            logits_BKL = at_places(network, ids_BT, segments_BT, places_BK).float().cpu().numpy()
+        if found is None:
+            found = np.zeros((len(examples), logits_BKL.shape[-1]), np.float32)
+        there_BK = batch.examples_BK >= 0
+        found[batch.examples_BK[there_BK]] = logits_BKL[there_BK]
+    return found if found is not None else np.zeros((0, 0), np.float32)
+
+
+def word_tags(network: Encoder, examples: ExampleShards, *, device: str, progress: Progress) -> list[list[str]]:
+    """The most likely tag of every word of every example; words that were cut off get none."""
+    found: list[list[str]] = [[] for _ in range(len(examples))]
+    for batch, ids_BT, segments_BT in _batches(network, examples, device, progress):
+        with torch.inference_mode():
+            best_BT = network(ids_BT, segments_BT).argmax(-1).cpu().numpy()
+        assert batch.tags_BT is not None, "shards of tags have them"
+        for row, place in zip(*np.nonzero(batch.examples_BK >= 0), strict=True):
+            asked_T = (batch.segments_BT[row] == place) & (batch.tags_BT[row] > 0)
+            found[batch.examples_BK[row, place]] = [examples.names[tag] for tag in best_BT[row, asked_T]]
+    return found
+
+
+def targets(
+    network: EncoderDecoder,
+    examples: ExampleShards,
+    *,
+    count: int,
+    beams: int,
+    max_new_tokens: int,
+    length_penalty: float,
+    no_repeat_ngram: int,
+    progress: Progress,
+) -> Iterator[list[int]]:
+    """The ids that the network writes for the first `count` examples, without the one that ends them."""
+    generator = TargetGenerator(network)
+    end = examples.end_of_text_id
+    for number in range(count):
+        source = examples.inputs.document(number)
+        if len(source) > network.context_length:
+            source = np.append(source[: network.context_length - 1], end)
+        ids = generator.beam_search(
+            [int(one) for one in source],
+            beams=beams,
+            max_new_tokens=max_new_tokens,
+            stop_ids=(end,),
+            length_penalty=length_penalty,
+            no_repeat_ngram=no_repeat_ngram,
+        )
+        progress.update(number + 1, count, "examples")
+        yield [one for one in ids if one != end]
+
+
+def _batches(
+    network: Encoder, examples: ExampleShards, device: str, progress: Progress
+) -> Iterator[tuple[ExampleBatch, Tensor, Tensor]]:
+    if not len(examples):
+        return
+    row_tokens = row_tokens_of(int(examples.inputs.document_lengths().max()), network.context_length)
+    loader = PackedLoader(examples, row_tokens=row_tokens, batch_size=max(1, TOKENS_AT_ONCE // row_tokens), seed=None)
+    if loader.cut:
+        progress.note(f"{loader.cut:,} of {len(examples):,} examples are longer than the model's context and are cut")
+    total = loader.batches(1)
+    for position in range(total):
+        batch = loader.batch(position)
+        yield batch, torch.from_numpy(batch.inputs_BT).to(device), torch.from_numpy(batch.segments_BT).to(device)
+        progress.update(position + 1, total, "batches")

@@ -1,0 +1,112 @@
+"""What a user may ask of an evaluation of examples with answers, and by which names its numbers will be known. Nothing heavy."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from lmpipe.base.config import Config
+from lmpipe.evaluation.catalogue import TaskKind, statistic_names
+from lmpipe.models.linear.config import LinearConfig
+
+LINEAR = "linear"
+"""Part of the names of the linear baseline's numbers."""
+OUT_OF_SCOPE = ("in_scope_kept", "out_of_scope_recall")
+"""Measured beside a classification where the corpus has texts that belong to no class."""
+
+
+class TaskEvaluation(Config):
+    """What evaluations of examples have in common."""
+
+    measures: ClassVar[tuple[str, ...]]
+    """What the corpus must hold."""
+    objective: ClassVar[str]
+    """What the model must have learned last."""
+    task_kinds: ClassVar[tuple[TaskKind, ...]]
+    """Whose statistics it may give."""
+
+    kind: str
+    on: str
+    """The corpus (a name under `data:`) whose held-out examples are answered."""
+    split: Literal["validation", "test"] = "test"
+    """Which part of it. `validation` has already chosen the best checkpoint, so only `test` is untouched."""
+    slices: tuple[str, ...] = ()
+    """Columns by whose values the numbers are given once more: `source`, `licence`, `language`, or one of the metadata
+    (`meta_columns` of a source keeps it). Lengths and classes are told apart in any case."""
+    resamples: int = Field(default=1000, ge=100, le=100_000)
+    """Bootstrap resamples behind each interval."""
+    level: float = Field(default=0.95, gt=0.5, lt=1)
+    """Confidence level of the intervals."""
+
+    def metric_names(self) -> list[str]:
+        """Every name that it may give a number."""
+        names = [name for kind in self.task_kinds for name in statistic_names(kind)]
+        return [f"{self.on}.{self.split}.{name}" for name in dict.fromkeys(names)]
+
+
+class ClassificationEvaluation(TaskEvaluation):
+    """Are the classes right: accuracy, F1, MCC, AUROC, calibration, each with an interval; and what a threshold is worth."""
+
+    measures = ("labels",)
+    objective = "classification"
+    task_kinds = ("classification", "multilabel")
+
+    kind: Literal["classification"] = "classification"
+    calibrate: bool = True
+    """Whether probabilities are at the temperature that fits the validation examples best (Guo et al. 2017); decisions stay the
+    same. Of several classes, none is chosen."""
+    selective_accuracy: float | None = Field(default=None, gt=0, lt=1)
+    """Choose, on validation, the confidence below which the model had better say nothing, so that answers are right this often."""
+
+    baselines: tuple[LinearConfig, ...] = Field(default=(LinearConfig(),), max_length=1)
+    """What to put beside the model: a linear classifier on the same training examples (of one class each); empty: nothing."""
+
+    def metric_names(self) -> list[str]:
+        """As `TaskEvaluation.metric_names`."""
+        own = [*super().metric_names(), *(f"{self.on}.{self.split}.{name}" for name in OUT_OF_SCOPE)]
+        beside = statistic_names("classification") if self.baselines else []
+        return [*own, *(f"{self.on}.{self.split}.{LINEAR}.{name}" for name in beside)]
+
+
+class RegressionEvaluation(TaskEvaluation):
+    """How far are the numbers off: mean and root mean squared error, explained share, correlations."""
+
+    measures = ("scores",)
+    objective = "classification"
+    task_kinds = ("regression",)
+
+    kind: Literal["regression"] = "regression"
+
+
+class TaggingEvaluation(TaskEvaluation):
+    """Are the tags right, word by word, and (of BIO tags) whole entities."""
+
+    measures = ("tags",)
+    objective = "tagging"
+    task_kinds = ("tagging",)
+
+    kind: Literal["tagging"] = "tagging"
+
+
+class GenerationEvaluation(TaskEvaluation):
+    """Targets written by beam search, beside the right ones: BLEU, chrF, ROUGE, exact match, length, novelty, support."""
+
+    measures = ("pairs",)
+    objective = "seq2seq"
+    task_kinds = ("generation",)
+
+    kind: Literal["generation"] = "generation"
+    beams: int = Field(default=4, ge=1, le=64)
+    """Targets that are followed at once; 1: greedy."""
+    max_new_tokens: int = Field(default=128, ge=1)
+    """How long a target may be."""
+    length_penalty: float = 1.0
+    """Above 0 longer targets are preferred, below 0 shorter ones."""
+    no_repeat_ngram: int = Field(default=0, ge=0)
+    """No so many tokens in a row occur twice in a target; 0: no rule."""
+    limit: int | None = Field(default=None, ge=1)
+    """Only the first so many examples; null: all."""
+
+
+AnyTaskEvaluation = ClassificationEvaluation | RegressionEvaluation | TaggingEvaluation | GenerationEvaluation

@@ -1,0 +1,70 @@
+"""The stages that measure answers. Imported in a stage's own process only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from lmpipe.data.columns import OWN_COLUMNS
+from lmpipe.data.documents import parts_of, tables_of
+from lmpipe.data.holding import Holds, PairsConfig, TagsConfig
+from lmpipe.evaluation.tasks import Asked, evaluate_task
+from lmpipe.models.linear.model import load_linear, save_linear
+from lmpipe.models.linear.training import train_linear
+from lmpipe.models.loading import load_network
+from lmpipe.pipeline.stage import Work
+from lmpipe.tokens.documents import read_examples
+from lmpipe.tokens.examples import references, spelled, tags_of
+from lmpipe.tokens.tokenizer import load_tokenizer
+
+
+def answers(work: Work) -> None:
+    """A network's answers to held-out examples, beside the right ones."""
+    import torch
+
+    config = work.config.evaluation
+    device = work.runtime.resolved_device()
+    torch.set_num_threads(work.runtime.resolved_threads())
+    evaluate_task(
+        config,
+        load_network(work.inputs["train"] / work.config.weights, device=device),
+        tokenizer=load_tokenizer(work.inputs["tokenizer"]),
+        tokens=work.inputs["tokens"],
+        asked=lambda: asked(work.inputs["documents"] / config.split, work.config.holds, config.slices),
+        linear=load_linear(work.inputs["linear"]) if "linear" in work.inputs else None,
+        output=work.output,
+        seed=work.config.seed,
+        device=device,
+        progress=work.progress,
+    )
+
+
+def linear(work: Work) -> None:
+    """The linear classifier that a model has to beat, trained on the same examples."""
+    holds = work.config.holds
+    texts, labels = [], []
+    for _, text, value in read_examples(work.inputs["documents"] / "train", holds.column):
+        label = spelled(value, holds)
+        if label != holds.none_of_them:
+            texts.append(text)
+            labels.append(label)
+    save_linear(train_linear(texts, labels, work.config.linear), work.output)
+
+
+def asked(documents: Path, holds: Holds, slices: tuple[str, ...]) -> Iterator[Asked]:
+    """Every example of one side, with what its answer is compared with and the columns by which it is told apart."""
+    own = [name for name in slices if name in OWN_COLUMNS]
+    for part in parts_of(documents):
+        for table in tables_of(part, ["id", "text", "meta", *own]):
+            for row in table.to_pylist():
+                meta = json.loads(row["meta"] or "{}")
+                values = tuple(str(row[name] if name in own else meta.get(name, "")) for name in slices)
+                answer = None if isinstance(holds, str) else meta.get(holds.column)
+                yield Asked(
+                    row["id"],
+                    row["text"] or "",
+                    values,
+                    references=tuple(references(answer)) if isinstance(holds, PairsConfig) else (),
+                    tags=tuple(tags_of(answer)) if isinstance(holds, TagsConfig) else (),
+                )

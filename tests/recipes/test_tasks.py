@@ -1,0 +1,239 @@
+"""The whole life of models that answer: examples in, bundle out, which gives what was measured; and so does Transformers."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, pipeline
+
+import lmpipe
+from lmpipe.base.errors import RecipeError, ServingError
+from lmpipe.base.runtime import Runtime
+from lmpipe.recipes.results import Run
+from lmpipe.serving.asking import ask
+
+COLOURS, SIZES, THINGS = ("red", "green", "blue"), ("tall", "short", "wide"), ("cat", "house", "river", "song")
+HELD: dict[str, Any] = {
+    "classes": {"kind": "labels", "column": "colour"},
+    "several": {"kind": "labels", "column": "kinds", "several": True},
+    "scores": {"kind": "scores", "column": "length"},
+    "tags": {"kind": "tags", "column": "tags"},
+    "pairs": {"kind": "pairs", "column": "first"},
+}
+OBJECTIVES = {"tags": "tagging", "pairs": "seq2seq"}
+EVALUATIONS = {"scores": "regression", "tags": "tagging", "pairs": "generation"}
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    generator = random.Random(3)
+    found = []
+    for number in range(count):
+        colour, size = generator.choice(COLOURS), generator.choice(SIZES)
+        words = [colour, size, *generator.choices(THINGS, k=generator.randint(1, 4))]
+        if number % 15 == 0:
+            words = generator.choices(THINGS, k=4)
+        generator.shuffle(words)
+        tags = ["COLOUR" if word in COLOURS else "SIZE" if word in SIZES else "THING" for word in words]
+        found.append(
+            {
+                "text": " ".join(words),
+                "colour": colour if number % 15 else "nothing",
+                "kinds": [size, colour],
+                "length": len(words) - 4,
+                "tags": tags,
+                "first": [words[0], words[0].upper()],
+                "half": "left" if number % 2 else "right",
+            }
+        )
+    return found
+
+
+def recipe(folder: Path, held: str) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(360)))
+    model = {"kind": "t5" if held == "pairs" else "bert", "layers": 1, "width": 32, "heads": 2, "context": 64, "dropout": 0.0}
+    source = {"kind": "jsonl", "paths": [str(folder / "rows.jsonl")], "meta_columns": ["half"]}
+    if held == "tags":
+        source["meta_columns"] = ["half"]
+    holds = {**HELD[held], **({"none_of_them": "nothing"} if held == "classes" else {})}
+    evaluation: dict[str, Any] = {"kind": EVALUATIONS.get(held, "classification"), "on": "things", "slices": ["half"]}
+    evaluation |= {"selective_accuracy": 0.8} if held == "classes" else {}
+    evaluation |= {"beams": 2, "max_new_tokens": 8, "limit": 20} if held == "pairs" else {}
+    return {
+        "name": held,
+        "data": {
+            "things": {"read": [source], "holds": holds, "split": {"train": 0.6, "validation": 0.2, "test": 0.2}},
+        },
+        "tokenizer": {"kind": "bpe", "vocab_size": 290, "train_on": "things"},
+        "model": model,
+        "train": [
+            {
+                "name": "learn",
+                "on": "things",
+                "objective": {"kind": OBJECTIVES.get(held, "classification")},
+                "epochs": 20,
+                "batch_tokens": 256,
+                "optimizer": {"kind": "adamw", "lr": 5e-3},
+                "precision": "fp32",
+            }
+        ],
+        "evaluate": [evaluation],
+    }
+
+
+RUNTIME = {"device": "cpu", "threads": 1, "workers": 1, "compile": False, "isolate": False}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """A finished run of every kind of example."""
+    root = tmp_path_factory.mktemp("tasks")
+    runtime = Runtime(store=str(root / "store"), **RUNTIME)
+    return {held: lmpipe.run(recipe(root / held, held), runtime=runtime) for held in HELD}
+
+
+def held_out(run: Run) -> list[dict[str, Any]]:
+    """The test side's documents with their answers."""
+    parts = sorted((run.folder("split-things") / "test").glob("part-*.parquet"))
+    found = [row for part in parts for row in pq.read_table(part).to_pylist()]
+    return [{"text": row["text"], **json.loads(row["meta"])} for row in found]
+
+
+def metric(run: Run, name: str) -> float:
+    return next(metric.value for metric in run.metrics if metric.name == f"things.test.{name}")
+
+
+def test_what_was_measured_is_what_the_bundle_answers(runs: dict[str, Run]) -> None:
+    run = runs["classes"]
+    bundle = lmpipe.load(run.bundle)
+    rows = [row for row in held_out(run) if row["colour"] != "nothing"]
+    answers = bundle.classify([row["text"] for row in rows])
+    right = [max(a.probabilities, key=a.probabilities.get) == row["colour"] for a, row in zip(answers, rows, strict=True)]
+    assert np.mean(right) == pytest.approx(metric(run, "accuracy"))
+    assert metric(run, "accuracy") > 0.9, "the colour stands in the text"
+    nats = [-np.log(a.probabilities[row["colour"]]) for a, row in zip(answers, rows, strict=True)]
+    assert np.mean(nats) == pytest.approx(metric(run, "log_loss"), rel=1e-3), "at the temperature chosen on validation"
+    outside = bundle.classify([row["text"] for row in held_out(run) if row["colour"] == "nothing"])
+    assert np.mean([answer.label is None for answer in outside]) == pytest.approx(metric(run, "out_of_scope_recall"))
+
+
+def test_transformers_gives_the_same_from_the_folder_alone(runs: dict[str, Run]) -> None:
+    run = runs["classes"]
+    texts = [row["text"] for row in held_out(run)][:10]
+    model = AutoModelForSequenceClassification.from_pretrained(run.bundle)
+    tokenizer = AutoTokenizer.from_pretrained(run.bundle)
+    theirs = pipeline("text-classification", model=model, tokenizer=tokenizer, top_k=None)
+    temperature = json.loads((run.bundle / "decision.json").read_text())["temperature"]["value"]
+    for text, answer in zip(texts, lmpipe.load(run.bundle).classify(texts), strict=True):
+        found = {one["label"]: one["score"] ** (1 / temperature) for one in theirs([text])[0]}
+        total = sum(found.values())
+        assert {name: value / total for name, value in found.items()} == pytest.approx(dict(answer.probabilities), abs=1e-4)
+
+
+def test_several_classes(runs: dict[str, Run]) -> None:
+    run = runs["several"]
+    rows = held_out(run)
+    found = lmpipe.load(run.bundle).label([row["text"] for row in rows])
+    right = [set(one) == set(row["kinds"]) for one, row in zip(found, rows, strict=True)]
+    assert np.mean(right) == pytest.approx(metric(run, "subset_accuracy"))
+    assert np.mean(right) > 0.2, "by chance one in nine"
+    config = json.loads((run.bundle / "config.json").read_text())
+    assert config["problem_type"] == "multi_label_classification"
+
+
+def test_scores(runs: dict[str, Run]) -> None:
+    run = runs["scores"]
+    rows = held_out(run)
+    found = lmpipe.load(run.bundle).score([row["text"] for row in rows])
+    errors = np.array(found) - np.array([row["length"] for row in rows])
+    assert np.sqrt(np.mean(errors**2)) == pytest.approx(metric(run, "rmse"), rel=1e-4)
+    assert metric(run, "pearson") > 0.5
+
+
+def test_tags(runs: dict[str, Run]) -> None:
+    run = runs["tags"]
+    rows = held_out(run)
+    found = lmpipe.load(run.bundle).tag([row["text"] for row in rows])
+    assert [[word for word, _ in row] for row in found] == [row["text"].split() for row in rows]
+    right = [tag == true for one, row in zip(found, rows, strict=True) for (_, tag), true in zip(one, row["tags"], strict=True)]
+    assert np.mean(right) == pytest.approx(metric(run, "token_accuracy"))
+    assert np.mean(right) > 0.9
+    theirs = pipeline(
+        "token-classification",
+        model=AutoModelForTokenClassification.from_pretrained(run.bundle),
+        tokenizer=AutoTokenizer.from_pretrained(run.bundle),
+    )
+    assert {one["entity"] for one in theirs(rows[0]["text"])} >= {"THING"}
+
+
+def test_targets(runs: dict[str, Run]) -> None:
+    run = runs["pairs"]
+    examples = pq.read_table(run.folder("evaluate-things-test") / "examples.parquet").to_pylist()
+    assert len(examples) == 20
+    again = lmpipe.load(run.bundle).transform([one["source"] for one in examples], beams=2, max_tokens=8)
+    assert again == [one["prediction"] for one in examples]
+    assert all(len(one["references"]) == 2 for one in examples), "every target counts"
+    assert metric(run, "exact_match") > 0.3
+
+
+@pytest.mark.parametrize("held", HELD)
+def test_every_evaluation_says_how_it_does_on_slices_and_keeps_its_examples(runs: dict[str, Run], held: str) -> None:
+    folder = runs[held].folder("evaluate-things-test")
+    slices = json.loads((folder / "slices.json").read_text())
+    assert {one["value"] for one in slices if one["by"] == "half"} == {"left", "right"}
+    assert (folder / "examples.parquet").is_file()
+
+
+def test_a_bundle_refuses_what_it_was_not_trained_for(runs: dict[str, Run]) -> None:
+    bundle = lmpipe.load(runs["tags"].bundle)
+    with pytest.raises(ServingError, match="was not trained to classify texts"):
+        bundle.classify(["a"])
+
+
+def test_asking_line_by_line(runs: dict[str, Run]) -> None:
+    for held, expected in (("classes", "green"), ("tags", "green/COLOUR"), ("scores", "")):
+        lines, written = iter(["green tall cat", ""]), []
+
+        def read(prompt: str, lines: Any = lines) -> str:
+            try:
+                return next(lines)
+            except StopIteration:
+                raise EOFError from None
+
+        ask(lmpipe.load(runs[held].bundle), read=read, write=written.append)
+        assert expected in "".join(written[1:])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"evaluate": [{"kind": "tagging", "on": "things"}]},
+            "evaluate.0 measures tagging, and the model learns classification",
+        ),
+        ({"evaluate": [{"kind": "perplexity", "on": "things"}]}, "the encoder 'bert' does not say"),
+        ({"train.0.objective": {"kind": "tagging"}}, "train.0.objective is tagging, which learns from tags"),
+        ({"model.kind": "llama"}, "train.0.objective is classification, which the decoder 'llama' cannot learn"),
+        ({"train.0.tokens": 1000}, "a phase takes `tokens` or `epochs`"),
+        ({"train.0.objective": {"kind": "seq2seq"}}, "seq2seq"),
+        ({"data.things.holds": {"kind": "labels", "colum": "x"}}, "did you mean 'column'"),
+        ({"data.things.holds": "label"}, "'data.things.holds' is \"label\"; expected 'text' or 'conversations'"),
+        ({"data.things.read.0.kind": "text"}, "meta_columns"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        lmpipe.check(recipe(tmp_path, "classes"), changes)
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    values = recipe(tmp_path / "data", "classes")
+    values["data"]["things"]["holds"]["column"] = "color"
+    with pytest.raises(lmpipe.LmpipeError, match=r"has no column 'color'|has no answer"):
+        lmpipe.run(values, runtime=Runtime(store=str(tmp_path / "store"), **RUNTIME))
