@@ -44,7 +44,8 @@ def test_the_saved_weights_are_those_of_torchs_own_layers(cell: str, tied: bool,
         states, _ = layers(tensors["embedding.weight"][some_ids()])
         expected = states @ head.T + tensors["head.bias"]
         assert (network(some_ids()) - expected).abs().max() <= 1e-5
-        assert torch.equal(load_model(tmp_path)(some_ids()), network(some_ids()))
+        # Weights read from a file lie elsewhere in memory, where BLAS may sum in another order: on one machine, not on another.
+        assert (load_model(tmp_path)(some_ids()) - network(some_ids())).abs().max() <= 1e-6
     assert parameter_count(network.config, VOCABULARY) == sum(tensor.numel() for tensor in tensors.values())
 
 

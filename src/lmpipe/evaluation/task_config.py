@@ -1,4 +1,4 @@
-"""What a user may ask of an evaluation of examples with answers, and by which names its numbers will be known. Nothing heavy."""
+"""What a user may ask of an evaluation of examples with answers, and by which names its numbers are known. Nothing heavy."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ClassificationEvaluation(TaskEvaluation):
     """Whether probabilities are at the temperature that fits the validation examples best (Guo et al. 2017); decisions stay the
     same. Of several classes, none is chosen."""
     selective_accuracy: float | None = Field(default=None, gt=0, lt=1)
-    """Choose, on validation, the confidence below which the model had better say nothing, so that answers are right this often."""
+    """Choose, on validation, the confidence below which the model says nothing, so that its answers are right this often."""
 
     baselines: tuple[LinearConfig, ...] = Field(default=(LinearConfig(),), max_length=1)
     """What to put beside the model: a linear classifier on the same training examples (of one class each); empty: nothing."""

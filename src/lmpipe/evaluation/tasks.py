@@ -136,7 +136,7 @@ class _Work(NamedTuple):
     progress: Progress
 
     def measured(self, kind: TaskKind, batches: Batches, classes: Sequence[str] = (), *, beside: str = "") -> list[Metric]:
-        """Write per-example results and the numbers made of them; of what stands `beside` the model, into a folder of its own."""
+        """Write per-example results and the numbers made of them; what stands `beside` the model has a folder of its own."""
         output = self.output / beside
         output.mkdir(exist_ok=True)
         layout = ExampleLayout(

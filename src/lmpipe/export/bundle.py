@@ -132,7 +132,7 @@ def make_bundle(
 
 
 def _frame_texts(path: Path) -> None:
-    """Let the tokenizer put end-of-text before and after each text, unless it has a way of its own: Transformers' pipelines then
+    """Let the tokenizer put end-of-text before and after each text, unless it has a way of its own: Transformers then
     give what this model gives here."""
     tokenizer = read_json(path)
     if (tokenizer.get("post_processor") or {}).get("type") not in (None, "ByteLevel"):

@@ -231,8 +231,8 @@ class Recipe(Config):
         for i, part in enumerate(self.evaluate):
             if not isinstance(part, PerplexityConfig) and part.objective != last:
                 raise ValueError(
-                    f"evaluate.{i} measures {part.kind}, and the model learns {last} last; expected a last phase with objective: "
-                    f"{part.objective}"
+                    f"evaluate.{i} measures {part.kind}, and the model learns {last} last; "
+                    f"expected a last phase with objective: {part.objective}"
                 )
             held = kind_held(self.data[part.on].holds)
             if held not in part.measures:

@@ -183,7 +183,13 @@ def load_any(folder: Path | str, *, device: str = "cpu", threads: int = 0) -> Bu
     if not isinstance(model, Decoder):
         decision = read_json(folder / DECISION) if (folder / DECISION).is_file() else {}
         return TaskBundle(folder, name, verdict, model, tokenizer, decision)
-    return Bundle(folder, name, verdict, TextGenerator(model, start_id=tokenizer.start_of_text_id, known_ids=tokenizer.vocab_size), tokenizer)
+    return Bundle(
+        folder,
+        name,
+        verdict,
+        TextGenerator(model, start_id=tokenizer.start_of_text_id, known_ids=tokenizer.vocab_size),
+        tokenizer,
+    )
 
 
 def _word(folder: Path, file: str, key: str) -> str:
