@@ -119,6 +119,27 @@ def test_a_fresh_head_goes_on_a_saved_body(shape: str, tmp_path: Path) -> None:
         assert back(some_ids()).shape == (3, CONTEXT, VOCABULARY)
 
 
+def test_a_bodys_pooler_is_part_of_a_fresh_classifier_as_in_transformers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    small = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 48}
+    body = transformers.BertModel(transformers.BertConfig(**small, vocab_size=VOCABULARY, max_position_embeddings=CONTEXT))
+    body.save_pretrained(tmp_path / "body")
+    ours = load_network(tmp_path / "body", head=HEADS["SequenceClassification"])
+    assert ours.fresh_weights == ("head.out.weight", "head.out.bias")
+    save(ours, tmp_path / "ours", end_of_text_id=0)
+    theirs = transformers.BertForSequenceClassification.from_pretrained(tmp_path / "body", num_labels=3).eval()
+    with torch.inference_mode():
+        theirs.classifier.weight.copy_(ours.head.out.weight)
+        theirs.classifier.bias.copy_(ours.head.out.bias)
+        assert furthest(ours(some_ids()), theirs(some_ids()).logits) <= 1e-5
+    other = load_network(tmp_path / "ours", head=SequenceHead(labels=("yes", "no")))  # another task keeps the pooler, too
+    assert torch.equal(other.head.dense.weight, ours.head.dense.weight)
+    without = transformers.BertModel(body.config, add_pooling_layer=False)
+    without.save_pretrained(tmp_path / "without")
+    fresh = load_network(tmp_path / "without", head=HEADS["SequenceClassification"])
+    assert set(fresh.fresh_weights) == {"head.dense.weight", "head.dense.bias", "head.out.weight", "head.out.bias"}
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_text_longer_than_the_positions_is_refused(shape: str) -> None:
     with pytest.raises(ModelError, match=f"{CONTEXT} positions"):

@@ -195,6 +195,7 @@ def fill_with_head(
     device: str,
     dtype: torch.dtype,
     where: Path,
+    of_body: tuple[str, ...] = (),
 ) -> N:
     """As `from_disk` and `fill`, for networks with a choice of heads.
 
@@ -210,6 +211,7 @@ def fill_with_head(
         device: where it goes.
         dtype: of the weights.
         where: the folder, for messages.
+        of_body: beginnings of our names of what stands in the head here and comes with the body on disk: loaded where it is there.
 
     Raises:
         ModelError: as those; and when a body was saved alone, and no head is wanted.
@@ -230,11 +232,15 @@ def fill_with_head(
         heads = mapping(saved).items() if saved is not None else ()
         old = {name for ours, stored in heads if ours.startswith("head.") for name in stored.names}
         body = {ours: stored for ours, stored in names.items() if not ours.startswith("head.")}
-        known = {name: tensor for name, tensor in tensors.items() if name not in old}
-        state = from_disk(known, body, what=what, ignored=ignored, where=file)
-        state |= {name: tensor for name, tensor in make(chosen).state_dict().items() if name.startswith("head.")}
+        carried = {ours: stored for ours, stored in names.items() if of_body and ours.startswith(of_body)}
+        carried = {ours: stored for ours, stored in carried.items() if tensors.keys() >= set(stored.names)}
+        body |= carried
+        kept = {name for stored in carried.values() for name in stored.names}
+        known = {name: tensor for name, tensor in tensors.items() if name in kept or name not in old}
+        drawn = {name: tensor for name, tensor in make(chosen).state_dict().items() if name.startswith("head.")}
+        state = {**drawn, **from_disk(known, body, what=what, ignored=ignored, where=file)}
         state = {name: tensor for name, tensor in state.items() if name not in tied}
-        fresh = tuple(name for name in state if name.startswith("head."))
+        fresh = tuple(name for name in state if name.startswith("head.") and name not in carried)
     there = {one: other for one, other in tied.items() if isinstance(chosen, LanguageHead)}
     network = fill(lambda: make(chosen), state, tied=there, device=device, dtype=dtype, where=where)
     network.fresh_weights = fresh

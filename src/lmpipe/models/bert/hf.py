@@ -56,6 +56,9 @@ ARCHITECTURES = {
 }
 WITHOUT_BIAS = ("embedding", "positions", "types")
 TIED = {"head.decoder.weight": "embedding.weight"}
+POOLER = {"bert": ("head.dense.",), "roberta": ()}
+"""What a BERT's body has and only its head for whole texts uses: as in Transformers, it is loaded from a body that was saved
+alone."""
 IGNORED = r"position_ids$|^cls\.seq_relationship|predictions\.decoder\.|^lm_head\.decoder\.|\.pooler\."
 """Tables of positions, next-sentence heads and copies of tied matrices."""
 
@@ -108,6 +111,7 @@ def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float3
         device=device,
         dtype=dtype,
         where=folder,
+        of_body=POOLER[config.layout],
     )
 
 

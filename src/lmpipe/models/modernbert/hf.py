@@ -75,6 +75,7 @@ def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float3
         device=device,
         dtype=dtype,
         where=folder,
+        of_body=("head.transform.",),  # below every head the same, and so it is kept in Transformers, too
     )
 
 
