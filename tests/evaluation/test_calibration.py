@@ -49,8 +49,11 @@ def test_log_probabilities_give_the_same_temperature():
     assert choose_temperature(logits, labels).value == pytest.approx(choose_temperature(shifted, labels).value)
 
 
-def test_separated_classes_take_the_end_of_the_range():
-    assert choose_temperature([[1.0, 0.0], [0.0, 1.0]], [0, 1]).value == pytest.approx(0.01)
+def test_without_an_error_answers_are_as_sure_as_so_few_examples_allow():
+    for count in (2, 100):
+        logits = np.eye(2)[np.arange(count) % 2]
+        found = choose_temperature(logits, np.arange(count) % 2)
+        assert at_temperature(logits, found.value).max(axis=1).mean() == pytest.approx((count + 1) / (count + 2))
 
 
 def test_abstention_answers_most_while_it_is_right_often_enough():

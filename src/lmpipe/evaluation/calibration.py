@@ -102,9 +102,10 @@ class Temperature(Config):
 def choose_temperature(logits_NC: npt.ArrayLike, labels_N: npt.ArrayLike) -> Temperature:
     """The temperature with the least log loss on validation data (Guo et al. 2017, section 4.2).
 
-    Log loss is convex in 1 / temperature, so bisection of its slope finds the one minimum; where the data are separated
-    perfectly the best temperature would be 0, and the lower end of `TEMPERATURES` is given. The decision for the most
-    probable class does not change.
+    As in Platt 1999, section 2.2, the true class of n examples counts (n + 1) / (n + 2) and the others share the rest: else the
+    best temperature of data without an error would be 0, and every answer, to other questions too, would count as certain. The
+    loss is convex in 1 / temperature, so bisection of its slope finds the one minimum. The decision for the most probable class
+    does not change.
 
     Args:
         logits_NC: or log-probabilities, which differ by a constant for each example that does not matter.
@@ -145,10 +146,13 @@ def _nats(logits: Floats, labels: Integers, inverse: float) -> float:
 
 
 def _slope(logits: Floats, labels: Integers, inverse: float) -> float:
-    """The derivative of the mean log loss by 1 / temperature: expected logit minus the true one's."""
+    """The derivative of the mean log loss by 1 / temperature: expected logit minus the wanted one."""
     probabilities = np.exp(_log_softmax(logits * inverse))
     expected = (probabilities * logits).sum(axis=1)
-    return float((expected - logits[np.arange(len(labels)), labels]).mean())
+    count, classes = logits.shape
+    true = logits[np.arange(count), labels]
+    others = (logits.sum(axis=1) - true) / max(1, classes - 1)
+    return float((expected - (true * (count + 1) + others) / (count + 2)).mean())
 
 
 class Abstention(Config):

@@ -18,10 +18,12 @@ from lmpipe.base.errors import RecipeError, SourceError
 from lmpipe.base.files import read_json
 from lmpipe.base.measures import Interval, Metric
 from lmpipe.evaluation.bootstrap import Floats, Resampling, interval_of, resampled_weights
+from lmpipe.evaluation.catalogue import COUNT_UNITS, describe
 from lmpipe.evaluation.document_comparison import paired_document_interval
 from lmpipe.evaluation.examples import EXAMPLES, Examples, read_examples, test_set_digest
 from lmpipe.evaluation.significance import approximate_randomization, holm, mcnemar
 from lmpipe.evaluation.units import PER_DOCUMENT, read_table
+from lmpipe.evaluation.weighting import weighted_mean
 
 SIGNIFICANT = 0.05
 """Holm-corrected p values up to this speak of a difference."""
@@ -113,6 +115,42 @@ def compare_examples(first: Path, second: Path, *, resampling: Resampling) -> li
             interval, test = intervals.get(statistic), tests.get(statistic) if before.direction != "none" else None
             found.append(_difference(before, after, interval, test=test, note=note))
     return _corrected(found)
+
+
+def measure_lead(first: Path, second: Path, statistic: str, name: str) -> Metric:
+    """How far the second of two evaluations of the same examples is ahead in one statistic, as a number for the gate.
+
+    Args:
+        first: folder of per-example results of what has to be beaten.
+        second: folder of those of the model.
+        statistic: such as `accuracy`.
+        name: of the number.
+
+    Returns:
+        Second minus first, with the interval of that difference over the same resampled examples.
+    """
+    examples = read_examples(first), read_examples(second)
+    layout = examples[1].layout
+    sides = tuple(side.measured() for side in examples)
+    right = [side.zero_one() for side in sides]
+
+    def lead(weights_RN: Floats) -> Floats:
+        if statistic in right[0]:
+            return weighted_mean(weights_RN, right[1][statistic] - right[0][statistic].astype(np.float64))
+        before, after = (side.values(weights_RN)[statistic] for side in sides)
+        return after - before
+
+    resampled = np.concatenate([lead(weights_RN) for weights_RN in resampled_weights(examples[1].count, layout.resampling)])
+    described = describe(layout.kind, statistic)
+    return Metric(
+        name=name,
+        value=float(lead(np.ones((1, examples[1].count)))[0]),
+        unit=described.unit,
+        direction=described.direction,
+        interval=interval_of(resampled, examples[1].count, layout.resampling),
+        count=examples[1].count,
+        count_unit=COUNT_UNITS[layout.kind],
+    )
 
 
 def _paired_intervals(first: Examples, second: Examples, resampling: Resampling) -> dict[str, Interval | None]:

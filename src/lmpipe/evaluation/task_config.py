@@ -12,6 +12,8 @@ from lmpipe.models.linear.config import LinearConfig
 
 LINEAR = "linear"
 """Part of the names of the linear baseline's numbers."""
+LEAD = "{statistic}_over_{baseline}"
+"""What the difference between the model and a baseline is called."""
 OUT_OF_SCOPE = ("in_scope_kept", "out_of_scope_recall")
 """Measured beside a classification where the corpus has texts that belong to no class."""
 
@@ -25,6 +27,8 @@ class TaskEvaluation(Config):
     """What the model must have learned last."""
     task_kinds: ClassVar[tuple[TaskKind, ...]]
     """Whose statistics it may give."""
+    decisive: ClassVar[str] = ""
+    """The statistic in which the model is set against its baselines."""
 
     kind: str
     on: str
@@ -42,7 +46,14 @@ class TaskEvaluation(Config):
     def metric_names(self) -> list[str]:
         """Every name that it may give a number."""
         names = [name for kind in self.task_kinds for name in statistic_names(kind)]
+        for baseline in self.baseline_names():
+            names += [f"{baseline}.{name}" for name in statistic_names(self.task_kinds[0])]
+            names.append(LEAD.format(statistic=self.decisive, baseline=baseline))
         return [f"{self.on}.{self.split}.{name}" for name in dict.fromkeys(names)]
+
+    def baseline_names(self) -> list[str]:
+        """Of what is put beside the model: part of the names of its numbers."""
+        return []
 
 
 class ClassificationEvaluation(TaskEvaluation):
@@ -51,6 +62,7 @@ class ClassificationEvaluation(TaskEvaluation):
     measures = ("labels",)
     objective = "classification"
     task_kinds = ("classification", "multilabel")
+    decisive = "accuracy"
 
     kind: Literal["classification"] = "classification"
     calibrate: bool = True
@@ -64,9 +76,11 @@ class ClassificationEvaluation(TaskEvaluation):
 
     def metric_names(self) -> list[str]:
         """As `TaskEvaluation.metric_names`."""
-        own = [*super().metric_names(), *(f"{self.on}.{self.split}.{name}" for name in OUT_OF_SCOPE)]
-        beside = statistic_names("classification") if self.baselines else []
-        return [*own, *(f"{self.on}.{self.split}.{LINEAR}.{name}" for name in beside)]
+        return [*super().metric_names(), *(f"{self.on}.{self.split}.{name}" for name in OUT_OF_SCOPE)]
+
+    def baseline_names(self) -> list[str]:
+        """As `TaskEvaluation.baseline_names`."""
+        return [LINEAR] if self.baselines else []
 
 
 class RegressionEvaluation(TaskEvaluation):

@@ -32,6 +32,7 @@ from lmpipe.evaluation.calibration import (
 )
 from lmpipe.evaluation.catalogue import TaskKind
 from lmpipe.evaluation.classification import classified
+from lmpipe.evaluation.comparison import measure_lead
 from lmpipe.evaluation.examples import ExampleLayout, ExampleWriter
 from lmpipe.evaluation.generation import generated
 from lmpipe.evaluation.measuring import evaluate_examples
@@ -41,6 +42,7 @@ from lmpipe.evaluation.predicting import class_logits, targets, word_tags
 from lmpipe.evaluation.regression import regressed
 from lmpipe.evaluation.tagging import tagged
 from lmpipe.evaluation.task_config import (
+    LEAD,
     LINEAR,
     AnyTaskEvaluation,
     ClassificationEvaluation,
@@ -154,6 +156,13 @@ class _Work(NamedTuple):
                 writer.add([row.id for row in rows], columns, texts=[row.text for row in rows], slices=values)
         return evaluate_examples(output)
 
+    def beside(self, kind: TaskKind, baseline: str, batches: Batches, classes: Sequence[str] = ()) -> list[Metric]:
+        """The numbers of a baseline, and how far the model, measured before it, is ahead."""
+        found = self.measured(kind, batches, classes, beside=baseline)
+        name = LEAD.format(statistic=self.config.decisive, baseline=baseline)
+        subject = f"{self.config.on}.{self.config.split}"
+        return [*found, measure_lead(self.output / baseline, self.output, self.config.decisive, f"{subject}.{name}")]
+
     def batches(self, keep: NDArray[np.bool_] | None = None) -> Iterator[tuple[list[int], list[Asked]]]:
         """The documents, with their numbers, some at a time."""
         numbers, rows = [], []
@@ -212,7 +221,7 @@ def _classes(work: _Work, config: ClassificationEvaluation, linear: LinearClassi
         decision["scope"] = {"chosen": scope.model_dump(mode="json"), "measured": came_scope.model_dump(mode="json")}
         metrics += _scope_metrics(config, came_scope, int(in_scope.sum()), int((~in_scope).sum()))
     if linear is not None:
-        metrics += work.measured("classification", _by(linear, work, answers), linear.labels, beside=LINEAR)
+        metrics += work.beside("classification", LINEAR, _by(linear, work, answers), linear.labels)
     write_metrics(work.output, metrics)
     write_json(work.output / DECISION, {"kind": "classification", **decision})
     return metrics

@@ -211,7 +211,7 @@ def fill_with_head(
         device: where it goes.
         dtype: of the weights.
         where: the folder, for messages.
-        of_body: beginnings of our names of what stands in the head here and comes with the body on disk: loaded where it is there.
+        of_body: beginnings of our names of what is of the head here and of the body on disk: loaded where it is there.
 
     Raises:
         ModelError: as those; and when a body was saved alone, and no head is wanted.

@@ -78,7 +78,7 @@ VERSIONS = {
     "ngram": 1,
     "evaluate": 1,
     "linear": 1,
-    "answers": 1,
+    "answers": 2,
     "samples": 1,
     "memorization": 2,
     "energy": 1,

@@ -1,4 +1,9 @@
-"""The recipes that `lmpipe init` starts from: files beside this module, copied as they are."""
+"""The recipes that `lmpipe init` starts from: files beside this module, copied as they are.
+
+templates/NAME/recipe.yaml        a model from scratch; runs on the sample in data/
+               pretrained.yaml    in its place where a model is given to go on from (`{start}`)
+               data/              a small sample
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,12 @@ from lmpipe.base.files import storing
 TEMPLATES = {
     "quickstart": "a code-and-docs model on the text that every Python installation carries; minutes on two cores",
     "own-text": "the same, on your own files: .txt, .jsonl, .csv, .parquet, a folder or a URL; comes with a small sample",
+    "sentiment": "is a text positive or negative: any classes, from a .csv or .jsonl; from scratch or fine-tuned",
+    "topics": "what a message is about, or that it is about none of that: many classes and a threshold for the rest",
 }
+ANSWERS = ("sentiment", "topics")
+"""Templates of models that answer a line of text."""
+RECIPE, PRETRAINED, START = "recipe.yaml", "pretrained.yaml", "{start}"
 
 
 def list_templates() -> dict[str, str]:
@@ -21,11 +31,16 @@ def list_templates() -> dict[str, str]:
     return dict(TEMPLATES)
 
 
-def write_template(name: str, folder: Path) -> list[Path]:
+def write_template(name: str, folder: Path, start: str = "") -> list[Path]:
     """Copy a template into a new or empty folder and return the files written.
 
+    Args:
+        name: of the template.
+        folder: where to.
+        start: a model to go on from: a bundle, a folder, `hub:org/name`; empty: a model from scratch.
+
     Raises:
-        RecipeError: for an unknown name, or a folder that already holds something.
+        RecipeError: for an unknown name, a folder that already holds something, or a template that needs a start or takes none.
     """
     if name not in TEMPLATES:
         close = difflib.get_close_matches(name, TEMPLATES, n=1)
@@ -37,5 +52,42 @@ def write_template(name: str, folder: Path) -> list[Path]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RecipeError(f"{folder} is there already", expected="a new or empty folder", fix="choose another name")
     with storing(folder), as_file(files("lmpipe.recipes") / "templates" / name) as template:
-        shutil.copytree(template, folder, dirs_exist_ok=True)
+        wanted = PRETRAINED if start else RECIPE
+        if not (template / wanted).is_file():
+            raise _cannot_start(name, start)
+        shutil.copytree(template, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(RECIPE, PRETRAINED))
+        text = (template / wanted).read_text(encoding="utf-8")
+        (folder / RECIPE).write_text(text.replace(START, _absolute(start)), encoding="utf-8", newline="\n")
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def next_steps(name: str, folder: Path) -> list[tuple[str, str]]:
+    """(command, what it does) of what to do with a written template, in order."""
+    recipe = folder / RECIPE
+    steps = [
+        (f"lmpipe plan {recipe}", "what will be computed, and what it costs"),
+        (f"lmpipe run {recipe}", "compute it; killed at any moment, the same command goes on"),
+        (f"lmpipe report {recipe}", "one page with data, curves, numbers and costs"),
+        (f"lmpipe chat {recipe}", "a line in, its answer out" if name in ANSWERS else "talk to the model"),
+    ]
+    if (folder / "data").is_dir():
+        steps.insert(0, (f"edit {recipe}", "name your own files under `read:`; a small sample lies in data/"))
+    return steps
+
+
+def _absolute(start: str) -> str:
+    """A folder that is there by its whole path, because the recipe lies elsewhere; any other name as it is."""
+    return str(Path(start).absolute()) if start and Path(start).is_dir() else start
+
+
+def _cannot_start(name: str, start: str) -> RecipeError:
+    if start:
+        return RecipeError(
+            f"the template '{name}' trains from scratch and goes on from no model", where="--from", fix="leave --from out"
+        )
+    return RecipeError(
+        f"the template '{name}' goes on from a model",
+        where="--from",
+        expected="a bundle, a folder in Hugging Face layout, or a name on the Hub",
+        fix=f"lmpipe init {name} my-model --from hub:org/name",
+    )

