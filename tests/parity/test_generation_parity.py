@@ -72,7 +72,10 @@ def test_beam_search_finds_what_transformers_finds(pair: tuple[T5, Any], beams: 
     network, theirs = pair
     with torch.no_grad():  # targets end now and then, so that finished and unfinished ones compete
         theirs.lm_head.weight[2] = network.head.weight[2] = theirs.lm_head.weight[2:60].mean(dim=0) + 0.02
-    for source in sources(4):
+    together = TargetGenerator(network).beam_searches(
+        sources(4), beams=beams, max_new_tokens=15, stop_ids=(2,), length_penalty=penalty, no_repeat_ngram=ngram
+    )
+    for source, one_of_many in zip(sources(4), together, strict=True):
         settings = {"num_beams": beams, "length_penalty": penalty, "no_repeat_ngram_size": ngram, "early_stopping": False}
         found = TargetGenerator(network).beam_search(
             source, beams=beams, max_new_tokens=15, stop_ids=(2,), length_penalty=penalty, no_repeat_ngram=ngram
@@ -81,6 +84,25 @@ def test_beam_search_finds_what_transformers_finds(pair: tuple[T5, Any], beams: 
         while expected and expected[-1] == 1:  # padding
             expected.pop()
         assert found == expected
+        assert one_of_many == expected
+
+
+def test_many_sources_at_once_are_those_of_transformers_at_once(pair: tuple[T5, Any]) -> None:
+    network, theirs = pair
+    given = sorted(sources(12), key=len)
+    width = max(map(len, given))
+    padded = torch.tensor([[*source, *[0] * (width - len(source))] for source in given])
+    attended = torch.tensor([[1] * len(source) + [0] * (width - len(source)) for source in given])
+    ours = {"beams": 4, "max_new_tokens": 20, "length_penalty": 0.6, "no_repeat_ngram": 3}
+    free = TargetGenerator(network).beam_searches(given, **ours, stop_ids=())
+    end = max(range(3, VOCABULARY), key=lambda token: sum(token in ids for ids in free))  # many targets end, each at a place
+    settings = {"num_beams": 4, "length_penalty": 0.6, "no_repeat_ngram_size": 3, "early_stopping": False, "eos_token_id": end}
+    expected = theirs.generate(padded, attention_mask=attended, max_new_tokens=20, do_sample=False, **settings)[:, 1:].tolist()
+    found = TargetGenerator(network).beam_searches(given, **ours, stop_ids=(end,))
+    assert len({len(ids) for ids in found}) > 1, "they end at different times"
+    for ids, other in zip(found, expected, strict=True):
+        assert ids == other[: len(ids)]
+        assert set(other[len(ids) :]) <= {1}, "padding"
 
 
 def test_sampled_targets_repeat_with_their_seed(pair: tuple[T5, Any]) -> None:

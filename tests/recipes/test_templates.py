@@ -76,6 +76,42 @@ def test_a_classifier_from_a_model_of_ones_own(tmp_path: Path) -> None:
     assert done.verdict_word == "GO", done.verdict
 
 
+def test_summarize(tmp_path: Path) -> None:
+    changes = {**FAST, "model.width": 64, "train.0.epochs": 6, "train.0.optimizer.lr": 5e-3, "evaluate.0.limit": 20}
+    done = run_template("summarize", tmp_path, changes)
+    values = {metric.name.removeprefix("reports.test."): metric for metric in done.metrics}
+    assert {
+        "rougeL",
+        "unsupported_facts",
+        "novelty_2",
+        "lead_1.rougeL",
+        "textrank_1.rougeL",
+        "oracle_1.rougeL",
+    } <= values.keys()
+    assert values["oracle_1.rougeL"].value >= max(values[f"{one}_1.rougeL"].value for one in ("lead", "textrank"))
+    lead = values["rougeL_over_lead_1"]
+    assert lead.value == pytest.approx(values["rougeL"].value - values["lead_1.rougeL"].value)
+    assert lead.interval is not None
+    assert lead.interval.low < lead.value < lead.interval.high
+    bundle = lmpipe.load(done.bundle)
+    long = "The market in Arden was planned for Friday. A bus leaves every hour. " * 12
+    reduced, joined = bundle.transform([long], max_tokens=8), bundle.transform([long], max_tokens=8, long_texts="join")
+    assert len(reduced[0]) < len(joined[0]), "as it was measured: read again until one summary is left"
+
+
+def test_translate(tmp_path: Path) -> None:
+    done = run_template("translate", tmp_path, {**FAST, "model.width": 64, "train.0.epochs": 12, "train.0.optimizer.lr": 5e-3})
+    assert next(metric.value for metric in done.metrics if metric.name == "pairs.test.chrf") > 50
+    vocabulary = json.loads((done.bundle / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    assert {"\u0120le", "\u0120the"} <= vocabulary.keys(), "the tokenizer learned from both sides"
+
+
+def test_a_summarizer_from_a_model_of_ones_own(tmp_path: Path) -> None:
+    changes = {"train.0.precision": "fp32", "train.0.epochs": 1, "evaluate.0.limit": 8, "train.0.adapter": {"kind": "lora"}}
+    done = run_template("summarize", tmp_path, changes, tiny_model(tmp_path / "base", "t5"))
+    assert done.status == "finished"
+
+
 def test_with_an_adapter_the_rest_stays_as_it_was(tmp_path: Path) -> None:
     start = tiny_model(tmp_path / "base", "bert")
     changes = {"train.0.adapter": {"kind": "lora", "rank": 4}, "train.0.epochs": 1, "train.0.precision": "fp32"}

@@ -5,7 +5,7 @@ N examples, L labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lmpipe.base.progress import Progress
+from lmpipe.evaluation.task_config import GenerationEvaluation
 from lmpipe.models.generate_target import TargetGenerator
 from lmpipe.models.layers.encoder_heads import at_places
 from lmpipe.models.network import Encoder, EncoderDecoder
 from lmpipe.tokens.examples import ExampleShards
+from lmpipe.tokens.long_texts import transform_long
 from lmpipe.tokens.packing import ExampleBatch, PackedLoader, row_tokens_of
+from lmpipe.tokens.tokenizer import Tokenizer
 
 TOKENS_AT_ONCE = 8192
 """Positions that go through the network at once."""
@@ -52,32 +55,41 @@ def word_tags(network: Encoder, examples: ExampleShards, *, device: str, progres
 
 def targets(
     network: EncoderDecoder,
-    examples: ExampleShards,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    config: GenerationEvaluation,
     *,
-    count: int,
-    beams: int,
-    max_new_tokens: int,
-    length_penalty: float,
-    no_repeat_ngram: int,
+    prefix: str,
     progress: Progress,
-) -> Iterator[list[int]]:
-    """The ids that the network writes for the first `count` examples, without the one that ends them."""
-    generator = TargetGenerator(network)
-    end = examples.end_of_text_id
-    for number in range(count):
-        source = examples.inputs.document(number)
-        if len(source) > network.context_length:
-            source = np.append(source[: network.context_length - 1], end)
-        ids = generator.beam_search(
-            [int(one) for one in source],
-            beams=beams,
-            max_new_tokens=max_new_tokens,
+) -> list[str]:
+    """What the network writes for each text.
+
+    Args:
+        network: reads a text and writes its target.
+        tokenizer: of the network.
+        texts: of any length.
+        config: how it searches, and what becomes of long texts.
+        prefix: put before every text, and before every piece of a long one.
+        progress: told what is done.
+    """
+    generator, end = TargetGenerator(network), tokenizer.end_of_text_id
+
+    def encoded(text: str) -> list[int]:
+        return [*tokenizer.start_ids, *tokenizer.encode(prefix + text), end]
+
+    def write(some: list[str]) -> list[str]:
+        found = generator.beam_search_all(
+            [encoded(text) for text in some],
+            beams=config.beams,
+            max_new_tokens=config.max_new_tokens,
             stop_ids=(end,),
-            length_penalty=length_penalty,
-            no_repeat_ngram=no_repeat_ngram,
+            length_penalty=config.length_penalty,
+            no_repeat_ngram=config.no_repeat_ngram,
+            told=lambda done: progress.update(done, len(some), "texts"),
         )
-        progress.update(number + 1, count, "examples")
-        yield [one for one in ids if one != end]
+        return [tokenizer.decode([one for one in ids if one != end]).strip() for ids in found]
+
+    return transform_long(texts, write, lambda text: len(encoded(text)), network.context_length, config.long_texts)
 
 
 def _batches(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lmpipe.base.config import Config
 from lmpipe.evaluation.catalogue import TaskKind, statistic_names
+from lmpipe.evaluation.extractive_config import ExtractiveConfig
+from lmpipe.models.hmm.config import TaggerConfig
 from lmpipe.models.linear.config import LinearConfig
 
-LINEAR = "linear"
-"""Part of the names of the linear baseline's numbers."""
+LINEAR, HMM = "linear", "hmm"
+"""Part of the names of these baselines' numbers."""
 LEAD = "{statistic}_over_{baseline}"
 """What the difference between the model and a baseline is called."""
 OUT_OF_SCOPE = ("in_scope_kept", "out_of_scope_recall")
@@ -99,8 +101,15 @@ class TaggingEvaluation(TaskEvaluation):
     measures = ("tags",)
     objective = "tagging"
     task_kinds = ("tagging",)
+    decisive = "token_accuracy"
 
     kind: Literal["tagging"] = "tagging"
+    baselines: tuple[TaggerConfig, ...] = Field(default=(TaggerConfig(),), max_length=1)
+    """What to put beside the model: a hidden Markov model of the same training sentences; empty: nothing."""
+
+    def baseline_names(self) -> list[str]:
+        """As `TaskEvaluation.baseline_names`."""
+        return [HMM] if self.baselines else []
 
 
 class GenerationEvaluation(TaskEvaluation):
@@ -109,6 +118,7 @@ class GenerationEvaluation(TaskEvaluation):
     measures = ("pairs",)
     objective = "seq2seq"
     task_kinds = ("generation",)
+    decisive = "rougeL"
 
     kind: Literal["generation"] = "generation"
     beams: int = Field(default=4, ge=1, le=64)
@@ -119,8 +129,24 @@ class GenerationEvaluation(TaskEvaluation):
     """Above 0 longer targets are preferred, below 0 shorter ones."""
     no_repeat_ngram: int = Field(default=0, ge=0)
     """No so many tokens in a row occur twice in a target; 0: no rule."""
+    long_texts: Literal["cut", "join", "reduce"] = "cut"
+    """Of a text longer than the context: `cut`: only the beginning is read; `join`: it is read in pieces that end where
+    sentences do, and their targets follow each other; `reduce`: these are read as a text again, until one target is left."""
     limit: int | None = Field(default=None, ge=1)
     """Only the first so many examples; null: all."""
+    baselines: tuple[ExtractiveConfig, ...] = ()
+    """What to put beside a summarizer: sentences of the text, the first (`lead`), central (`textrank`) or best (`oracle`)."""
+
+    @model_validator(mode="after")
+    def _each_baseline_once(self) -> Self:
+        names = self.baseline_names()
+        if len(set(names)) < len(names):
+            raise ValueError("two baselines of one kind and length would share one name; expected each once")
+        return self
+
+    def baseline_names(self) -> list[str]:
+        """As `TaskEvaluation.baseline_names`."""
+        return [baseline.name for baseline in self.baselines]
 
 
 AnyTaskEvaluation = ClassificationEvaluation | RegressionEvaluation | TaggingEvaluation | GenerationEvaluation

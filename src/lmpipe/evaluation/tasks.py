@@ -34,6 +34,8 @@ from lmpipe.evaluation.catalogue import TaskKind
 from lmpipe.evaluation.classification import classified
 from lmpipe.evaluation.comparison import measure_lead
 from lmpipe.evaluation.examples import ExampleLayout, ExampleWriter
+from lmpipe.evaluation.extractive import extract
+from lmpipe.evaluation.extractive_config import ExtractConfig
 from lmpipe.evaluation.generation import generated
 from lmpipe.evaluation.measuring import evaluate_examples
 from lmpipe.evaluation.multilabel import labelled
@@ -42,6 +44,7 @@ from lmpipe.evaluation.predicting import class_logits, targets, word_tags
 from lmpipe.evaluation.regression import regressed
 from lmpipe.evaluation.tagging import tagged
 from lmpipe.evaluation.task_config import (
+    HMM,
     LEAD,
     LINEAR,
     AnyTaskEvaluation,
@@ -50,12 +53,15 @@ from lmpipe.evaluation.task_config import (
     RegressionEvaluation,
     TaggingEvaluation,
 )
+from lmpipe.models.hmm.tagger import Tagger
 from lmpipe.models.linear.model import LinearClassifier
 from lmpipe.models.network import Encoder, EncoderDecoder, Network
 from lmpipe.tokens.examples import ExampleShards
 from lmpipe.tokens.tokenizer import Tokenizer
 
 DECISION = "decision.json"
+SEARCH = {"beams", "max_new_tokens", "length_penalty", "no_repeat_ngram", "long_texts"}
+"""How targets are written: what is served writes them as they were measured."""
 BATCH = 1024
 
 
@@ -78,6 +84,8 @@ def evaluate_task(
     tokens: Path,
     asked: Callable[[], Iterator[Asked]],
     linear: LinearClassifier | None,
+    tagger: Tagger | None,
+    prefix: str,
     output: Path,
     seed: int,
     device: str,
@@ -92,6 +100,8 @@ def evaluate_task(
         tokens: a tokenize stage's folder of examples.
         asked: the documents of the measured side, in their order.
         linear: trained on the training side; needed where `config` asks for it, of one class for each text.
+        tagger: likewise, of tags.
+        prefix: of pairs, put before every text.
         output: an existing folder.
         seed: the recipe's; the bootstrap derives its own.
         device: where the network is.
@@ -117,8 +127,15 @@ def evaluate_task(
     if isinstance(config, RegressionEvaluation):
         return work.measured("regression", _scores(work))
     if isinstance(config, TaggingEvaluation):
-        return work.measured("tagging", _tags(work))
-    return work.measured("generation", _written(work, config, tokenizer))
+        metrics = work.measured("tagging", _tags(work))
+        metrics += work.beside("tagging", HMM, _tags_by(tagger, work)) if tagger is not None else []
+    else:
+        metrics = work.measured("generation", _written(work, config, tokenizer, prefix))
+        for baseline in config.baselines:
+            metrics += work.beside("generation", baseline.name, _extracted(work, config, baseline))
+        write_json(output / DECISION, {"kind": "generation", **config.model_dump(mode="json", include=SEARCH)})
+    write_metrics(output, metrics)
+    return metrics
 
 
 Batches = Iterator[tuple[Sequence[Asked], Mapping[str, Sequence[object]]]]
@@ -291,19 +308,27 @@ def _tags(work: _Work) -> Batches:
         yield rows, tagged([row.tags for row in rows], predicted)
 
 
-def _written(work: _Work, config: GenerationEvaluation, tokenizer: Tokenizer) -> Batches:
+def _tags_by(tagger: Tagger, work: _Work) -> Batches:
+    """What the hidden Markov model says of the same sentences."""
+    for _, rows in work.batches():
+        yield rows, tagged([row.tags for row in rows], [tagger.tag(row.text.split(" ")) for row in rows])
+
+
+def _written(work: _Work, config: GenerationEvaluation, tokenizer: Tokenizer, prefix: str) -> Batches:
     assert isinstance(work.network, EncoderDecoder), "check refuses other architectures"
-    count = min(len(work.examples), config.limit or len(work.examples))
-    written = targets(
-        work.network,
-        work.examples,
-        count=count,
-        beams=config.beams,
-        max_new_tokens=config.max_new_tokens,
-        length_penalty=config.length_penalty,
-        no_repeat_ngram=config.no_repeat_ngram,
-        progress=work.progress,
-    )
-    for numbers, rows in work.batches(np.arange(len(work.examples)) < count):
-        texts = [tokenizer.decode(next(written)).strip() for _ in numbers]
-        yield rows, generated(texts, references=[row.references for row in rows], sources=[row.text for row in rows])
+    for _, rows in work.batches(_first(work, config)):
+        texts = [row.text for row in rows]
+        written = targets(work.network, tokenizer, texts, config, prefix=prefix, progress=work.progress)
+        yield rows, generated(written, references=[row.references for row in rows], sources=texts)
+
+
+def _extracted(work: _Work, config: GenerationEvaluation, baseline: ExtractConfig) -> Batches:
+    """What a baseline takes from the same texts."""
+    for _, rows in work.batches(_first(work, config)):
+        references = [row.references for row in rows]
+        found = [extract(baseline, row.text, row.references) for row in rows]
+        yield rows, generated(found, references=references, sources=[row.text for row in rows])
+
+
+def _first(work: _Work, config: GenerationEvaluation) -> NDArray[np.bool_]:
+    return np.arange(len(work.examples)) < (config.limit or len(work.examples))

@@ -8,7 +8,8 @@ as there are beams.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,9 @@ from torch import Tensor
 from lmpipe.base.errors import ModelError
 from lmpipe.models.generate import Sampler, check_ids, check_settings
 from lmpipe.models.network import EncoderDecoder
+
+POSITIONS_AT_ONCE = 32_768
+"""Positions of sources and targets, times beams, that are searched together."""
 
 
 @dataclass(frozen=True)
@@ -93,37 +97,95 @@ class TargetGenerator:
         Raises:
             ModelError: for an id outside the vocabulary, an empty source, or a setting out of range.
         """
+        (found,) = self.beam_searches(
+            [source_ids],
+            beams=beams,
+            max_new_tokens=max_new_tokens,
+            stop_ids=stop_ids,
+            length_penalty=length_penalty,
+            no_repeat_ngram=no_repeat_ngram,
+        )
+        return found
+
+    def beam_searches(
+        self,
+        sources: Sequence[Sequence[int]],
+        *,
+        beams: int,
+        max_new_tokens: int,
+        stop_ids: Collection[int],
+        length_penalty: float = 1.0,
+        no_repeat_ngram: int = 0,
+    ) -> list[list[int]]:
+        """As `beam_search`, for several sources at once, padded to the longest: those of like length belong together."""
         if beams < 1 or max_new_tokens < 1 or no_repeat_ngram < 0:
             raise ModelError(
                 f"{beams} beams, {max_new_tokens} tokens and no_repeat_ngram {no_repeat_ngram} cannot be searched",
                 expected="at least 1 beam, 1 token and no_repeat_ngram 0",
             )
-        search = _Search(beams, max_new_tokens, frozenset(stop_ids), length_penalty, no_repeat_ngram)
-        return list(self._search(self._source(source_ids), search).ids)
+        if not sources:
+            return []
+        search = _Search(beams, max_new_tokens, frozenset(stop_ids), length_penalty, no_repeat_ngram, self.model.start_id)
+        return [list(hypothesis.ids) for hypothesis in self._search(*self._padded(sources), search)]
+
+    def beam_search_all(
+        self,
+        sources: Sequence[Sequence[int]],
+        *,
+        beams: int,
+        max_new_tokens: int,
+        stop_ids: Collection[int],
+        length_penalty: float = 1.0,
+        no_repeat_ngram: int = 0,
+        told: Callable[[int], None] = lambda done: None,
+    ) -> list[list[int]]:
+        """As `beam_searches`, for any number of sources of any lengths: those of like length go together.
+
+        A source longer than the context is cut, its last id kept. `told` hears how many are done.
+        """
+        context = self.context_length
+        cut = [ids if len(ids) <= context else [*ids[: context - 1], ids[-1]] for ids in sources]
+        waiting = sorted(range(len(cut)), key=lambda number: -len(cut[number]))
+        found: list[list[int]] = [[] for _ in cut]
+        while waiting:
+            count = max(1, POSITIONS_AT_ONCE // (beams * (len(cut[waiting[0]]) + max_new_tokens)))
+            numbers, waiting = waiting[:count], waiting[count:]
+            targets = self.beam_searches(
+                [cut[number] for number in numbers],
+                beams=beams,
+                max_new_tokens=max_new_tokens,
+                stop_ids=stop_ids,
+                length_penalty=length_penalty,
+                no_repeat_ngram=no_repeat_ngram,
+            )
+            for number, target in zip(numbers, targets, strict=True):
+                found[number] = target
+            told(len(cut) - len(waiting))
+        return found
 
     @torch.inference_mode()
-    def _search(self, source_1S: Tensor, search: _Search) -> Hypothesis:
-        memory_1SC = self.model.encode(source_1S)
-        cache: Sequence[Any] = self.model.new_cache(memory_1SC, search.longest)
-        running, finished = [Hypothesis((), 0.0)], list[Hypothesis]()
-        for length in range(1, search.longest + 1):
-            inputs = [[hypothesis.ids[-1] if hypothesis.ids else self.model.start_id] for hypothesis in running]
-            last_B1 = torch.tensor(inputs, device=source_1S.device)
-            memory_BSC = memory_1SC.expand(len(running), -1, -1)
-            logits_BV = self.model.head(self.model.hidden(last_B1, memory_BSC, cache=cache)[:, -1]).float().cpu()
-            candidates, rows = search.extend(running, torch.log_softmax(logits_BV, dim=-1), self.model.start_id)
-            ended = [length == search.longest or one.ids[-1] in search.stop_ids for one in candidates]
-            for rank, (one, ends) in enumerate(zip(candidates, ended, strict=True)):
-                if ends and rank < search.beams:
-                    finished.append(Hypothesis(one.ids, one.score / length**search.length_penalty))
-            finished = sorted(finished, key=lambda one: -one.score)[: search.beams]
-            alive = [number for number, ends in enumerate(ended) if not ends][: search.beams]
-            if not alive or search.is_over(finished, candidates[alive[0]].score, length):
+    def _search(self, source_NS: Tensor, segments_NS: Tensor, search: _Search) -> list[Hypothesis]:
+        """A source that is done leaves the batch; its beams never do before."""
+        memory_NSC = self.model.encode(source_NS, segments_NS)
+        cache: Sequence[Any] = self.model.new_cache(memory_NSC, search.longest, search.beams)
+        targets = [_Target(search) for _ in source_NS]
+        active = list(targets)
+        for _ in range(search.longest):
+            last_R1 = torch.tensor([[one] for target in active for one in target.last_ids()], device=source_NS.device)
+            hidden_RC = self.model.hidden(last_R1, memory_NSC, segments_NS, cache=cache)[:, -1]
+            log_probability_RV = torch.log_softmax(self.model.head(hidden_RC).float(), dim=-1).cpu()
+            parts = log_probability_RV.view(len(active), search.beams, -1)
+            rows = [target.extend(part_BV) for target, part_BV in zip(active, parts, strict=True)]
+            going = [number for number, found in enumerate(rows) if found]
+            if not going:
                 break
-            running = [candidates[number] for number in alive]
-            kept = torch.tensor([rows[number] for number in alive], device=source_1S.device)
-            cache = [layer.select(kept) for layer in cache]
-        return finished[0]
+            kept = [number * search.beams + row for number in going for row in rows[number]]
+            stay = None if len(going) == len(active) else torch.tensor(going, device=source_NS.device)
+            cache = [layer.select(torch.tensor(kept, device=source_NS.device), stay) for layer in cache]
+            if stay is not None:
+                active = [active[number] for number in going]
+                memory_NSC, segments_NS = memory_NSC[stay], segments_NS[stay]
+        return [target.finished[0] for target in targets]
 
     def _draw(self, source_1S: Tensor, max_new_tokens: int, choose: Sampler, stop_ids: frozenset[int]) -> Iterator[int]:
         with torch.inference_mode():
@@ -143,10 +205,21 @@ class TargetGenerator:
         return logits
 
     def _source(self, ids: Sequence[int]) -> Tensor:
-        check_ids(ids, self.vocab_size)
-        if not len(ids):
-            raise ModelError("there is nothing to read", expected="a source of at least one token")
-        return torch.tensor([list(ids)], dtype=torch.long, device=next(self.model.parameters()).device)
+        return self._padded([ids])[0]
+
+    def _padded(self, sources: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Ids and segments (N, S)."""
+        for ids in sources:
+            check_ids(ids, self.vocab_size)
+            if not len(ids):
+                raise ModelError("there is nothing to read", expected="a source of at least one token")
+        shape = (len(sources), max(len(ids) for ids in sources))
+        padded, segments = torch.zeros(shape, dtype=torch.long), torch.full(shape, -1)
+        for row, ids in enumerate(sources):
+            padded[row, : len(ids)] = torch.tensor(list(ids))
+            segments[row, : len(ids)] = 0
+        device = next(self.model.parameters()).device
+        return padded.to(device), segments.to(device)
 
 
 @dataclass(frozen=True)
@@ -156,26 +229,9 @@ class _Search:
     stop_ids: frozenset[int]
     length_penalty: float
     no_repeat_ngram: int
+    start_id: int
 
-    def extend(
-        self, running: Sequence[Hypothesis], log_probability_BV: Tensor, start_id: int
-    ) -> tuple[list[Hypothesis], list[int]]:
-        """The best continuations, twice as many as beams, so that enough go on where some end; and what each one continues."""
-        for row, hypothesis in enumerate(running):
-            log_probability_BV[row, self._banned((start_id, *hypothesis.ids))] = -torch.inf
-        totals_BV = log_probability_BV + torch.tensor([[hypothesis.score] for hypothesis in running])
-        count = min(2 * self.beams, totals_BV.numel())
-        scores, places = torch.topk(totals_BV.flatten(), count)
-        vocab_size = log_probability_BV.shape[1]
-        rows = [place // vocab_size for place in places.tolist()]
-        tokens = [place % vocab_size for place in places.tolist()]
-        found = [
-            Hypothesis((*running[row].ids, token), score)
-            for row, token, score in zip(rows, tokens, scores.tolist(), strict=True)
-        ]
-        return found, rows
-
-    def _banned(self, ids: tuple[int, ...]) -> list[int]:
+    def banned(self, ids: tuple[int, ...]) -> list[int]:
         """Ids that would end an n-gram which is there already."""
         n = self.no_repeat_ngram
         if not n or len(ids) + 1 < n:
@@ -183,6 +239,48 @@ class _Search:
         last = ids[len(ids) - n + 1 :]
         return [ids[end] for end in range(n - 1, len(ids)) if ids[end - n + 1 : end] == last]
 
-    def is_over(self, finished: Sequence[Hypothesis], best_running: float, length: int) -> bool:
+
+class _Target:
+    """The search for the target of one source."""
+
+    def __init__(self, search: _Search) -> None:
+        self.search = search
+        self.finished: list[Hypothesis] = []
+        self.running = [Hypothesis((), 0.0 if beam == 0 else -math.inf) for beam in range(search.beams)]
+        """One for each beam; those with the score -inf only fill their rows."""
+
+    def last_ids(self) -> list[int]:
+        """The decoder's next inputs."""
+        return [one.ids[-1] if one.ids else self.search.start_id for one in self.running]
+
+    def extend(self, log_probability_BV: Tensor) -> list[int]:
+        """One token further; gives the row that each beam continues, or nothing where the search is over.
+
+        Twice as many continuations as beams are looked at, so that enough go on where some end.
+        """
+        search, length = self.search, len(self.running[0].ids) + 1
+        for row, hypothesis in enumerate(self.running):
+            log_probability_BV[row, search.banned((search.start_id, *hypothesis.ids))] = -torch.inf
+        totals_BV = log_probability_BV + torch.tensor([[hypothesis.score] for hypothesis in self.running])
+        scores, places = torch.topk(totals_BV.flatten(), min(2 * search.beams, totals_BV.numel()))
+        vocab_size = totals_BV.shape[1]
+        alive: list[tuple[Hypothesis, int]] = []
+        for rank, (score, place) in enumerate(zip(scores.tolist(), places.tolist(), strict=True)):
+            row, token = divmod(place, vocab_size)
+            one = Hypothesis((*self.running[row].ids, token), score)
+            if length == search.longest or token in search.stop_ids:
+                if rank < search.beams:
+                    self.finished.append(Hypothesis(one.ids, score / length**search.length_penalty))
+            elif len(alive) < search.beams:
+                alive.append((one, row))
+        self.finished = sorted(self.finished, key=lambda one: -one.score)[: search.beams]
+        if not alive or self._is_over(alive[0][0].score, length):
+            return []
+        alive += [(Hypothesis(alive[0][0].ids, -math.inf), alive[0][1])] * (search.beams - len(alive))
+        self.running = [one for one, _ in alive]
+        return [row for _, row in alive]
+
+    def _is_over(self, best_running: float, length: int) -> bool:
         """Whether nothing that goes on can be among the best."""
-        return len(finished) == self.beams and best_running / length**self.length_penalty <= finished[-1].score
+        full = len(self.finished) == self.search.beams
+        return full and best_running / length**self.search.length_penalty <= self.finished[-1].score

@@ -144,6 +144,7 @@ class EncoderDecoder(Network):
         """
         raise NotImplementedError
 
-    def new_cache(self, memory_BSC: Tensor, length: int) -> Sequence[CacheEntry]:
-        """An empty cache for `length` target positions, with the source's keys and values."""
+    def new_cache(self, memory_BSC: Tensor, length: int, beams: int = 1) -> Sequence[CacheEntry]:
+        """An empty cache for `length` target positions, with the source's keys and values; where there are several `beams`, the
+        target's rows are those of the first source, then those of the second, and so on."""
         raise NotImplementedError

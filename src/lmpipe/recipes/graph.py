@@ -33,7 +33,7 @@ from lmpipe.data.readers.sources import pinned, resolve_all, whole_folder
 from lmpipe.data.readers.sources import resolve as resolve_source
 from lmpipe.data.synthesis.files import pinned_synthesis
 from lmpipe.evaluation.config import PerplexityConfig
-from lmpipe.evaluation.task_config import ClassificationEvaluation
+from lmpipe.evaluation.task_config import ClassificationEvaluation, TaggingEvaluation
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
 from lmpipe.recipes.continuing import files_of, start_folder
@@ -71,13 +71,14 @@ VERSIONS = {
     "canaries": 1,
     "pretrained": 2,
     "adopt": 2,
-    "tokenizer": 2,
+    "tokenizer": 3,
     "tokenize": 3,
     "mix": 1,
     "train": 2,
     "ngram": 1,
     "evaluate": 1,
     "linear": 1,
+    "hmm": 1,
     "answers": 2,
     "samples": 1,
     "memorization": 2,
@@ -86,7 +87,7 @@ VERSIONS = {
     "bundle": 2,
 }
 
-MODULES = dict.fromkeys(("linear", "answers"), "lmpipe.recipes.task_stages")
+MODULES = dict.fromkeys(("linear", "hmm", "answers"), "lmpipe.recipes.task_stages")
 """Where stages are that do not stand in `stages.py`."""
 
 
@@ -361,8 +362,12 @@ def _tokenizer(graph: Graph, recipe: Recipe, splits: Mapping[str, Stage], start:
     if isinstance(recipe.tokenizer, PretrainedTokenizerConfig):
         assert start is not None, "the schema lets a pretrained tokenizer come with its bundle only"
         return graph.add("adopt", "tokenizer", configs.PretrainedStage(), {"bundle": start})
-    inputs = {"documents": splits[recipe.tokenizer.corpus]} if recipe.tokenizer.corpus else {}
-    return graph.add("tokenizer", "tokenizer", recipe.tokenizer, inputs)
+    corpus = recipe.tokenizer.corpus
+    holds = recipe.data[corpus].holds if corpus else "text"
+    config = configs.TokenizerStage(
+        tokenizer=recipe.tokenizer, targets=holds.column if isinstance(holds, PairsConfig) else None
+    )
+    return graph.add("tokenizer", "tokenizer", config, {"documents": splits[corpus]} if corpus else {})
 
 
 def _train(graph: Graph, recipe: Recipe, tokens: Mapping[str, Stage], start: Stage | None) -> Stage:
@@ -396,6 +401,11 @@ def _evaluations(
                     name, learned = f"linear-{part.on}", configs.LinearStage(linear=linear, holds=holds)
                     given = {"documents": splits[part.on]}
                     inputs["linear"] = graph.stages.get(name) or graph.add("linear", name, learned, given)
+            if isinstance(part, TaggingEvaluation) and isinstance(holds, TagsConfig):
+                for tagger in part.baselines:
+                    name, counted = f"hmm-{part.on}", configs.HmmStage(tagger=tagger, holds=holds)
+                    given = {"documents": splits[part.on]}
+                    inputs["hmm"] = graph.stages.get(name) or graph.add("hmm", name, counted, given)
             answers = configs.AnswersStage(evaluation=part, holds=holds, weights=weights, seed=recipe.seed)
             stage = graph.add("answers", f"evaluate-{part.on}-{part.split}", answers, inputs)
             measured[stage.name] = stage

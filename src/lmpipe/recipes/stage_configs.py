@@ -15,7 +15,7 @@ from lmpipe.base.config import Config
 from lmpipe.data.augmentation.config import AugmentConfig
 from lmpipe.data.decontamination.config import DecontaminateConfig
 from lmpipe.data.filters.trained_config import TrainedConfig
-from lmpipe.data.holding import Holds, LabelsConfig
+from lmpipe.data.holding import Holds, LabelsConfig, TagsConfig
 from lmpipe.data.mixing.config import BalanceConfig, CurriculumConfig, TowardConfig
 from lmpipe.data.pii.config import MaskConfig, NameKind, PresidioConfig, TaggerConfig
 from lmpipe.data.splitting.config import SplitConfig
@@ -24,8 +24,9 @@ from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.evaluation.task_config import AnyTaskEvaluation
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
+from lmpipe.models.hmm.config import TaggerConfig as HmmTaggerConfig
 from lmpipe.models.linear.config import LinearConfig
-from lmpipe.tokens.config import MixtureConfig
+from lmpipe.tokens.config import MadeTokenizerConfig, MixtureConfig
 from lmpipe.training.config import PhaseConfig
 
 
@@ -121,6 +122,14 @@ class CanariesStage(Config):
     seed: int
 
 
+class TokenizerStage(Config):
+    """A tokenizer that is made."""
+
+    tokenizer: Annotated[MadeTokenizerConfig, Field(discriminator="kind")]
+    targets: str | None
+    """Of pairs, the column of their targets."""
+
+
 class TokenizeStage(Config):
     """Text to ids."""
 
@@ -161,6 +170,13 @@ class LinearStage(Config):
 
     linear: LinearConfig
     holds: LabelsConfig
+
+
+class HmmStage(Config):
+    """Counting of the hidden Markov model that a tagger has to beat."""
+
+    tagger: HmmTaggerConfig
+    holds: TagsConfig
 
 
 class SamplesStage(Config):

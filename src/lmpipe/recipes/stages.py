@@ -316,10 +316,11 @@ def tokenizer(work: Work) -> None:
 
     training = train_tokenizer(
         work.inputs["documents"] / "train" if "documents" in work.inputs else None,
-        work.config,
+        work.config.tokenizer,
         work.output,
         progress=work.progress,
         threads=work.runtime.resolved_threads(),
+        targets=work.config.targets,
     )
     work.facts["vocab_size"] = training.vocab_size
 

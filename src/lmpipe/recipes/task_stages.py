@@ -10,6 +10,7 @@ from lmpipe.data.columns import OWN_COLUMNS
 from lmpipe.data.documents import parts_of, tables_of
 from lmpipe.data.holding import Holds, PairsConfig, TagsConfig
 from lmpipe.evaluation.tasks import Asked, evaluate_task
+from lmpipe.models.hmm.tagger import load_tagger, save_tagger, train_tagger
 from lmpipe.models.linear.model import load_linear, save_linear
 from lmpipe.models.linear.training import train_linear
 from lmpipe.models.loading import load_network
@@ -33,6 +34,8 @@ def answers(work: Work) -> None:
         tokens=work.inputs["tokens"],
         asked=lambda: asked(work.inputs["documents"] / config.split, work.config.holds, config.slices),
         linear=load_linear(work.inputs["linear"]) if "linear" in work.inputs else None,
+        tagger=load_tagger(work.inputs["hmm"]) if "hmm" in work.inputs else None,
+        prefix=work.config.holds.prefix if isinstance(work.config.holds, PairsConfig) else "",
         output=work.output,
         seed=work.config.seed,
         device=device,
@@ -50,6 +53,13 @@ def linear(work: Work) -> None:
             texts.append(text)
             labels.append(label)
     save_linear(train_linear(texts, labels, work.config.linear), work.output)
+
+
+def hmm(work: Work) -> None:
+    """The hidden Markov model that a tagger has to beat, counted on the same sentences."""
+    rows = read_examples(work.inputs["documents"] / "train", work.config.holds.column)
+    sentences = (list(zip(text.split(" "), tags_of(value), strict=True)) for _, text, value in rows)
+    save_tagger(train_tagger(sentences, work.config.tagger), work.output)
 
 
 def asked(documents: Path, holds: Holds, slices: tuple[str, ...]) -> Iterator[Asked]:

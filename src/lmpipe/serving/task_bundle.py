@@ -26,8 +26,18 @@ from lmpipe.models.generate_target import TargetGenerator
 from lmpipe.models.heads import LanguageHead
 from lmpipe.models.layers.encoder_heads import at_places
 from lmpipe.models.network import Encoder, EncoderDecoder, Network
+from lmpipe.tokens.long_texts import LongTexts, transform_long
 from lmpipe.tokens.tokenizer import Tokenizer
 
+UNMEASURED: dict[str, Any] = {
+    "prefix": "",
+    "beams": 4,
+    "max_new_tokens": 128,
+    "length_penalty": 1.0,
+    "no_repeat_ngram": 0,
+    "long_texts": "cut",
+}
+"""How targets are written where no evaluation said it."""
 TOKENS_AT_ONCE = 8192
 """Positions in one pass."""
 
@@ -131,28 +141,43 @@ class TaskBundle:
         self,
         texts: Sequence[str],
         *,
-        beams: int = 4,
-        max_tokens: int = 128,
-        length_penalty: float = 1.0,
-        no_repeat_ngram: int = 0,
+        beams: int | None = None,
+        max_tokens: int | None = None,
+        length_penalty: float | None = None,
+        no_repeat_ngram: int | None = None,
+        long_texts: LongTexts | None = None,
     ) -> list[str]:
-        """The target of each text (a summary, a translation), by beam search."""
+        """The target of each text (a summary, a translation), by beam search; settings not given are those that were measured.
+
+        Args:
+            texts: of any length.
+            beams: targets that are followed at once.
+            max_tokens: how long a target may be.
+            length_penalty: above 0 longer targets are preferred.
+            no_repeat_ngram: no so many tokens in a row occur twice.
+            long_texts: what becomes of a text longer than the context: `cut`, `join` or `reduce`.
+        """
         self._check("transform")
         assert isinstance(self.network, EncoderDecoder)
-        generator, prefix = TargetGenerator(self.network), str(self.decision.get("prefix", ""))
-        end, written = self.tokenizer.end_of_text_id, []
-        for text in texts:
-            ids = [*self.tokenizer.encode(prefix + text)[: self.network.context_length - 1], end]
-            found = generator.beam_search(
-                ids,
-                beams=beams,
-                max_new_tokens=max_tokens,
+        generator, end = TargetGenerator(self.network), self.tokenizer.end_of_text_id
+        measured = {**UNMEASURED, **self.decision}
+        how: LongTexts = long_texts or measured["long_texts"]
+
+        def encoded(text: str) -> list[int]:
+            return [*self.tokenizer.start_ids, *self.tokenizer.encode(str(measured["prefix"]) + text), end]
+
+        def write(some: list[str]) -> list[str]:
+            found = generator.beam_search_all(
+                [encoded(text) for text in some],
+                beams=measured["beams"] if beams is None else beams,
+                max_new_tokens=measured["max_new_tokens"] if max_tokens is None else max_tokens,
                 stop_ids=(end,),
-                length_penalty=length_penalty,
-                no_repeat_ngram=no_repeat_ngram,
+                length_penalty=measured["length_penalty"] if length_penalty is None else length_penalty,
+                no_repeat_ngram=measured["no_repeat_ngram"] if no_repeat_ngram is None else no_repeat_ngram,
             )
-            written.append(self.tokenizer.decode([one for one in found if one != end]).strip())
-        return written
+            return [self.tokenizer.decode([one for one in ids if one != end]).strip() for ids in found]
+
+        return transform_long(texts, write, lambda text: len(encoded(text)), self.network.context_length, how)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One vector of length 1 for each text, shape (texts, width): the mean of its hidden states."""

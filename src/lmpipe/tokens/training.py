@@ -17,7 +17,8 @@ from lmpipe.base.files import atomic_file, write_json
 from lmpipe.base.progress import Progress
 from lmpipe.tokens.chat import PLAIN_TEMPLATE
 from lmpipe.tokens.config import ByteConfig, MadeTokenizerConfig
-from lmpipe.tokens.documents import count_documents, count_text_bytes, read_texts
+from lmpipe.tokens.documents import count_documents, count_text_bytes, read_examples, read_texts
+from lmpipe.tokens.examples import references
 from lmpipe.tokens.kinds import make_library
 from lmpipe.tokens.pieces import pieces_of
 from lmpipe.tokens.special import END_OF_TEXT, PAD, UNKNOWN
@@ -42,7 +43,13 @@ class TokenizerTraining:
 
 
 def train_tokenizer(
-    documents: Path | None, config: MadeTokenizerConfig, output: Path, *, progress: Progress, threads: int
+    documents: Path | None,
+    config: MadeTokenizerConfig,
+    output: Path,
+    *,
+    progress: Progress,
+    threads: int,
+    targets: str | None = None,
 ) -> TokenizerTraining:
     """Train on the documents of a folder (the training split's parts) and save into `output`.
 
@@ -52,6 +59,7 @@ def train_tokenizer(
         output: an existing folder.
         progress: told bytes read.
         threads: of the library; changes no byte.
+        targets: the column of what becomes of each text (of pairs), which is then read, too.
 
     Raises:
         SourceError: when the documents hold no text.
@@ -60,6 +68,8 @@ def train_tokenizer(
     if isinstance(config, ByteConfig) or documents is None:
         return train_on_texts([], config, output, progress=progress)
     corpus_bytes = count_text_bytes(documents)
+    if targets is not None:
+        corpus_bytes = sum(len(text.encode("utf-8")) for text in _both_sides(documents, targets))
     if corpus_bytes == 0:
         raise SourceError(
             "there is no text to train a tokenizer on",
@@ -67,7 +77,7 @@ def train_tokenizer(
             expected="at least one document with text",
             fix="check what `read` finds and what the filters drop (`lmpipe show` lists the reasons)",
         )
-    texts = _Sample(documents, min(1.0, config.max_training_bytes / corpus_bytes))
+    texts = _Sample(documents, min(1.0, config.max_training_bytes / corpus_bytes), targets)
     if corpus_bytes > config.max_training_bytes:
         progress.note(f"tokenizer: training on an even sample of {config.max_training_bytes:,} of {corpus_bytes:,} bytes")
     return train_on_texts(texts, config, output, progress=progress, corpus_bytes=corpus_bytes)
@@ -150,9 +160,18 @@ class _Sample:
 
     documents: Path
     fraction: float
+    targets: str | None
 
     def __iter__(self) -> Iterator[str]:
-        return sample(read_texts(self.documents), self.fraction)
+        texts = read_texts(self.documents) if self.targets is None else _both_sides(self.documents, self.targets)
+        return sample(texts, self.fraction)
+
+
+def _both_sides(documents: Path, column: str) -> Iterator[str]:
+    """The text of every pair, and the target that is learned."""
+    for _, text, value in read_examples(documents, column):
+        yield text
+        yield from references(value)[:1]
 
 
 class _Counting:

@@ -33,8 +33,8 @@ class ForeignCache:
     past: Any = None
     length: int = 0
 
-    def select(self, rows: Tensor) -> ForeignCache:
-        """The cache of these rows, in this order."""
+    def select(self, rows: Tensor, sources: Tensor | None = None) -> ForeignCache:
+        """The cache of these rows, in this order; theirs has the source once for each row."""
         self.past.reorder_cache(rows)
         return self
 
@@ -110,17 +110,18 @@ class AutoEncoderDecoder(EncoderDecoder):
         cache: Sequence[ForeignCache] | None = None,
     ) -> Tensor:
         """Logits (B, T, V): the head leaves them as they are. One pair to a row."""
-        attended = None if source_segments_BS is None else (source_segments_BS >= 0).long()
+        beams = len(target_BT) // len(memory_BSC)
+        attended = None if source_segments_BS is None else (source_segments_BS >= 0).long().repeat_interleave(beams, dim=0)
         asked: dict[str, Any] = {"use_cache": bool(cache), "attention_mask": attended}
         if cache:
             asked["past_key_values"] = cache[0].past
-        result = self.model(encoder_outputs=(memory_BSC,), decoder_input_ids=target_BT, **asked)
+        result = self.model(encoder_outputs=(memory_BSC.repeat_interleave(beams, dim=0),), decoder_input_ids=target_BT, **asked)
         if cache:
             cache[0].past, cache[0].length = result.past_key_values, cache[0].length + target_BT.shape[1]
         logits: Tensor = result.logits
         return logits
 
-    def new_cache(self, memory_BSC: Tensor, length: int) -> list[ForeignCache]:
+    def new_cache(self, memory_BSC: Tensor, length: int, beams: int = 1) -> list[ForeignCache]:
         """An empty cache, of all layers in one."""
         return [ForeignCache()]
 

@@ -17,7 +17,8 @@ from lmpipe.models.layers.attention import Cache
 
 @dataclass
 class LayerCache:
-    """What one layer of the decoder remembers: its own keys and values so far, and the source's."""
+    """What one layer of the decoder remembers: its own keys and values so far, and the source's. Several targets (beams) of one
+    source, row after row, share the latter."""
 
     own: Cache
     source_keys_BHSD: Tensor
@@ -28,10 +29,23 @@ class LayerCache:
         """Target positions seen."""
         return self.own.length
 
-    def select(self, rows: Tensor) -> LayerCache:
-        """The cache of these rows, in this order: beams that live on."""
-        own = Cache(self.own.keys_BKSD[rows], self.own.values_BKSD[rows], self.own.length)
-        return LayerCache(own, self.source_keys_BHSD[rows], self.source_values_BHSD[rows])
+    def select(self, rows: Tensor, sources: Tensor | None = None) -> LayerCache:
+        """The cache of these target rows, in this order: beams that live on.
+
+        Args:
+            rows: as many for each source as before.
+            sources: those that are still read; None: all.
+        """
+        length = self.own.length
+        keys, values = self.own.keys_BKSD, self.own.values_BKSD
+        if len(rows) == len(keys):  # only what is filled moves
+            keys[:, :, :length], values[:, :, :length] = keys[rows, :, :length], values[rows, :, :length]
+        else:
+            keys, values = keys[rows], values[rows]
+        own = Cache(keys, values, length)
+        if sources is None:
+            return LayerCache(own, self.source_keys_BHSD, self.source_values_BHSD)
+        return LayerCache(own, self.source_keys_BHSD[sources], self.source_values_BHSD[sources])
 
 
 class BiasedAttention(nn.Module):

@@ -74,7 +74,8 @@ class DecoderBlock(Block):
         else:
             source = self.cross.keys_and_values(memory_BSC)
         x_BTC = x_BTC + self.drop(self.attention(normed, keys, values, own_bias))
-        x_BTC = x_BTC + self.drop(self.cross(self.cross_norm(x_BTC), *source, cross_bias))
+        asked = self.cross_norm(x_BTC).view(len(source[0]), -1, x_BTC.shape[-1])  # beams of one source stand side by side
+        x_BTC = x_BTC + self.drop(self.cross(asked, *source, cross_bias).view_as(x_BTC))
         return self.feed(x_BTC)
 
 
@@ -142,15 +143,15 @@ class T5(EncoderDecoder):
         own_bias = hide(self.decoder.bias(start, stop), seen, x_BTC.dtype)
         across = None
         if source_segments_BS is not None:
-            target_segments = torch.zeros_like(target_BT) if segments_BT is None else segments_BT
+            target_segments = torch.zeros_like(source_segments_BS[:, :1]) if segments_BT is None else segments_BT
             across = hide(None, _same(target_segments, source_segments_BS), x_BTC.dtype)
         for number, block in enumerate(self.decoder.blocks):
             x_BTC = block(x_BTC, memory_BSC, own_bias, across, cache[number] if cache else None)
         return F.dropout(self.decoder.norm(x_BTC), self.config.dropout, self.training)
 
-    def new_cache(self, memory_BSC: Tensor, length: int) -> list[LayerCache]:
-        """An empty cache for `length` target positions, with the source's keys and values, one entry per layer."""
-        shape = (len(memory_BSC), self.config.heads, length, self.config.head_dim)
+    def new_cache(self, memory_BSC: Tensor, length: int, beams: int = 1) -> list[LayerCache]:
+        """As `EncoderDecoder.new_cache`, one entry per layer."""
+        shape = (beams * len(memory_BSC), self.config.heads, length, self.config.head_dim)
         caches = []
         for cross in (block.cross for block in self.decoder.blocks if isinstance(block, DecoderBlock)):
             keys, values = cross.keys_and_values(memory_BSC)
