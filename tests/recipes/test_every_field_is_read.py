@@ -379,7 +379,8 @@ def tasks(folder: Path) -> list[dict[str, Any]]:
     ]
     folder.mkdir()
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "rows.conll").write_text("\n\n".join("\n".join(f"{word} {word[0]}" for word in row) for row in words))
+    sentences = [[*row, f"new{number}"] for number, row in enumerate(words)]  # a word that training never saw
+    (folder / "rows.conll").write_text("\n\n".join("\n".join(f"{word} {word[0]}" for word in row) for row in sentences))
     (folder / "rows.tsv").write_text("".join(f"{' '.join(row)}\t{row[0]}\n" for row in words))
     held: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "classes": ({"kind": "labels", "column": "label"}, {"kind": "classification"}),
@@ -398,6 +399,8 @@ def tasks(folder: Path) -> list[dict[str, Any]]:
         if name == "tags":
             source = {"kind": "conll", "paths": [str(folder / "rows.conll")], "words": 1, "tags": 2}
         measured = {"kind": EVALUATED.get(name, "classification"), "on": "corpus", "resamples": 100, "slices": ["source"]}
+        if name == "pairs":
+            measured["baselines"] = [{"kind": kind, "sentences": 1} for kind in ("lead", "textrank", "oracle")]
         recipes.append(
             {
                 "name": name,
