@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from pyarrow.parquet import read_table
 from pydantic import TypeAdapter
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -19,6 +20,8 @@ from lmpipe.base.progress import Silent
 from lmpipe.base.runtime import Runtime
 from lmpipe.models.config import ModelConfig
 from lmpipe.models.families import build, save
+from lmpipe.models.hmm.config import TaggerConfig
+from lmpipe.models.hmm.tagger import train_tagger
 from lmpipe.recipes.results import Run
 from lmpipe.recipes.templating import list_templates, next_steps, write_template
 from lmpipe.tokens.config import BpeConfig
@@ -110,6 +113,28 @@ def test_a_summarizer_from_a_model_of_ones_own(tmp_path: Path) -> None:
     changes = {"train.0.precision": "fp32", "train.0.epochs": 1, "evaluate.0.limit": 8, "train.0.adapter": {"kind": "lora"}}
     done = run_template("summarize", tmp_path, changes, tiny_model(tmp_path / "base", "t5"))
     assert done.status == "finished"
+
+
+def test_tagging(tmp_path: Path) -> None:
+    changes = {**FAST, "model.width": 48, "train.0.epochs": 12, "train.0.optimizer.lr": 5e-3}
+    done = run_template("tagging", tmp_path, changes)
+    assert done.verdict_word == "GO", done.verdict
+    values = {metric.name.removeprefix("sentences.test."): metric.value for metric in done.metrics}
+    assert values["token_accuracy_over_hmm"] == pytest.approx(values["token_accuracy"] - values["hmm.token_accuracy"])
+    rows = [read_table(part).to_pylist() for part in sorted((done.folder("split-sentences") / "train").glob("part-*.parquet"))]
+    sentences = [list(zip(row["text"].split(), json.loads(row["meta"])["tags"], strict=True)) for part in rows for row in part]
+    examples = read_table(done.folder("evaluate-sentences-test") / "hmm/examples.parquet").to_pylist()
+    texts = {row["id"]: row["text"] for row in held_out(done, "sentences")}
+    tagger = train_tagger(sentences, TaggerConfig())
+    assert all(tagger.tag(texts[row["id"]].split()) == row["prediction"] for row in examples)
+    assert lmpipe.load(done.bundle).tag(["they book the old train ."]) == [
+        [("they", "PRON"), ("book", "VERB"), ("the", "DET"), ("old", "ADJ"), ("train", "NOUN"), (".", "PUNCT")]
+    ]
+
+
+def held_out(done: Run, corpus: str) -> list[dict[str, Any]]:
+    parts = sorted((done.folder(f"split-{corpus}") / "test").glob("part-*.parquet"))
+    return [row for part in parts for row in read_table(part).to_pylist()]
 
 
 def test_with_an_adapter_the_rest_stays_as_it_was(tmp_path: Path) -> None:

@@ -20,10 +20,11 @@ TEMPLATES = {
     "own-text": "the same, on your own files: .txt, .jsonl, .csv, .parquet, a folder or a URL; comes with a small sample",
     "sentiment": "is a text positive or negative: any classes, from a .csv or .jsonl; from scratch or fine-tuned",
     "summarize": "short summaries of texts, beside the first sentences of each; from scratch or fine-tuned",
+    "tagging": "a tag for every word: parts of speech, names; from scratch or fine-tuned",
     "translate": "from one language to another; from scratch or fine-tuned",
     "topics": "what a message is about, or that it is about none of that: many classes and a threshold for the rest",
 }
-ANSWERS = ("sentiment", "topics", "summarize", "translate")
+ANSWERS = ("sentiment", "topics", "summarize", "tagging", "translate")
 """Templates of models that answer a line of text."""
 RECIPE, PRETRAINED, START = "recipe.yaml", "pretrained.yaml", "{start}"
 
