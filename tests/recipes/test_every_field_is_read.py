@@ -9,7 +9,7 @@ import sys
 import tarfile
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,10 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import BertConfig, BertModel, GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))  # for `answering`
+sys.path.insert(0, str(Path(__file__).parents[1] / "serving" / "chatbot"))  # for `example_bot`
 from answering import Server, completion, failure, serving
+from example_bot import YAML as BOT
+from example_bot import trained
 
 from lmpipe.base.config import Config
 from lmpipe.base.errors import SourceError
@@ -40,9 +43,14 @@ from lmpipe.models.sizing import derivation
 from lmpipe.recipes import stage_configs
 from lmpipe.recipes.planning import plan
 from lmpipe.recipes.project import check
+from lmpipe.recipes.reading import Source, parse_recipe
 from lmpipe.recipes.running import run
 from lmpipe.recipes.schema import Recipe
-from lmpipe.recipes.validation import classes_of, walk_classes
+from lmpipe.recipes.validation import classes_of, validate, walk_classes
+from lmpipe.serving.chatbot.config import ChatbotConfig
+from lmpipe.serving.chatbot.grounding.index import build_index
+from lmpipe.serving.chatbot.session import Chatbot
+from lmpipe.serving.chatbot.understanding import Understander
 from lmpipe.tokens.config import ByteConfig, TokenizerConfig
 from lmpipe.tokens.controls import Controls
 from lmpipe.tokens.kinds import MAKERS
@@ -414,6 +422,76 @@ def tasks(folder: Path) -> list[dict[str, Any]]:
     return recipes
 
 
+def bots(task: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """The same recipe with a restaurant's bot: with intents of its own, and with intents that the model tells apart."""
+    bot = parse_recipe(BOT, "bot").data
+    rows = [
+        {"text": text, "intent": intent["name"]} for intent in bot["intents"] for text in intent["examples"] for _ in "abcd"
+    ]
+    rows = [{**row, "text": f"{row['text']} {number % 4}"} for number, row in enumerate(rows)]
+    rows += [{"text": f"what is {number} times 9", "intent": "none"} for number in range(12)]
+    (folder / "messages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "faq.md").write_text("# Cash\n\nWe take cash and cards.\n")
+    split = {"train": 0.5, "validation": 0.25, "test": 0.25, "by": "stratum", "column": "intent"}
+    read = [{"kind": "jsonl", "paths": [str(folder / "messages.jsonl")]}]
+    messages = {"read": read, "holds": {"kind": "labels", "column": "intent", "none_of_them": "none"}, "split": split}
+    faq = {"read": [{"kind": "markdown", "paths": [str(folder / "faq.md")]}], "split": {"train": 1, "validation": 0, "test": 0}}
+    own = {**bot, "messages": "messages", "snippets_from": "faq"}
+    own["understanding"] = {**bot["understanding"], "threshold": {"kind": "kept_accuracy", "at_least": 0.2}}
+    own["fallback"] = {"search_first": True, "steps": ["offer", "hand_over"], "choices": 2}
+    by_model = {"messages": "messages", "classifier": {"kind": "model"}}
+    by_model |= {"intents": [{"name": intent["name"]} for intent in bot["intents"]]}
+    by_model["rules"] = [{"on": [intent["name"] for intent in bot["intents"]], "do": {"kind": "hand_over"}}]
+    learned = {**task["train"][0], "on": "messages"}
+    measured = {**task["evaluate"][0], "on": "messages"}
+    model = {"data": {"messages": messages}, "tokenizer": {**task["tokenizer"], "train_on": "messages"}}
+    return [
+        {**task, "data": {**task["data"], "messages": messages, "faq": faq}, "chatbot": own},
+        {**task, **model, "train": [learned], "evaluate": [measured], "chatbot": by_model},
+    ]
+
+
+class Helpers:
+    """A tagger, an embedder and a writer, as small as they can be."""
+
+    name = "helpers"
+
+    def tag(self, words: Sequence[str]) -> list[str]:
+        return ["B-dish" if word == "soup" else "O" for word in words]
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        return np.array([[len(text), text.count("a") + 1.0] for text in texts])
+
+    def count(self, text: str) -> int:
+        return len(text.split())
+
+    def write(self, messages: Sequence[Any], *, max_tokens: int, temperature: float, seed: int) -> Iterator[str]:
+        yield "We are open from 12:00."
+
+
+def talk_to_a_bot() -> None:
+    """What a conversation does with the config that stories alone do not reach."""
+    bot = parse_recipe(BOT, "bot").data
+    returning = {"on": "greet", "when": [{"slot": "branch", "equals": "rome"}], "do": {"kind": "respond", "response": "hello"}}
+    changes = {
+        "entities": [*bot["entities"], {"kind": "tagged", "name": "dish", "label": "dish", "after": ["the"]}],
+        "snippets": {**bot["snippets"], "embedding": {"threshold": 0.9}},
+        "rules": [returning, *bot["rules"]],
+    }
+    helpers: Any = Helpers()
+    config = validate(ChatbotConfig, Source("bot", "", {**bot, **changes}))
+    understander = Understander(config, trained(), threshold=0.45, tagger=helpers)
+    talking = Chatbot(config, understander, build_index(config.snippets, embedder=helpers), helpers)
+    for conversation in (
+        ["hello", "when are you open", "the soup", "xyzzy", "plugh", "1", "frobnicate", "qux", "zzz"],
+        ["I want to book a table in Roma tomorrow", "four", "hm", "hm hm", "Ann", "yes", "hello", "a real person please"],
+        ["please cancel my reservation", "er", "er er", "er er er"],
+    ):
+        _, state = talking.start()
+        for text in conversation:
+            _, state = talking.reply(state, text)
+
+
 def use_a_foreign_model(folder: Path) -> None:
     """Of a family that Transformers computes."""
     small = {"vocab_size": 300, "hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 16}
@@ -480,8 +558,10 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, se
         run(whole, {"train.0.schedule": {"kind": schedule}, "train.0.optimizer": {"kind": optimizer}}, runtime=runtime)
     goes_on = {key: value for key, value in whole.items() if key != "tokenizer"}
     plan({**goes_on, "model": {"from": str(first.bundle)}}, runtime=runtime)
-    for task in tasks(tmp_path / "tasks"):
+    of_every_kind = tasks(tmp_path / "tasks")
+    for task in (*of_every_kind, *bots(of_every_kind[0], tmp_path / "tasks")):
         run(task, runtime=runtime)
+    talk_to_a_bot()
     use_every_family(tmp_path / "models")
     use_a_foreign_model(tmp_path / "foreign")
     plan({**goes_on, "model": {"from": str(tmp_path / "foreign")}}, runtime=runtime)
@@ -500,6 +580,8 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, se
         f"{cls.__name__}.{name}"
         for cls in every_class()
         for name, field in cls.model_fields.items()
-        if name not in reads.of[cls] and name not in EXEMPT and not is_choice_of_one(field.annotation)
+        if not any(name in reads.of[one] for one in cls.__mro__)
+        and name not in EXEMPT
+        and not is_choice_of_one(field.annotation)
     ]
     assert not unread, f"nobody reads {', '.join(sorted(unread))}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from lmpipe.models.hmm.config import TaggerConfig
 from lmpipe.models.hmm.tagger import train_tagger
 from lmpipe.recipes.results import Run
 from lmpipe.recipes.templating import list_templates, next_steps, write_template
+from lmpipe.serving.chatbot.folder import open_chatbot
 from lmpipe.tokens.config import BpeConfig
 from lmpipe.tokens.training import train_on_texts
 
@@ -135,6 +137,93 @@ def test_tagging(tmp_path: Path) -> None:
 def held_out(done: Run, corpus: str) -> list[dict[str, Any]]:
     parts = sorted((done.folder(f"split-{corpus}") / "test").glob("part-*.parquet"))
     return [row for part in parts for row in read_table(part).to_pylist()]
+
+
+def test_adapt_reads_then_learns(tmp_path: Path) -> None:
+    start = tiny_model(tmp_path / "base", "bert")
+    fast = {f"train.{phase}.{key}": value for phase in (0, 1) for key, value in (("precision", "fp32"), ("epochs", 12))}
+    fast |= {"train.0.optimizer.lr": 3e-3, "train.0.batch_tokens": 1024, "train.1.optimizer.lr": 5e-3}
+    done = run_template("adapt", tmp_path, {**fast, "train.1.epochs": 25}, start)
+    assert done.verdict_word in ("GO", "INCONCLUSIVE"), done.verdict
+    curve = done.read("train-read", "training.json")
+    assert curve["best_validation_loss"] < 5.0, "below ln(400), what a model that knows nothing has"
+    assert lmpipe.load(done.bundle).classify(["A brig lay at anchor in the roads."])[0].label == "traffic"
+    with pytest.raises(RecipeError, match="goes on from a model"):
+        write_template("adapt", tmp_path / "other")
+
+
+def test_chatbot(tmp_path: Path) -> None:
+    fast = {**FAST, "train.0.epochs": 4, "train.0.optimizer.lr": 5e-3}
+    done = run_template("chatbot", tmp_path, fast)
+    assert done.verdict_word == "GO", done.verdict
+    values = {metric.name: metric.value for metric in done.metrics}
+    name, bot = open_chatbot(done.bundle, {}, threads=1)
+    assert name == "chatbot"
+    rows = [(row["text"], json.loads(row["meta"])["intent"]) for row in held_out(done, "messages")]
+    understood = [(bot.understander.understand(text, today=date(2026, 3, 2)), intent) for text, intent in rows]
+    inside = [found.in_scope and found.intent == intent for found, intent in understood if intent != "none"]
+    assert sum(inside) / len(inside) == pytest.approx(values["chatbot.in_scope_accuracy"])
+    outside = [not found.in_scope for found, intent in understood if intent == "none"]
+    assert sum(outside) / len(outside) == pytest.approx(values["chatbot.out_of_scope_recall"])
+    _, state = bot.start()
+    reply, state = bot.reply(state, "can I pay by card")
+    assert "by card or in cash" in reply.text
+    assert not reply.generated, "answers are quoted"
+    reply, state = bot.reply(state, "thanks a lot")
+    assert reply.generated, "small talk is written by the model"
+
+
+def test_a_chatbot_whose_intents_an_encoder_tells_apart(tmp_path: Path) -> None:
+    changes = {"train.0.precision": "fp32", "train.0.optimizer.lr": 5e-3, "train.0.epochs": 10}
+    start = tiny_model(tmp_path / "base", "bert")
+    done = run_template("chatbot", tmp_path, changes, start)
+    assert done.verdict_word in ("GO", "NO-GO", "INCONCLUSIVE")
+    _, bot = open_chatbot(done.bundle, {}, threads=1)
+    texts = [row["text"] for row in held_out(done, "messages")][:20]
+    found = [bot.understander.understand(text, today=date(2026, 3, 2)) for text in texts]
+    answers = lmpipe.load(done.bundle).classify(texts)
+    assert [one.probability for one in found] == pytest.approx([answer.probability for answer in answers])
+    assert not (done.bundle / "chatbot/intents").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"chatbot.messages": "faq"}, "chatbot.messages names 'faq', which holds text; expected labels"),
+        ({"chatbot.messages": "mesages"}, "did you mean 'messages'"),
+        ({"chatbot.classifier": {"kind": "model"}}, "the model, which learns chat on small-talk last"),
+        ({"chatbot.messages": None}, "expected kind: fixed"),
+        ({"chatbot.rules.0.on": "gret"}, "speaks of the intent 'gret'"),
+        ({"gate.require.0.metric": "stories.pased"}, "did you mean 'stories.passed'"),
+    ],
+)
+def test_a_chatbot_that_does_not_fit_together_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    write_template("chatbot", tmp_path / "bot")
+    with pytest.raises(RecipeError, match=said):
+        lmpipe.check(tmp_path / "bot/recipe.yaml", changes)
+
+
+def test_code(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    for number in range(30):
+        body = "".join(
+            f"    value_{n} = compute({n * number}, scale={n})\n    return value_{n}\n" for n in range(number % 7 + 3)
+        )
+        (tmp_path / "src" / f"{number}.py").write_text(f"def function_{number}(argument):\n{body}\n# {number * 7919}\n")
+    fast = {
+        **FAST,
+        "model.heads": 2,
+        "model.context": 64,
+        "tokenizer.vocab_size": 300,
+        "train.0.tokens": 4096,
+        "train.0.batch_tokens": 512,
+    }
+    fast |= {"data.sources.read.0.paths": [str(tmp_path / "src/*.py")], "data.sources.dedup": [{"kind": "exact"}]}
+    audit = {"kind": "memorization", "prefix_tokens": 16, "suffix_tokens": 16, "canaries": None}
+    done = run_template("code", tmp_path, {**fast, "audit.0": audit, "train.0.optimizer.lr": 1e-2})
+    names = {metric.name for metric in done.metrics}
+    assert {"sources.test.bits_per_byte", "sources.test.ngram.bits_per_byte"} <= names
+    assert done.bundle is not None
 
 
 def test_with_an_adapter_the_rest_stays_as_it_was(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ def make_bundle(
     data_cards: Sequence[Mapping[str, Any]] = (),
     recipe: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    parts: Mapping[str, Path] | None = None,
 ) -> None:
     """Write the bundle into `output`, an empty folder or none.
 
@@ -87,6 +88,7 @@ def make_bundle(
         goal: the goal as a sentence part.
         data_cards: one account for each corpus, as `export/data_card.py` describes.
         recipe: the resolved recipe.
+        parts: folders that the bundle carries, by the names that they have there.
         provenance: `recipe` (digest) and `stages` (name -> fingerprint).
 
     Raises:
@@ -128,6 +130,9 @@ def make_bundle(
     )
     _check_vocabulary(output, facts.model_config)
     _write_results(output, facts)
+    for part, folder in (parts or {}).items():
+        with storing(output / part):
+            shutil.copytree(folder, output / part)
     write_manifest(output)
 
 

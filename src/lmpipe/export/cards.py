@@ -69,22 +69,23 @@ def _metadata(facts: ModelFacts) -> dict[str, Any]:
         "pipeline_tag": architecture_of(facts.model_config).task,
         "language": sorted(code for code in languages if 2 <= len(code) <= 3 and code.isalpha() and code != "und"),
         "tags": ["lmpipe", str(facts.model_config.get("model_type", "llama"))],
-        "model-index": [{"name": facts.name, "results": _results(facts.metrics)}],
+        "model-index": [{"name": facts.name, "results": _results(facts.metrics, architecture_of(facts.model_config).task)}],
     }
     if not metadata["model-index"][0]["results"]:
         del metadata["model-index"]
     return {key: value for key, value in metadata.items() if value}
 
 
-def _results(metrics: Sequence[Metric]) -> list[dict[str, Any]]:
+def _results(metrics: Sequence[Metric], task: str) -> list[dict[str, Any]]:
     results: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for metric in metrics:
-        corpus, split, *baseline, statistic = metric.name.split(".")
-        if not baseline:
+        corpus, *rest, statistic = metric.name.split(".")
+        if len(rest) == 1:  # of a split, and no baseline's
+            (split,) = rest
             results.setdefault((corpus, split), []).append({"type": statistic, "value": round(metric.value, 6)})
     return [
         {
-            "task": {"type": "text-generation"},
+            "task": {"type": task},
             "dataset": {"name": f"{corpus} ({split} split)", "type": corpus, "split": split},
             "metrics": values,
         }
@@ -105,6 +106,14 @@ def _opening(facts: ModelFacts) -> str:
 
 def _intended_use(facts: ModelFacts) -> str:
     goal = f"It was made to {facts.goal}. " if facts.goal else ""
+    if architecture_of(facts.model_config).task not in ("text-generation", "fill-mask"):
+        return (
+            "## Intended use\n\n"
+            f"{goal}It answers texts of the kind it was trained on, and knows no other answers than those of its training "
+            "examples; what is unlike them it answers, too, as surely as it was measured to be.\n\n"
+            "Not intended: decisions about people without a person who reads the text, or any language or kind of text that "
+            "the data card does not list."
+        )
     return (
         "## Intended use\n\n"
         f"{goal}It continues text of the kind it was trained on. It has not learned to follow instructions, was not aligned "
@@ -200,22 +209,23 @@ def _plain(value: Any) -> str:
 def _evaluation(metrics: Sequence[Metric]) -> str:
     if not metrics:
         return ""
-    own = [metric for metric in metrics if len(metric.name.split(".")) == 3]
-    baselines = [name for name in BASELINE_NAMES if any(f".{name}." in metric.name for metric in metrics)]
+    own = [metric for metric in metrics if len(metric.name.split(".")) <= 3]
+    baselines = list(dict.fromkeys(name[2] for metric in metrics if len(name := metric.name.split(".")) == 4))
     by_name = {metric.name: metric for metric in metrics}
     rows = []
     for metric in own:
-        corpus, split, statistic = metric.name.split(".")
-        others = [by_name.get(f"{corpus}.{split}.{baseline}.{statistic}") for baseline in baselines]
-        name = f"{STATISTIC_NAMES.get(statistic, statistic)}, {corpus} {split}"
+        *subject, statistic = metric.name.split(".")
+        others = [by_name.get(".".join((*subject, baseline, statistic))) for baseline in baselines]
+        name = f"{STATISTIC_NAMES.get(statistic, statistic)}, {' '.join(subject)}"
         rows.append([name, _measured(metric), *(_measured(other) if other else "-" for other in others)])
     methods = sorted({metric.interval.method for metric in own if metric.interval})
     how = f"Intervals: {'; '.join(methods)}. " if methods else ""
-    header = ["Metric", "This model", *(BASELINE_NAMES[name] for name in baselines)]
+    header = ["Metric", "This model", *(BASELINE_NAMES.get(name, name.replace("_", " ")) for name in baselines)]
+    shown = "## Evaluation\n\n" + table(header, rows, right=range(1, len(header))) + f"\n\n{how}"
+    if not any(metric.name.endswith("bits_per_byte") for metric in metrics):
+        return shown + "`metrics.json` holds the full figures."
     return (
-        "## Evaluation\n\n"
-        + table(header, rows, right=range(1, len(header)))
-        + f"\n\n{how}Every token of every document is scored "
+        f"{shown}Every token of every document is scored "
         "once, the one that ends the document included, and no document sees another. Bits per byte does not depend on the "
         "tokenizer; perplexity and accuracy are per token of this one. The n-gram model was trained on the same text; xz has "
         "seen none of it. `metrics.json` holds the full figures."

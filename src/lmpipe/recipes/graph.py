@@ -38,6 +38,7 @@ from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
 from lmpipe.recipes.continuing import files_of, start_folder
 from lmpipe.recipes.schema import Recipe
+from lmpipe.serving.chatbot.making_config import ModelIntents
 from lmpipe.tokens.config import MixtureConfig, PretrainedTokenizerConfig
 from lmpipe.training.config import PhaseConfig, resolve_precision
 
@@ -80,6 +81,7 @@ VERSIONS = {
     "linear": 1,
     "hmm": 1,
     "answers": 2,
+    "chatbot": 1,
     "samples": 1,
     "memorization": 2,
     "energy": 1,
@@ -87,7 +89,7 @@ VERSIONS = {
     "bundle": 2,
 }
 
-MODULES = dict.fromkeys(("linear", "hmm", "answers"), "lmpipe.recipes.task_stages")
+MODULES = dict.fromkeys(("linear", "hmm", "answers", "chatbot"), "lmpipe.recipes.task_stages")
 """Where stages are that do not stand in `stages.py`."""
 
 
@@ -155,6 +157,7 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     tokens |= {phase.source(): _mix(graph, phase, phase.on, tokens) for phase in recipe.train if not isinstance(phase.on, str)}
     train = _train(graph, recipe, tokens, start)
     measured = _evaluations(graph, recipe, splits, tokens, tokenizer, train)
+    measured |= _chatbot(graph, recipe, splits, tokenizer, train, measured)
     measured |= _audits(graph, recipe, tokens, tokenizer, train, canaries)
     gate = _gate(graph, recipe, measured)
     _bundle(graph, recipe, tokenizer, train, measured, gate, canaries)
@@ -423,6 +426,31 @@ def _evaluations(
         inputs = {"train": train, "tokens": tokens[recipe.train[0].source()], "tokenizer": tokenizer}
         graph.add("samples", "samples", configs.SamplesStage(weights=weights, seed=recipe.seed), inputs)
     return measured
+
+
+def _chatbot(
+    graph: Graph,
+    recipe: Recipe,
+    splits: Mapping[str, Stage],
+    tokenizer: Stage,
+    train: Stage,
+    measured: Mapping[str, Stage],
+) -> dict[str, Stage]:
+    """The chatbot, where there is one, by stage name."""
+    bot = recipe.chatbot
+    if bot is None:
+        return {}
+    holds = recipe.data[bot.messages].holds if bot.messages else None
+    inputs = {field: splits[name] for field, name in bot.corpora().items()}
+    if isinstance(bot.classifier, ModelIntents):  # at the temperature that the evaluation chose
+        inputs |= {"train": train, "tokenizer": tokenizer, **measured}
+    config = configs.ChatbotStage(
+        chatbot=bot,
+        holds=holds if isinstance(holds, LabelsConfig) else None,
+        weights=recipe.export[0].weights,
+        decision=_decision(recipe),
+    )
+    return {"chatbot": graph.add("chatbot", "chatbot", config, inputs)}
 
 
 def _audits(

@@ -27,6 +27,8 @@ from lmpipe.recipes.graph import build_graph, goal_corpus, resolve
 from lmpipe.recipes.reading import Source, parse_recipe, read_recipe
 from lmpipe.recipes.schema import Recipe
 from lmpipe.recipes.validation import apply_overrides, validate
+from lmpipe.serving.chatbot.making_config import CHATBOT_METRICS
+from lmpipe.serving.chatbot.stories_config import METRICS as STORIES
 from lmpipe.training.config import batching
 
 
@@ -106,7 +108,8 @@ def check_gate(recipe: Recipe) -> None:
         )
     if recipe.gate:
         bounds = resolve_gate(recipe.gate, recipe.goal, goal_corpus(recipe))
-        check_names(bounds, metrics=known_metric_names(recipe.evaluate), findings=known_finding_names(recipe.audit))
+        metrics = [*known_metric_names(recipe.evaluate), *((*CHATBOT_METRICS, *STORIES) if recipe.chatbot else ())]
+        check_names(bounds, metrics=metrics, findings=known_finding_names(recipe.audit))
 
 
 def _check_batches(recipe: Recipe) -> None:

@@ -82,7 +82,9 @@ class Run:
     def metrics(self) -> list[Metric]:
         """Every number of every evaluation."""
         return [
-            Metric.model_validate(m) for stage in self.stages_of("evaluate") for m in self.read(stage, "metrics.json") or ()
+            Metric.model_validate(m)
+            for stage in (*self.stages_of("evaluate"), *self.stages_of("chatbot"))
+            for m in self.read(stage, "metrics.json") or ()
         ]
 
     @property

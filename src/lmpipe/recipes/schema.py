@@ -20,6 +20,7 @@ from lmpipe.data.holding import kind_held
 from lmpipe.evaluation.config import EvaluationConfig, PerplexityConfig
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
+from lmpipe.serving.chatbot.making_config import MadeChatbotConfig, ModelIntents
 from lmpipe.tokens.config import PretrainedTokenizerConfig, TokenizerConfig
 from lmpipe.training.config import PhaseConfig
 from lmpipe.training.objective_config import objectives_by_kind
@@ -51,6 +52,8 @@ class Recipe(Config):
     """Training phases, in order, each starting from the weights of the one before."""
     evaluate: tuple[EvaluationConfig, ...] = ()
     """What is measured on held-out text and examples."""
+    chatbot: MadeChatbotConfig | None = None
+    """A chatbot that the bundle carries: what it understands, remembers, says and does."""
     audit: tuple[AuditConfig, ...] = ()
     """What is asked of the model besides quality."""
     gate: GateConfig | None = None
@@ -105,6 +108,7 @@ class Recipe(Config):
             **{f"train.{i}.on ({name})": name for i, phase in enumerate(self.train) for name in phase.corpora()},
             **{f"data.{name}.select_toward.corpus": c.select_toward.corpus for name, c in self.data.items() if c.select_toward},
             **{f"evaluate.{i}.on": part.on for i, part in enumerate(self.evaluate)},
+            **{f"chatbot.{field}": name for field, name in self._chatbot_corpora().items()},
         }
         for name, filtered in self.data.items():
             used |= {f"data.{name}.clean ({teacher})": teacher for teacher in filtered.learns_from()}
@@ -169,11 +173,15 @@ class Recipe(Config):
         targets = (c.select_toward.corpus for c in self.data.values() if c.select_toward)
         tokenizer = {self.tokenizer.corpus} if self.tokenizer.corpus else set()
         others = {*targets, *self._teachers(), *(seeds for name in self.data for seeds in self._seeds_of(name))}
-        return {*tokenizer, *trained_on, *others, *(part.on for part in self.evaluate)}
+        measured = {*(part.on for part in self.evaluate), *self._chatbot_corpora().values()}
+        return {*tokenizer, *trained_on, *others, *measured}
 
     def evaluated_sets(self, *, but: str) -> list[tuple[str, str]]:
         """(corpus, side) of all text that is measured on, less that of one corpus: what its training text must not hold."""
         return [(part.on, part.split) for part in self.evaluate if part.on != but]
+
+    def _chatbot_corpora(self) -> dict[str, str]:
+        return self.chatbot.corpora() if self.chatbot else {}
 
     def _compared_with(self, name: str) -> list[str]:
         return [other for part in self.data[name].duplicates() for other in part.against]
@@ -227,6 +235,7 @@ class Recipe(Config):
                     )
             if not isinstance(phase.on, str) and "text" not in phase.objective.learns:
                 raise ValueError(f"train.{i}.on is a mixture, and {phase.objective.kind} learns from one corpus")
+        self._check_chatbot()
         last = self.train[-1].objective.kind
         for i, part in enumerate(self.evaluate):
             if not isinstance(part, PerplexityConfig) and part.objective != last:
@@ -238,6 +247,20 @@ class Recipe(Config):
             if held not in part.measures:
                 raise ValueError(
                     f"evaluate.{i} measures {part.kind}, and data.{part.on} holds {held}; expected {' or '.join(part.measures)}"
+                )
+
+    def _check_chatbot(self) -> None:
+        named = self._chatbot_corpora()
+        for field, wanted in (("messages", "labels"), ("snippets_from", "text")):
+            held = kind_held(self.data[named[field]].holds) if field in named else wanted
+            if held != wanted:
+                raise ValueError(f"chatbot.{field} names '{named[field]}', which holds {held}; expected {wanted}")
+        if self.chatbot and isinstance(self.chatbot.classifier, ModelIntents):
+            last = self.train[-1]
+            if last.objective.kind != "classification" or last.on != self.chatbot.messages:
+                raise ValueError(
+                    f"chatbot.classifier is the model, which learns {last.objective.kind} on {last.on} last; "
+                    f"expected a last phase with objective: classification on {self.chatbot.messages}"
                 )
 
 

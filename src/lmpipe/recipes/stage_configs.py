@@ -26,6 +26,7 @@ from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
 from lmpipe.models.hmm.config import TaggerConfig as HmmTaggerConfig
 from lmpipe.models.linear.config import LinearConfig
+from lmpipe.serving.chatbot.making_config import MadeChatbotConfig
 from lmpipe.tokens.config import MadeTokenizerConfig, MixtureConfig
 from lmpipe.training.config import PhaseConfig
 
@@ -177,6 +178,17 @@ class HmmStage(Config):
 
     tagger: HmmTaggerConfig
     holds: TagsConfig
+
+
+class ChatbotStage(Config):
+    """A chatbot made: its intents learned, its threshold chosen, its stories told."""
+
+    chatbot: MadeChatbotConfig
+    holds: LabelsConfig | None
+    """Of the messages."""
+    weights: str
+    """Of the model, where it tells the intents apart."""
+    decision: dict[str, str]
 
 
 class SamplesStage(Config):

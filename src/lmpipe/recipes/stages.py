@@ -530,6 +530,8 @@ def bundle(work: Work) -> None:
     A bundle has a `record.json` of its own, beside which the stage's would not fit.
     """
     from lmpipe.export.bundle import make_bundle
+    from lmpipe.recipes.task_stages import decided
+    from lmpipe.serving.chatbot.names import CHATBOT
 
     gate = work.inputs.get("gate")
     make_bundle(
@@ -538,7 +540,8 @@ def bundle(work: Work) -> None:
         train_folder=work.inputs["train"],
         tokenizer_folder=work.inputs["tokenizer"],
         chats=work.config.chats,
-        decision=_decision(work),
+        decision=decided(work),
+        parts={CHATBOT: work.inputs["chatbot"] / CHATBOT} if "chatbot" in work.inputs else {},
         frames_texts=work.config.frames_texts,
         output=work.output / work.config.name,
         metrics=_metrics(work),
@@ -549,12 +552,6 @@ def bundle(work: Work) -> None:
         recipe=work.config.recipe,
         provenance=_provenance(work),
     )
-
-
-def _decision(work: Work) -> dict[str, Any] | None:
-    """What the evaluations chose on validation text; the first one that chose anything counts."""
-    paths = (folder / "decision.json" for name, folder in work.inputs.items() if name.startswith("evaluate-"))
-    return next(({**work.config.decision, **read_json(path)} for path in paths if path.is_file()), None) or work.config.decision
 
 
 def _model(work: Work) -> Decoder:

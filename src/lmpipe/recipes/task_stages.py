@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from lmpipe.base.files import read_json
 from lmpipe.data.columns import OWN_COLUMNS
 from lmpipe.data.documents import parts_of, tables_of
-from lmpipe.data.holding import Holds, PairsConfig, TagsConfig
+from lmpipe.data.holding import Holds, LabelsConfig, PairsConfig, TagsConfig
 from lmpipe.evaluation.tasks import Asked, evaluate_task
 from lmpipe.models.hmm.tagger import load_tagger, save_tagger, train_tagger
 from lmpipe.models.linear.model import load_linear, save_linear
 from lmpipe.models.linear.training import train_linear
 from lmpipe.models.loading import load_network
 from lmpipe.pipeline.stage import Work
+from lmpipe.serving.chatbot.making import Sides, make_chatbot
 from lmpipe.tokens.documents import read_examples
 from lmpipe.tokens.examples import references, spelled, tags_of
 from lmpipe.tokens.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    from lmpipe.serving.chatbot.writing import BundleIntents
 
 
 def answers(work: Work) -> None:
@@ -60,6 +66,46 @@ def hmm(work: Work) -> None:
     rows = read_examples(work.inputs["documents"] / "train", work.config.holds.column)
     sentences = (list(zip(text.split(" "), tags_of(value), strict=True)) for _, text, value in rows)
     save_tagger(train_tagger(sentences, work.config.tagger), work.output)
+
+
+def chatbot(work: Work) -> None:
+    """A chatbot's folder, from messages, snippets and, where it tells the intents apart, the trained model."""
+    config = work.config
+    sides = None
+    if "messages" in work.inputs:
+        sides = Sides(*(_messages(work.inputs["messages"] / side, config.holds) for side in ("train", "validation", "test")))
+        sides = sides._replace(train=[row for row in sides.train if row[1] != config.holds.none_of_them])
+    make_chatbot(config.chatbot, sides, _snippets(work), work.output, model=_intents(work) if "train" in work.inputs else None)
+
+
+def _messages(documents: Path, holds: LabelsConfig) -> list[tuple[str, str]]:
+    return [(text, spelled(value, holds)) for _, text, value in read_examples(documents, holds.column)]
+
+
+def _snippets(work: Work) -> Iterator[tuple[str, str, str]]:
+    for side in ("train", "validation", "test") if "snippets_from" in work.inputs else ():
+        for part in parts_of(work.inputs["snippets_from"] / side):
+            for table in tables_of(part, ["id", "text", "source"]):
+                for row in table.to_pylist():
+                    yield row["id"], row["text"] or "", row["source"] or ""
+
+
+def _intents(work: Work) -> BundleIntents:
+    """The trained model as the bundle will serve it."""
+    from lmpipe.serving.chatbot.writing import BundleIntents
+    from lmpipe.serving.task_bundle import TaskBundle
+
+    network = load_network(work.inputs["train"] / work.config.weights)
+    decision = decided(work) or {}
+    folder, tokenizer = work.inputs["train"], load_tokenizer(work.inputs["tokenizer"])
+    return BundleIntents(TaskBundle(folder, "intents", "", network, tokenizer, decision))
+
+
+def decided(work: Work) -> dict[str, Any] | None:
+    """What the evaluations chose on validation text; the first one that chose anything counts."""
+    paths = (folder / "decision.json" for name, folder in work.inputs.items() if name.startswith("evaluate-"))
+    given: dict[str, Any] = work.config.decision
+    return next(({**given, **read_json(path)} for path in paths if path.is_file()), None) or given
 
 
 def asked(documents: Path, holds: Holds, slices: tuple[str, ...]) -> Iterator[Asked]:

@@ -18,13 +18,16 @@ from lmpipe.base.files import storing
 TEMPLATES = {
     "quickstart": "a code-and-docs model on the text that every Python installation carries; minutes on two cores",
     "own-text": "the same, on your own files: .txt, .jsonl, .csv, .parquet, a folder or a URL; comes with a small sample",
+    "adapt": "a general model goes on reading your field's text, then learns a task of it; needs --from",
+    "chatbot": "intents, forms, answers from your texts, handing over; stories are its tests",
+    "code": "a model of program code, on the standard library or your own sources; programs judged in a sandbox",
     "sentiment": "is a text positive or negative: any classes, from a .csv or .jsonl; from scratch or fine-tuned",
     "summarize": "short summaries of texts, beside the first sentences of each; from scratch or fine-tuned",
     "tagging": "a tag for every word: parts of speech, names; from scratch or fine-tuned",
     "translate": "from one language to another; from scratch or fine-tuned",
     "topics": "what a message is about, or that it is about none of that: many classes and a threshold for the rest",
 }
-ANSWERS = ("sentiment", "topics", "summarize", "tagging", "translate")
+ANSWERS = ("adapt", "sentiment", "topics", "summarize", "tagging", "translate")
 """Templates of models that answer a line of text."""
 RECIPE, PRETRAINED, START = "recipe.yaml", "pretrained.yaml", "{start}"
 

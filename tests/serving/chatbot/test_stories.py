@@ -2,7 +2,8 @@ import pytest
 
 from lmpipe.audit.gate import GateConfig, RequirementConfig, check_names, decide, resolve
 from lmpipe.base.files import read_json
-from lmpipe.serving.chatbot.stories import METRICS, run_stories, story_finding, story_metrics, write_stories
+from lmpipe.serving.chatbot.stories import run_stories, story_finding, story_metrics, write_stories
+from lmpipe.serving.chatbot.stories_config import METRICS
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """A chatbot in a folder, as a bundle carries it under `chatbot/`. Nothing is pickled.
 
 chatbot.json     its configuration, the threshold and what it means on validation data
-intents/         the intent classifier
+intents/         the intent classifier, where it is one of its own and not the bundle's model
 snippets/        the snippets and their index
 """
 
@@ -27,11 +27,13 @@ from lmpipe.serving.chatbot.grounding.index import SnippetIndex, load_index, sav
 from lmpipe.serving.chatbot.names import CHATBOT
 from lmpipe.serving.chatbot.session import Chatbot, Writer
 from lmpipe.serving.chatbot.thresholds import OperatingPoint
-from lmpipe.serving.chatbot.understanding import Understander
+from lmpipe.serving.chatbot.understanding import IntentClassifier, Understander
 
 HEADER = "chatbot.json"
 INTENTS, SNIPPETS = "intents", "snippets"
 FORMAT_VERSION = 1
+LINEAR, MODEL = "linear", "model"
+"""What tells the intents apart."""
 
 
 @dataclass(frozen=True)
@@ -41,24 +43,28 @@ class Models:
     tagger: Tagger | None = None
     embedder: Embedder | None = None
     writer: Writer | None = None
+    classifier: IntentClassifier | None = None
+    """Tells the intents apart where the folder has no classifier of its own."""
 
 
 def save_chatbot(
-    folder: Path, config: ChatbotConfig, classifier: LinearClassifier, index: SnippetIndex, threshold: OperatingPoint
+    folder: Path, config: ChatbotConfig, classifier: LinearClassifier | None, index: SnippetIndex, threshold: OperatingPoint
 ) -> None:
     """Write everything. Equal parts give equal bytes.
 
     Args:
         folder: made where it is not there.
         config: the chatbot.
-        classifier: of its intents.
+        classifier: of its intents; None: the bundle's model tells them apart.
         index: of its snippets.
         threshold: the chosen one, with what it means on validation data.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_linear(classifier, folder / INTENTS)
+    if classifier is not None:
+        save_linear(classifier, folder / INTENTS)
     save_index(index, folder / SNIPPETS)
-    header: dict[str, Any] = {"format_version": FORMAT_VERSION, "classifier": "linear", "threshold": asdict(threshold)}
+    kind = LINEAR if classifier is not None else MODEL
+    header: dict[str, Any] = {"format_version": FORMAT_VERSION, "classifier": kind, "threshold": asdict(threshold)}
     write_json(folder / HEADER, {**header, "config": config.model_dump(mode="json")})
 
 
@@ -81,11 +87,17 @@ def load_chatbot(folder: Path, models: Models = Models()) -> Chatbot:
         raise _damaged(path, f"its configuration has {error.error_count()} problems") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from None
-    if (version, kind) != (FORMAT_VERSION, "linear"):
+    if version != FORMAT_VERSION or kind not in (LINEAR, MODEL):
         raise ModelError(
-            f"the chatbot has format {version} and a classifier '{kind}'", where=str(path), expected="1 and 'linear'"
+            f"the chatbot has format {version} and a classifier '{kind}'", where=str(path), expected=f"1, {LINEAR} or {MODEL}"
         )
-    classifier = load_linear(folder / INTENTS)
+    classifier: IntentClassifier | None = load_linear(folder / INTENTS) if kind == LINEAR else models.classifier
+    if classifier is None:
+        raise ModelError(
+            "the chatbot's intents are told apart by its bundle's model, which was not given",
+            where=str(path),
+            expected="the bundle that it came in",
+        )
     understander = Understander(config, classifier, threshold=threshold, tagger=models.tagger)
     return Chatbot(config, understander, load_index(folder / SNIPPETS, embedder=models.embedder), models.writer)
 
@@ -105,16 +117,21 @@ def open_chatbot(bundle: Path, generation: Mapping[str, float], *, threads: int)
     record = bundle / "record.json"
     name = str(read_json(record).get("name", "")) if record.is_file() else ""
     writer: Writer | None = None
+    classifier: IntentClassifier | None = None
     if (bundle / "config.json").is_file():
         require("torch", extra="train", purpose="a chatbot with a model")
-        from lmpipe.serving.bundle import load_bundle
-        from lmpipe.serving.chatbot.writing import BundleWriter
+        from lmpipe.serving.bundle import load_any
+        from lmpipe.serving.chatbot.writing import BundleIntents, BundleWriter
+        from lmpipe.serving.task_bundle import TaskBundle
 
-        model = load_bundle(bundle, threads=threads)
-        writer = BundleWriter(model) if model.tuned_to_chat else None
+        model = load_any(bundle, threads=threads)
+        if isinstance(model, TaskBundle):
+            classifier = BundleIntents(model) if model.purpose == "classify" else None
+        else:
+            writer = BundleWriter(model) if model.tuned_to_chat else None
     else:
         check_bundle(bundle)
-    bot = load_chatbot(bundle / CHATBOT, Models(writer=writer))
+    bot = load_chatbot(bundle / CHATBOT, Models(writer=writer, classifier=classifier))
     if generation:
         settings = GenerationConfig.model_validate(bot.config.generation.model_dump() | dict(generation))
         bot = Chatbot(bot.config.model_copy(update={"generation": settings}), bot.understander, bot.index, writer)

@@ -183,8 +183,8 @@ class Chatbot:
         said.hits = answer.hits
         snippets = [hit.snippet for hit in answer.hits]
         written = False
-        if self.writer is not None:
-            generation = self.config.generation
+        generation = self.config.generation
+        if self.writer is not None and generation.answers:
             messages, used = grounded_messages(text, snippets, before.history, generation, self.writer.count)
             if used:
                 pieces = self._write(self.writer, messages, before)

@@ -13,11 +13,8 @@ from lmpipe.base.files import write_json
 from lmpipe.base.measures import Finding, Metric
 from lmpipe.serving.chatbot.session import Chatbot, Reply
 from lmpipe.serving.chatbot.state import State
-from lmpipe.serving.chatbot.stories_config import StepConfig, StoryConfig
+from lmpipe.serving.chatbot.stories_config import STEPS_PASSED, STORIES_PASSED, StepConfig, StoryConfig
 
-STORIES_PASSED, STEPS_PASSED = "stories.passed", "stories.steps_passed"
-METRICS = (STORIES_PASSED, STEPS_PASSED)
-"""What `run_stories` measures, for checking a gate before anything runs."""
 SHOWN = 20
 """Failed steps among the samples of the finding."""
 

@@ -9,6 +9,10 @@ from pydantic import Field
 from lmpipe.base.config import Config
 from lmpipe.serving.chatbot.names import Label, Name, Text, Value
 
+STORIES_PASSED, STEPS_PASSED = "stories.passed", "stories.steps_passed"
+METRICS = (STORIES_PASSED, STEPS_PASSED)
+"""What telling stories measures, for checking a gate before anything runs."""
+
 
 class StepConfig(Config):
     """One message, and what is expected of the bot. What is not said is not checked."""

@@ -85,6 +85,9 @@ class SnippetsConfig(Config):
 class GenerationConfig(Config):
     """What a generator is told, and how much of it is used."""
 
+    answers: bool = True
+    """Whether a generator, where there is one, writes answers from snippets; else the best snippet is quoted, and it only
+    chats."""
     instructions: Text = (
         "Answer the question from the numbered texts alone, in one to three sentences. "
         "Where they do not say it, answer that you do not know."
