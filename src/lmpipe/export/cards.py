@@ -216,8 +216,8 @@ def _evaluation(metrics: Sequence[Metric]) -> str:
     for metric in own:
         *subject, statistic = metric.name.split(".")
         others = [by_name.get(".".join((*subject, baseline, statistic))) for baseline in baselines]
-        name = f"{STATISTIC_NAMES.get(statistic, statistic)}, {' '.join(subject)}"
-        rows.append([name, _measured(metric), *(_measured(other) if other else "-" for other in others)])
+        title = f"{STATISTIC_NAMES.get(statistic, statistic)}, {' '.join(subject)}"
+        rows.append([title, _measured(metric), *(_measured(other) if other else "-" for other in others)])
     methods = sorted({metric.interval.method for metric in own if metric.interval})
     how = f"Intervals: {'; '.join(methods)}. " if methods else ""
     header = ["Metric", "This model", *(BASELINE_NAMES.get(name, name.replace("_", " ")) for name in baselines)]
