@@ -524,7 +524,8 @@ def _bundle(
         decision=_decision(recipe),
         recipe=recipe.model_dump(mode="json"),
     )
-    corpora = {name: graph.stages[name] for corpus in recipe.used_corpora() for name in graph.corpora[corpus]}
+    used = recipe.used_corpora()
+    corpora = {name: graph.stages[name] for corpus in recipe.data if corpus in used for name in graph.corpora[corpus]}
     inputs = {"train": train, "tokenizer": tokenizer, **measured, **corpora}
     inputs |= {"gate": gate} if gate else {}
     inputs |= {"canaries": canaries} if canaries else {}
