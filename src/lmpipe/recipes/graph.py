@@ -149,7 +149,8 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     tokenizer = _tokenizer(graph, recipe, splits, start)
     trained_on = {name for phase in recipe.train for name in phase.corpora()}
     tokens = {}
-    for name in trained_on | {part.on for part in recipe.evaluate}:
+    evaluated = {part.on for part in recipe.evaluate}
+    for name in (name for name in recipe.data if name in trained_on | evaluated):
         inputs = {"documents": splits[name], "tokenizer": tokenizer}
         if canaries and name in trained_on and recipe.data[name].holds == "text":
             inputs["canaries"] = canaries

@@ -11,7 +11,8 @@ from lmpipe.base.files import read_json
 from lmpipe.data.columns import OWN_COLUMNS
 from lmpipe.data.documents import parts_of, tables_of
 from lmpipe.data.holding import Holds, LabelsConfig, PairsConfig, TagsConfig
-from lmpipe.evaluation.tasks import Asked, evaluate_task
+from lmpipe.evaluation.task_work import Asked
+from lmpipe.evaluation.tasks import evaluate_task
 from lmpipe.models.hmm.tagger import load_tagger, save_tagger, train_tagger
 from lmpipe.models.linear.model import load_linear, save_linear
 from lmpipe.models.linear.training import train_linear
