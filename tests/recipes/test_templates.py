@@ -49,7 +49,10 @@ def run_template(name: str, folder: Path, changes: dict[str, Any], start: str = 
 
 def tiny_model(folder: Path, kind: str) -> str:
     """A model folder in Hugging Face layout with weights by chance."""
-    texts = [path.read_text(encoding="utf-8") for path in Path(lmpipe.__file__).parent.glob("recipes/templates/*/data/*.csv")]
+    templates = Path(lmpipe.__file__).parent / "recipes/templates"
+    texts = [
+        (templates / name).read_text(encoding="utf-8") for name in ("sentiment/data/reviews.csv", "adapt/data/logbook.txt")
+    ]
     folder.mkdir()
     train_on_texts(texts, BpeConfig(vocab_size=400, train_on="x"), folder, progress=Silent())
     torch.manual_seed(0)
@@ -143,7 +146,7 @@ def test_adapt_reads_then_learns(tmp_path: Path) -> None:
     start = tiny_model(tmp_path / "base", "bert")
     fast = {f"train.{phase}.{key}": value for phase in (0, 1) for key, value in (("precision", "fp32"), ("epochs", 12))}
     fast |= {"train.0.optimizer.lr": 3e-3, "train.0.batch_tokens": 1024, "train.1.optimizer.lr": 5e-3}
-    done = run_template("adapt", tmp_path, {**fast, "train.1.epochs": 25}, start)
+    done = run_template("adapt", tmp_path, {**fast, "train.1.epochs": 40, "train.1.batch_tokens": 512}, start)
     assert done.verdict_word in ("GO", "INCONCLUSIVE"), done.verdict
     curve = done.read("train-read", "training.json")
     assert curve["best_validation_loss"] < 5.0, "below ln(400), what a model that knows nothing has"

@@ -1,4 +1,4 @@
-"""Tags of tokens: token accuracy, and precision, recall and F1 of whole entities.
+"""Tags of tokens: token accuracy, and, where the tags mark entities, precision, recall and F1 of whole entities.
 
 Entities are read from BIO, IOB2 and BIOES tags as conlleval does (an I that follows nothing of its type opens an entity) and as
 seqeval does by default; a test compares. seqeval itself is not needed: it would bring scikit-learn for a class of warnings.
@@ -6,6 +6,7 @@ seqeval does by default; a test compares. seqeval itself is not needed: it would
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,8 @@ from lmpipe.evaluation.weighting import ClassCounts, weighted_sum
 
 SCHEMA = {"label": pa.list_(pa.string()), "prediction": pa.list_(pa.string())}
 
+ENTITY_TAG = re.compile(r"O|[BIES](-.+)?")
+"""Parts of speech and the like mark no entities, though some of them begin with one of these letters."""
 Entity = tuple[str, int, int]
 """Type, first token, last token."""
 
@@ -63,7 +66,9 @@ class Tagging:
         self._tokens = np.array([len(tags) for tags in labels], dtype=np.float64)
         same = [sum(t == p for t, p in zip(true, given, strict=True)) for true, given in zip(labels, predictions, strict=True)]
         self._right_tokens = np.array(same, dtype=np.float64)
-        true, predicted = ([set(entities(tags)) for tags in side] for side in (labels, predictions))
+        self._marks_entities = all(ENTITY_TAG.fullmatch(tag) for tag in {tag for tags in labels for tag in tags})
+        sides = (labels, predictions) if self._marks_entities else ([()] * len(labels),) * 2
+        true, predicted = ([set(entities(tags)) for tags in side] for side in sides)
         self.classes = tuple(sorted({entity[0] for side in (true, predicted) for found in side for entity in found}))
         right = [t & p for t, p in zip(true, predicted, strict=True)]
         self._placed = [_by_type(side, self.classes) for side in (right, true, predicted)]
@@ -98,10 +103,13 @@ class Tagging:
 
     def values(self, weights_RN: Floats) -> dict[str, Floats]:
         """Every statistic for each row of weights."""
+        accuracy = weighted_sum(weights_RN, self._right_tokens) / weighted_sum(weights_RN, self._tokens)
+        if not self._marks_entities:
+            return {"token_accuracy": accuracy}
         counts = self._counts(weights_RN)
         pooled = counts.micro()
         return {
-            "token_accuracy": weighted_sum(weights_RN, self._right_tokens) / weighted_sum(weights_RN, self._tokens),
+            "token_accuracy": accuracy,
             "entity_precision": pooled.precision,
             "entity_recall": pooled.recall,
             "entity_f1": pooled.f1,
