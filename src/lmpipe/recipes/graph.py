@@ -75,18 +75,18 @@ VERSIONS = {
     "tokenizer": 3,
     "tokenize": 3,
     "mix": 1,
-    "train": 2,
+    "train": 3,
     "ngram": 1,
     "evaluate": 1,
     "linear": 1,
     "hmm": 1,
-    "answers": 2,
+    "answers": 3,
     "chatbot": 1,
     "samples": 1,
     "memorization": 2,
     "energy": 1,
     "gate": 1,
-    "bundle": 2,
+    "bundle": 3,
 }
 
 MODULES = dict.fromkeys(("linear", "hmm", "answers", "chatbot"), "lmpipe.recipes.task_stages")

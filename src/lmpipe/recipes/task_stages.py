@@ -88,14 +88,17 @@ def _snippets(work: Work) -> Iterator[tuple[str, str, str]]:
         for part in parts_of(work.inputs["snippets_from"] / side):
             for table in tables_of(part, ["id", "text", "source"]):
                 for row in table.to_pylist():
-                    yield row["id"], row["text"] or "", row["source"] or ""
+                    yield "-".join(row["id"].split()), row["text"] or "", row["source"] or ""
 
 
 def _intents(work: Work) -> BundleIntents:
     """The trained model as the bundle will serve it."""
+    import torch
+
     from lmpipe.serving.chatbot.writing import BundleIntents
     from lmpipe.serving.task_bundle import TaskBundle
 
+    torch.set_num_threads(work.runtime.resolved_threads())
     network = load_network(work.inputs["train"] / work.config.weights)
     decision = decided(work) or {}
     folder, tokenizer = work.inputs["train"], load_tokenizer(work.inputs["tokenizer"])
