@@ -1,8 +1,10 @@
 """The recipes that `lmpipe init` starts from: files beside this module, copied as they are.
 
-templates/NAME/recipe.yaml        a model from scratch; runs on the sample in data/
-               pretrained.yaml    in its place where a model is given to go on from (`{start}`)
-               data/              a small sample
+    templates/NAME/recipe.yaml        a model from scratch; runs on the sample in data/
+                   pretrained.yaml    in its place where a model is given to go on from (`{start}`)
+                   data/              a small sample
+
+A template with one of the two alone is for that case alone.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """Makes the folder of a chatbot: intents learned, a threshold chosen, snippets indexed, stories told.
 
-training messages, examples --> classifier --+
-validation messages -----------> threshold --+--> chatbot/      what a bundle carries
-written snippets, documents ---> index ------+       |
-test messages, stories <-----------------------------+          metrics.json, stories.json
+    training messages, examples --> classifier --+
+    validation messages -----------> threshold --+--> chatbot/      what a bundle carries
+    written snippets, documents ---> index ------+       |
+    test messages, stories <-----------------------------+          metrics.json, stories.json
+
+Without messages the examples of the intents teach them alone, and the threshold is the one that is written.
 """
 
 from __future__ import annotations
