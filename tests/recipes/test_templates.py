@@ -8,10 +8,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import torch
 from pyarrow.parquet import read_table
 from pydantic import TypeAdapter
+from ruamel.yaml import YAML
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -24,6 +26,7 @@ from lmpipe.models.families import build, save
 from lmpipe.models.hmm.config import TaggerConfig
 from lmpipe.models.hmm.tagger import train_tagger
 from lmpipe.recipes.results import Run
+from lmpipe.recipes.schema import json_schema
 from lmpipe.recipes.templating import list_templates, next_steps, write_template
 from lmpipe.serving.chatbot.folder import open_chatbot
 from lmpipe.tokens.config import BpeConfig
@@ -268,6 +271,17 @@ def test_a_start_that_is_a_folder_is_found_from_anywhere(tmp_path: Path, monkeyp
     with pytest.raises(RecipeError, match="trains from scratch"):
         write_template("quickstart", tmp_path / "other", "hub:org/name")
     assert not (tmp_path / "other/recipe.yaml").exists()
+
+
+@pytest.mark.parametrize("name", list_templates())
+def test_editors_accept_every_template(name: str, tmp_path: Path) -> None:
+    schema = jsonschema.Draft202012Validator(json_schema())
+    folder = Path(lmpipe.__file__).parent / "recipes/templates" / name
+    for path in folder.glob("*.yaml"):
+        given = json.loads(json.dumps(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))))
+        assert not [error.message for error in schema.iter_errors(given)]
+    page = Path(__file__).parents[2] / "docs/recipes" / f"{name}.md"
+    assert f"lmpipe init {name}" in page.read_text(encoding="utf-8"), "each has a page"
 
 
 @pytest.mark.parametrize("name", list_templates())
