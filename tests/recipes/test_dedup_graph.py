@@ -60,7 +60,8 @@ def test_text_alone_may_be_taken_out(tmp_path: Path) -> None:
 
 def test_training_text_is_cleaned_of_what_is_measured_elsewhere_even_mutually(tmp_path: Path) -> None:
     both = {"a": {"decontaminate": {}}, "b": {"decontaminate": {"action": "refuse"}}}
-    measured = [{"on": "a"}, {"on": "b"}, {"on": "b", "split": "validation"}]
+    measured = [{"kind": "perplexity", "on": "a"}, {"kind": "perplexity", "on": "b"}]
+    measured.append({"kind": "perplexity", "on": "b", "split": "validation"})
     stages = graph(tmp_path, recipe(both, evaluate=measured)).stages
     assert {role: stage.name for role, stage in stages["decontaminate-a"].inputs.items()} == {
         "documents": "split-a",
@@ -78,7 +79,7 @@ def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(ValidationError, match="compares the corpus with itself: a against b against a"):
         recipe({"a": near, "b": {"dedup": [{"kind": "exact", "against": ["a"]}]}})
     with pytest.raises(ValidationError, match=r"data\.a\.decontaminate is dead"):
-        recipe({"a": {"decontaminate": {}}}, evaluate=[{"on": "a"}])
+        recipe({"a": {"decontaminate": {}}}, evaluate=[{"kind": "perplexity", "on": "a"}])
 
 
 def test_a_model_for_embeddings_must_be_a_folder(tmp_path: Path) -> None:

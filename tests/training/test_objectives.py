@@ -211,4 +211,4 @@ def test_impossible_pairs_are_refused_with_the_reason() -> None:
     with pytest.raises(RecipeError, match=r"train\.0\.objective is causal.*encoder 'bert' cannot.*must not see"):
         open_project(recipe(train=causal))
     with pytest.raises(RecipeError, match=r"evaluate\.0 asks how probable"):
-        open_project(recipe(evaluate=[{"on": "books"}]))
+        open_project(recipe(evaluate=[{"kind": "perplexity", "on": "books"}]))
