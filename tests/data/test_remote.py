@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -30,7 +31,7 @@ def parquet(columns):
     return buffer.getvalue()
 
 
-MOTO = os.environ.get("LMPIPE_TEST_MOTO") or shutil.which("moto_server")
+MOTO = shutil.which("moto_server", path=os.path.dirname(sys.executable)) or shutil.which("moto_server")
 ROWS = [{"text": f"row {number} " + "w" * (number % 50)} for number in range(300)]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
 
@@ -166,7 +167,7 @@ def put(port, path, data):
 def bucket():
     """A server that speaks S3, in a process of its own, with some files in a bucket; its port."""
     if not MOTO:
-        pytest.skip("no `moto_server`: install moto[server], or name it in LMPIPE_TEST_MOTO")
+        pytest.skip("no `moto_server`: install the extra [dev]")
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

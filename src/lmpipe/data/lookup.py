@@ -4,7 +4,8 @@ Knows shapes, not steps, so that a step added later is understood without a chan
 
     part-*.parquet, */part-*.parquet     with a column `text`: documents (the folder's name is the side); without: notes by `id`
     dropped.parquet                      one row per dropped document: `id`, `rule`, `value`, `threshold`, ...
-    failures.jsonl                       records that never became documents: `file`, `record`, ...
+    failures.jsonl                       records that never became documents: `file`, `record`, ...;
+                                         documents that a step could not process: `id`, ...
 
 Never gives text back: lengths, names and numbers only.
 """
@@ -88,10 +89,11 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def _in_failures(path: Path, identity: str) -> list[Trace]:
     """A record that could not be read has no id yet; it is named by its file and number: `file:record`."""
+    asked = (identity, identity.rpartition(":")[0])
     with path.open(encoding="utf-8") as lines:
         rows = (json.loads(line) for line in lines)
         return [
             Trace("failed", path.name, row)
             for row in rows
-            if f"{row.get('file')}:{row.get('record')}" in (identity, identity.rpartition(":")[0])
+            if row.get("id") == identity or f"{row.get('file')}:{row.get('record')}" in asked
         ]

@@ -10,7 +10,8 @@
 Promises: memory does not follow the size of the input; the order is that of the sources and, within one, of the names; ids
 depend on names, numbers and bytes only; a big file is read in slices, by as many workers as there are, with the same bytes. A
 truncated or damaged file stops the run: nobody knows what it should have held (a damaged record of a web archive is booked,
-because the next one can be found). A file that changes meanwhile stops it, too.
+because the next one can be found). A file that changes meanwhile stops it, too. A page or paper that ends or hangs its reader
+is booked, and nothing else is lost (`readers/watching.py`).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from lmpipe.data.readers.opening import reading
 from lmpipe.data.readers.quarantine import QUARANTINE, Quarantine, gather_quarantine
 from lmpipe.data.readers.record import TOO_LONG, Record, meta_json, text_bytes, without_surrogates
 from lmpipe.data.readers.sources import check_unchanged
+from lmpipe.data.readers.watching import RescueRecords, Watch
 from lmpipe.data.splitting.sides import SIDE
 from lmpipe.data.tasks import Tick, add_ledgers, gather_lines, gather_parts, run_tasks, save_ledger
 
@@ -127,7 +129,8 @@ def _read_all(files: list[_File], options: _Options, scratch: Path, how: str, ru
     queue = _sliced(files, options.part_bytes, scratch / f"divide{how}", run, guess=not how)
     tasks = list(_tasks(queue, options.part_bytes))
     sizes = [sum(file.size * file.share for file in task) for task in tasks]
-    return run_tasks(_read_files, [(task, options) for task in tasks], sizes, scratch / f"read{how}", **run)
+    every = [(task, options) for task in tasks]
+    return run_tasks(_read_files, every, sizes, scratch / f"read{how}", rescue=RescueRecords(), **run)
 
 
 def _sliced(files: list[_File], part_bytes: int, scratch: Path, run: Mapping[str, Any], *, guess: bool) -> list[_File]:
@@ -170,27 +173,31 @@ class _Options:
     part_bytes: int
     max_quarantine_bytes: int
     media: bool
+    blamed: tuple[tuple[int, str, str], ...] = ()
+    """(number of the file in the task, record, why): records that ended or hung a reader, so they are not parsed."""
 
 
 def _read_files(task: tuple[tuple[_File, ...], _Options], folder: Path, tick: Tick) -> None:
     files, options = task
     total = Ledger()
     quarantine = Quarantine(folder, options.max_quarantine_bytes)
+    watch = Watch(folder, {(file, record): how for file, record, how in options.blamed})
     with (
         (MediaWriter if options.media else PartWriter)(folder, part_bytes=options.part_bytes) as writer,
         (folder / FAILURES).open("w", encoding="utf-8") as failures,
         (folder / SOURCES).open("w", encoding="utf-8") as sources,
     ):
-        for file in files:
+        for watch.file, file in enumerate(files):
             account = _Account(file, writer, failures, quarantine)
             meter = _Meter(tick, file.size * file.share)
-            for record in dispatch.records(file, file.part, meter.add):
+            for record in dispatch.records(file, file.part, meter.add, watch):
                 account.book(without_surrogates(record, file.config.errors))
             _check_unchanged(file)
             meter.close()
             sources.write(_line(account.summary()))
             total.add(account.ledger)
     quarantine.close()
+    watch.close()
     save_ledger(folder, total)
 
 

@@ -43,6 +43,10 @@ class RescueRows:
     aligned: bool = False
     """Whether the step writes one row per document."""
 
+    def covers(self, task: Any) -> bool:
+        """Every part of documents."""
+        return True
+
     def __call__(self, task: Any, folder: Path, lost: Lost, attempt: Attempt) -> None:
         """Do the part without the documents to blame; errors as in `Rescue`.
 

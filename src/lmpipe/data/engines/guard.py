@@ -26,6 +26,9 @@ Attempt = Callable[[Any, Path], Lost | None]
 class Rescue(Protocol[T_contra]):
     """How a task that loses its worker is done without the documents that are to blame."""
 
+    def covers(self, task: T_contra) -> bool:
+        """Whether the task tells often enough how far it is for silence to mean that a document hangs it."""
+
     def __call__(self, task: T_contra, folder: Path, lost: Lost, attempt: Attempt) -> None:
         """Make `folder` appear, by attempts at parts of the task.
 
@@ -48,7 +51,7 @@ class Guard:
             StageError: when the worker dies twice and no document can be left out.
             Exception: what the function raised.
         """
-        limit = self.document_seconds if rescue else None
+        limit = self.document_seconds if rescue and rescue.covers(task) else None
         lost = self._worker.perform(function, task, folder, tick, quiet_seconds=limit)
         if lost is None:
             return

@@ -51,6 +51,8 @@ class Worker:
         self._process: Any = None
         self._line: Connection | None = None
         self._closed = False
+        self._letting_go = threading.Lock()
+        """A process that was let go of cannot be killed any more: one thread must not do the one while another does the other."""
 
     def perform(
         self, function: Task[Any], task: Any, folder: Path, tick: Tick, *, quiet_seconds: float | None = None
@@ -91,11 +93,12 @@ class Worker:
     def _start(self) -> Connection:
         context = multiprocessing.get_context("spawn")
         self._line, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        self._process.start()
+        process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        process.start()
+        self._process = process  # only now: `close` kills what has started
         theirs.close()  # so that its end is noticed here
         if self._closed:
-            self._process.kill()
+            process.kill()
         return self._line
 
     def _end(self, seconds: float = 0.0) -> str:
@@ -110,15 +113,17 @@ class Worker:
         process.kill()
         process.join()
         code = process.exitcode
-        process.close()
+        with self._letting_go:
+            process.close()
         return f"signal {-code}" if code is not None and code < 0 else f"status {code}"
 
     def close(self) -> None:
         """End the process, also in the middle of a task. May be called from another thread than `perform`."""
         self._closed = True
-        process = self._process
-        if process is not None:
-            process.kill()
+        with self._letting_go:
+            process = self._process
+            if process is not None:
+                process.kill()
 
     def reap(self) -> None:
         """Wait for the end of a closed process, so that what it spent counts as spent here."""

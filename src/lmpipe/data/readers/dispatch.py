@@ -27,6 +27,7 @@ from lmpipe.data.readers.dividing import Slice, bounded
 from lmpipe.data.readers.lines import Tick
 from lmpipe.data.readers.opening import open_decompressed, open_raw, reading, seekable
 from lmpipe.data.readers.record import Records, record_of_row
+from lmpipe.data.readers.watching import Watch
 
 
 class RawFile(Protocol):
@@ -58,8 +59,14 @@ def records_of_files(source: PathSource, names: Sequence[str]) -> Iterable[tuple
     return ((name,) for name in names)
 
 
-def records(file: RawFile, part: Slice, tick: Tick) -> Records:
+def records(file: RawFile, part: Slice, tick: Tick, watch: Watch) -> Records:
     """The records of one file, or of a slice of it.
+
+    Args:
+        file: what is read.
+        part: of it.
+        tick: told how many bytes of it were read.
+        watch: told which record a parser of pages or papers is at.
 
     Raises:
         SourceError: when it cannot be read to its end.
@@ -79,11 +86,11 @@ def records(file: RawFile, part: Slice, tick: Tick) -> Records:
         elif isinstance(config, WarcSource):
             from lmpipe.data.readers.warc import read_warc
 
-            yield from read_warc(config, file.url, part, tick)
+            yield from read_warc(config, file.url, part, tick, watch)
         elif isinstance(config, ParquetSource):
             yield from _parquet(config, file, part, tick)
         else:
-            yield from _of_stream(config, file, part, tick)
+            yield from _of_stream(config, file, part, tick, watch)
 
 
 def _parquet(config: ParquetSource, file: RawFile, part: Slice, tick: Tick) -> Records:
@@ -95,20 +102,20 @@ def _parquet(config: ParquetSource, file: RawFile, part: Slice, tick: Tick) -> R
         yield from read_parquet(config, stream, file.name, file.url, tick, groups=groups, first=part.first)
 
 
-def _of_stream(config: PathSource, file: RawFile, part: Slice, tick: Tick) -> Iterator[Any]:
+def _of_stream(config: PathSource, file: RawFile, part: Slice, tick: Tick, watch: Watch) -> Iterator[Any]:
     allowed = config.allow_private_addresses
     if part.piece is not None:
         with open_decompressed(part.piece) as stream:
-            yield from _read(config, stream, file, part, tick)
+            yield from _read(config, stream, file, part, tick, watch)
     elif part.stop is not None:
         with open_raw(file.url, allow_private=allowed) as stream:
-            yield from _read(config, bounded(stream, part), file, part, tick)
+            yield from _read(config, bounded(stream, part), file, part, tick, watch)
     else:
         with open_decompressed(file.url, allow_private=allowed) as stream:
-            yield from _read(config, stream, file, part, tick)
+            yield from _read(config, stream, file, part, tick, watch)
 
 
-def _read(config: PathSource, stream: IO[bytes], file: RawFile, part: Slice, tick: Tick) -> Records:
+def _read(config: PathSource, stream: IO[bytes], file: RawFile, part: Slice, tick: Tick, watch: Watch) -> Records:
     place = {"start": part.start, "first": part.first}
     match config:
         case TextSource():
@@ -134,6 +141,6 @@ def _read(config: PathSource, stream: IO[bytes], file: RawFile, part: Slice, tic
         case MarkdownSource() | HtmlSource() | PdfSource() | DocxSource():
             from lmpipe.data.readers.papers import read_paper
 
-            return read_paper(config, stream)
+            return read_paper(config, stream, tick, watch)
         case _:
             raise TypeError(f"no reader for a source of kind '{config.kind}'")

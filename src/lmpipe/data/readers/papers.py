@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import IO
 
 from lmpipe.data.extraction.config import ExtractConfig
 from lmpipe.data.extraction.html import extractor
 from lmpipe.data.readers.config import DocxSource, FileSource, HtmlSource, MarkdownSource, PdfSource
-from lmpipe.data.readers.lines import BOM, KEPT_BYTES
+from lmpipe.data.readers.lines import BLOCK_BYTES, BOM, KEPT_BYTES, Tick
 from lmpipe.data.readers.record import INVALID_TEXT, TOO_LONG, Record, decode
-from lmpipe.data.readers.text import read_up_to
+from lmpipe.data.readers.watching import Watch
 
 NO_MAIN_TEXT = "no main text"
 NO_TEXT_LAYER = "no text layer"
@@ -20,22 +21,39 @@ FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?\r?\n)?(?:---|\.\.\.)[ \t]*(?:\r
 SIMPLE_LINE = re.compile(r"([A-Za-z][\w .-]{0,60}):[ \t]+(\S.*)")
 
 
-def read_paper(config: MarkdownSource | HtmlSource | PdfSource | DocxSource, stream: IO[bytes]) -> Iterator[Record]:
+PaperSource = MarkdownSource | HtmlSource | PdfSource | DocxSource
+
+
+def read_paper(config: PaperSource, stream: IO[bytes], tick: Tick, watch: Watch) -> Iterator[Record]:
     """The one document of a file.
 
     Args:
         config: the source.
         stream: decompressed bytes.
+        tick: told bytes read.
+        watch: told when the file is being parsed.
     """
-    data = read_up_to(stream, config.max_record_bytes + 1)
+    data = b"".join(_blocks(stream, config.max_record_bytes + 1, tick))
     if len(data) > config.max_record_bytes:
         yield Record("0", error=TOO_LONG, offset=0, raw=data[:KEPT_BYTES])
-    elif isinstance(config, MarkdownSource):
-        yield _markdown(config, data)
-    elif isinstance(config, HtmlSource):
-        yield page_record(config, config.extract, "0", data, url=None, charset=None)
     else:
-        yield _paper(config, data)
+        yield watch.parsed("0", partial(_record, config, data), data)
+
+
+def _blocks(stream: IO[bytes], size: int, tick: Tick) -> Iterator[bytes]:
+    """At most `size` bytes, a block at a time: a slow line must not look like a parser that hangs."""
+    while size > 0 and (block := stream.read(min(BLOCK_BYTES, size))):
+        size -= len(block)
+        tick(len(block))
+        yield block
+
+
+def _record(config: PaperSource, data: bytes) -> Record:
+    if isinstance(config, MarkdownSource):
+        return _markdown(config, data)
+    if isinstance(config, HtmlSource):
+        return page_record(config, config.extract, "0", data, url=None, charset=None)
+    return _paper(config, data)
 
 
 def _markdown(config: MarkdownSource, data: bytes) -> Record:

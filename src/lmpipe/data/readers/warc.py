@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -26,6 +27,7 @@ from lmpipe.data.readers.papers import page_record
 from lmpipe.data.readers.record import TOO_LONG, Record, Records
 from lmpipe.data.readers.text import Resumed, read_up_to
 from lmpipe.data.readers.warc_stream import GZIP, MAGICS, RECORD, CutOff, Damage, GzipStream, PlainStream, members_from
+from lmpipe.data.readers.watching import Watch
 
 PAGES = {"text/html", "application/xhtml+xml"}
 WITH_TEXT = ("response", "resource", "conversion")
@@ -64,7 +66,7 @@ class Found:
         return self.fields.get("warc-type", "").lower()
 
 
-def read_warc(config: WarcSource, url: str, part: Slice, tick: Tick) -> Records:
+def read_warc(config: WarcSource, url: str, part: Slice, tick: Tick, watch: Watch) -> Records:
     """The records of one archive, or of a slice of it.
 
     Args:
@@ -72,13 +74,14 @@ def read_warc(config: WarcSource, url: str, part: Slice, tick: Tick) -> Records:
         url: where it is opened.
         part: what of it is read.
         tick: told bytes of the file as it is stored.
+        watch: told which record's page is looked for.
     """
     if part.piece is not None:
         with open_decompressed(part.piece) as unpacked:
-            yield from _records(config, PlainStream(unpacked, part.start), part, tick)
+            yield from _records(config, PlainStream(unpacked, part.start), part, tick, watch)
         return
     with open_raw(url, allow_private=config.allow_private_addresses) as raw:
-        yield from _records(config, _stream(raw, part.start), part, tick)
+        yield from _records(config, _stream(raw, part.start), part, tick, watch)
 
 
 def _stream(raw: IO[bytes], start: int) -> PlainStream:
@@ -106,7 +109,7 @@ def _packing_of(head: bytes) -> str:
     return ".gz" if head.startswith(GZIP) else next((suffix for magic, suffix in MAGICS if head.startswith(magic)), "")
 
 
-def _records(config: WarcSource, stream: PlainStream, part: Slice, tick: Tick) -> Records:
+def _records(config: WarcSource, stream: PlainStream, part: Slice, tick: Tick, watch: Watch) -> Records:
     """
     Raises:
         WrongCutError: when no record begins where a guessed slice ends. The slices of a file follow one another from its
@@ -114,7 +117,7 @@ def _records(config: WarcSource, stream: PlainStream, part: Slice, tick: Tick) -
     """
     told = stream.raw_position()
     for found in walk(stream, part.stop, config.max_record_bytes):
-        record = _record(config, found)
+        record = watch.parsed(found.name, partial(_record, config, found), found.block, found.place[0])
         if record.error is not None and not record.raw:
             record = replace(record, raw=stream.stored(found.place[0], DAMAGED_BYTES), cut=True)
         yield record
