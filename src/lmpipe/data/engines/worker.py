@@ -52,7 +52,7 @@ class Worker:
         self._line: Connection | None = None
         self._closed = False
         self._letting_go = threading.Lock()
-        """A process that was let go of cannot be killed any more: one thread must not do the one while another does the other."""
+        """A process that was let go of cannot be killed any more: no thread does the one while another does the other."""
 
     def perform(
         self, function: Task[Any], task: Any, folder: Path, tick: Tick, *, quiet_seconds: float | None = None
