@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from lmpipe.base.errors import SourceError
 from lmpipe.base.files import read_json
 from lmpipe.data.documents import read_documents, tables_of
+from lmpipe.data.lookup import traces
 from lmpipe.data.splitting.config import LeakageConfig, SplitConfig
 from lmpipe.data.splitting.dividing import split
 
@@ -44,6 +45,10 @@ def corpus():
     return alone + equal + near
 
 
+def tables_rows(path):
+    return (row for table in tables_of(path) for row in table.to_pylist())
+
+
 def straddling(sides, key):
     """How many pairs of sides (earlier, later) share a text, by a plain comparison of all with all."""
     counts = {}
@@ -70,7 +75,8 @@ def test_what_is_found_is_what_a_plain_comparison_finds(divided):
     assert sum(exact.values()) > 5 < sum(facts["near"].values())
     assert (facts["action"], facts["dropped"], facts["threshold"]) == ("report", 0, 0.8)
     assert ledger.rows_kept == 120
-    leaks = [row for table in tables_of(output / "leaks.parquet") for row in table.to_pylist()]
+    leaks = list(tables_rows(output / "leaks.parquet"))
+    assert [trace.state for trace in traces(output, leaks[0]["id"])] == ["noted", "present"]  # a report takes nothing out
     texts = {d.id: d.text for side in SIDES for d in read_documents(output / side)}
     assert len(leaks) == sum(both.values())
     assert all(loosely(texts[leak["id"]]) == loosely(texts[leak["of"]]) for leak in leaks)
@@ -84,6 +90,14 @@ def test_what_leaks_can_be_dropped_and_test_text_never_is(divided):
     assert not any(straddling(sides, loosely).values())
     dropped = read_json(output / "leakage.json")["dropped"]
     assert dropped == ledger.dropped["split.leakage"] == 120 - ledger.rows_kept > 10
+    listed = {row["id"]: row for row in tables_rows(output / "dropped.parquet")}
+    assert len(listed) == dropped
+    assert {row["rule"] for row in listed.values()} == {"split.leakage"}
+    assert all(row["value"] >= row["threshold"] >= 0.8 and row["source"] in identity for identity, row in listed.items())
+    leaks = {(row["id"], row["of"]) for row in tables_rows(output / "leaks.parquet")}
+    assert all((identity, row["duplicate_of"]) in leaks for identity, row in listed.items())
+    (trace,) = traces(output, identity := next(iter(listed)))[:1]
+    assert (trace.state, trace.values["id"]) == ("dropped", identity)
     sizes = read_json(output / "splits.json")
     assert {side: sizes[side]["documents"] for side in SIDES} == {side: len(texts) for side, texts in sides.items()}
     assert read_json(output / "composition.json")["languages"]["en"] == ledger.rows_kept

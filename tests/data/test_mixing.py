@@ -78,6 +78,9 @@ def test_classes_become_equal_and_held_out_text_stays(divided, folders, method):
         original if method == "oversample" else original & set(map(group_key, ids))
     )
     assert ledger.rows_in == 290 == ledger.rows_kept + ledger.dropped.total()
+    listed = [row for table in tables_of(output / "dropped.parquet") for row in table.to_pylist()]
+    assert {row["id"] for row in listed} == {d.id for d in read_documents(before / "train")} - set(ids)
+    assert all(row["value"] >= row["threshold"] for row in listed)
     facts, sizes = read_json(output / "balance.json"), read_json(output / "splits.json")
     assert {name: c["before"] for name, c in facts["classes"].items()} == old
     assert {name: c["after"] for name, c in facts["classes"].items()} == new

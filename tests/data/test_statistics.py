@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from lmpipe.data.documents import TableWriter
+from lmpipe.data.dropped import DROPPED, DROPPED_SCHEMA
 from lmpipe.data.filters.bounds import Rule
-from lmpipe.data.selection import DROPPED, DROPPED_SCHEMA
 from lmpipe.data.statistics import clusters, nearest_kept, score_histograms
 
 SCHEMA = pa.schema([("id", pa.string()), ("words", pa.int64()), ("share", pa.float64()), ("vector", pa.list_(pa.float32()))])

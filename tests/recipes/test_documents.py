@@ -42,6 +42,7 @@ def done(folder, run_data):
     rows.append({"id": "copy", "text": rows[3]["text"]})
     rows.append({"id": "short", "text": "Too short.", "by": "Ada Lovelace"})
     rows.append({"id": "hidden", "text": "\u200b\u200b\u200b"})
+    rows.append({"id": "void", "text": " "})
     rows.append({"id": "mail", "text": "A long enough text that ends with me@example.org."})
     (folder / "good.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     bad = '{"id": "x", "text": "A text that can be read, long enough."}\nno json\n'
@@ -97,10 +98,14 @@ def test_a_document_that_held_personal_data_is_explained_by_its_kind(done):
     assert "me@example.org" not in json.dumps(fate.to_json())
 
 
-def test_a_step_that_keeps_no_list_is_named_by_its_account(done):
+def test_what_repair_leaves_empty_is_named(done):
     fate = ask(done, ":hidden:")
-    assert fate.state == "dropped"
-    assert fate.at == "repair-corpus, for one of: empty after repair"
+    assert (fate.state, fate.at) == ("dropped", "repair-corpus by empty after repair")
+
+
+def test_what_was_no_document_is_named_by_file_and_record(done):
+    fate = why("text-only", "good.jsonl:void", store=done.store.url)
+    assert (fate.state, fate.at) == ("dropped", "read-corpus by empty")
 
 
 def test_a_record_that_could_not_be_read(done):

@@ -16,10 +16,10 @@ from typing import Any
 from lmpipe.base.files import read_json
 from lmpipe.data.decontamination.decontaminating import REPORT as CONTAMINATION
 from lmpipe.data.documents import columns_in, parts_of, tables_of
+from lmpipe.data.dropped import DROPPED
 from lmpipe.data.filters.bounds import Rule
 from lmpipe.data.filters.classifier import HEADER
 from lmpipe.data.reading import FAILURES, SOURCES
-from lmpipe.data.selection import DROPPED
 from lmpipe.data.statistics import bounds_of, clusters, nearest_kept, score_histograms
 from lmpipe.data.tasks import LEDGER
 
@@ -61,8 +61,8 @@ def corpus_card(name: str, folders: Mapping[str, Path], rules: Sequence[Rule] = 
     if "select" in folders:
         card |= _selection_facts(folders["select"], [folders[kind] for kind in _sidecars(shapes, scores=True)], rules)
     for kind in passing:
-        if kind != "select" and (folders[kind] / DROPPED).is_file():
-            card.setdefault("dropped", {}).update(_dropped(folders[kind] / DROPPED))
+        if kind != "select" and (folders[kind] / DROPPED).is_file() and (shown := _dropped(folders[kind] / DROPPED)):
+            card.setdefault("dropped", {}).update(shown)
     repeated = {kind: clusters(folders[kind]) for kind in _sidecars(shapes, scores=False)}
     if repeated:
         card["duplicates"] = repeated

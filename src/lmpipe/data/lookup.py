@@ -2,7 +2,7 @@
 
 Knows shapes, not steps, so that a step added later is understood without a change here:
 
-    part-*.parquet, */part-*.parquet     with a column `text`: documents (the folder's name is the side); without: notes by `id`
+    *.parquet                            with a column `text`: documents (the folder's name is the side); without: notes by `id`
     dropped.parquet                      one row per dropped document: `id`, `rule`, `value`, `threshold`, ...
     failures.jsonl                       records that never became documents: `file`, `record`, ...;
                                          documents that a step could not process: `id`, ...
@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lmpipe.data.documents import columns_in, opened, tables_of
+from lmpipe.data.dropped import DROPPED
 
 SIMPLE = (str, int, float, bool)
 HIDDEN = ("text", "meta")
@@ -67,8 +68,7 @@ def _in_table(path: Path, folder: Path, identity: str) -> Iterator[Trace]:
     if "id" not in names:
         return
     where = path.relative_to(folder).as_posix()
-    dropped = not path.name.startswith("part-")
-    state = "dropped" if dropped else "present" if "text" in names else "noted"
+    state = "dropped" if path.name == DROPPED else "present" if "text" in names else "noted"
     for number, table in enumerate(tables_of(path, ["id"])):
         rows = _rows(table.column("id"), identity)
         if len(rows):

@@ -4,6 +4,7 @@
                                |     media/part-*.parquet images and recordings, row for row beside them
                                `--> failures.jsonl        {file, record, error, offset, quarantined}: what could not be read
                                `--> quarantine.parquet    the bytes of it, up to a bound
+                               `--> dropped.parquet       what is no document (empty, no page, ...): id, source, rule
                                `--> sources.jsonl         {name, licence, bytes, documents, characters, dropped, failed}
                                `--> ledger.json           records in = kept + dropped{reason} + failed{error}
 
@@ -20,6 +21,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,6 +30,7 @@ from lmpipe.base.errors import SourceError
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
 from lmpipe.data.documents import PART_BYTES, Document, PartWriter
+from lmpipe.data.dropped import DroppedRecords, gather_dropped
 from lmpipe.data.readers import dispatch
 from lmpipe.data.readers.config import HubSource, MediaSource, ReadConfig, SourceConfig
 from lmpipe.data.readers.dividing import WHOLE, Slice, WrongCutError, can_be_divided, divide, slice_bytes, slices_in
@@ -186,9 +189,10 @@ def _read_files(task: tuple[tuple[_File, ...], _Options], folder: Path, tick: Ti
         (MediaWriter if options.media else PartWriter)(folder, part_bytes=options.part_bytes) as writer,
         (folder / FAILURES).open("w", encoding="utf-8") as failures,
         (folder / SOURCES).open("w", encoding="utf-8") as sources,
+        closing(DroppedRecords(folder)) as dropped,
     ):
         for watch.file, file in enumerate(files):
-            account = _Account(file, writer, failures, quarantine)
+            account = _Account(file, writer, failures, quarantine, dropped)
             meter = _Meter(tick, file.size * file.share)
             for record in dispatch.records(file, file.part, meter.add, watch):
                 account.book(without_surrogates(record, file.config.errors))
@@ -232,16 +236,17 @@ class _Account:
     writer: PartWriter
     failures: TextIO
     quarantine: Quarantine
+    dropped: DroppedRecords
     ledger: Ledger = field(default_factory=Ledger)
 
     def book(self, record: Record) -> None:
         """Write one record where it belongs."""
         if record.dropped is not None:
-            self.ledger.drop(record.dropped, len(record.text or ""))
+            self._drop(record, record.dropped)
         elif record.text is None:
             self._fail(record, record.error or "")
         elif not record.text or record.text.isspace():
-            self.ledger.drop(EMPTY, len(record.text))
+            self._drop(record, EMPTY)
         elif record.text.count("\0") * BINARY_NULS > len(record.text):
             self._fail(record, BINARY)
         else:
@@ -262,6 +267,10 @@ class _Account:
             language=record.language or self.file.config.language,
             meta=meta_json({**(record.meta or {}), **({SIDE: self.file.config.side} if self.file.config.side else {})}),
         )
+
+    def _drop(self, record: Record, rule: str) -> None:
+        self.ledger.drop(rule, len(record.text or ""))
+        self.dropped.add(f"{self.file.name}:{record.number}", self.file.name, rule)
 
     def _fail(self, record: Record, error: str) -> None:
         self.ledger.fail(error)
@@ -293,6 +302,7 @@ def _gather_accounts(folders: Sequence[Path], output: Path, max_quarantine_bytes
     """Failures, their bytes, and one line for each file whatever the number of its slices."""
     gather_lines(folders, output, FAILURES)
     gather_quarantine(folders, output, max_quarantine_bytes)
+    gather_dropped(folders, output)
     gather_lines(folders, output, SOURCES)
     slices, joined = output / SOURCES, output / f"{SOURCES}.joined"
     with slices.open(encoding="utf-8") as lines, joined.open("w", encoding="utf-8") as target:

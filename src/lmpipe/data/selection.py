@@ -27,29 +27,18 @@ from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
 from lmpipe.data.dedup.heirs import Claims, heirs_of
 from lmpipe.data.documents import TableWriter, part_name, parts_of, tables_of
+from lmpipe.data.dropped import DROPPED_SCHEMA, dropped_writer, gather_dropped
 from lmpipe.data.filters.bounds import Rule
 from lmpipe.data.filters.config import SelectConfig
 from lmpipe.data.parts import PartTask, finish, run_over_parts, run_part_tasks
 from lmpipe.data.tasks import Tick, save_ledger
 
-DROPPED = "dropped.parquet"
 LANGUAGE = "language.language"
 UNKNOWN = "und"
 """ISO 639-2 for a language that nobody could determine."""
 DUPLICATE_RULE = "dedup.{kind}"
 UNMEASURED = "failed.measure"
 """A document without scores is not known to be good."""
-DROPPED_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("source", pa.string()),
-        ("rule", pa.string()),
-        ("value", pa.float64()),
-        ("threshold", pa.float64()),
-        ("duplicate_of", pa.string()),
-        ("found", pa.string()),
-    ]
-)
 
 
 def select(
@@ -90,10 +79,7 @@ def select(
     ]
     folders = run_part_tasks(_select_part, tasks, scratch / "select", **options)
     ledger = finish(folders, output, "select")
-    with TableWriter(output / DROPPED, DROPPED_SCHEMA) as writer:
-        for folder in folders:
-            for table in tables_of(folder / DROPPED):
-                writer.write(table)
+    gather_dropped(folders, output)
     return ledger
 
 
@@ -122,7 +108,7 @@ def _select_part(task: PartTask, folder: Path, tick: Tick) -> None:
     sidecars = [tables_of(path) for path in task.beside if path]
     with (
         TableWriter(folder / part_name(0)) as kept_rows,
-        TableWriter(folder / DROPPED, DROPPED_SCHEMA) as dropped_rows,
+        dropped_writer(folder) as dropped_rows,
     ):
         for table in tables_of(task.part):
             beside = [next(tables) for tables in sidecars]

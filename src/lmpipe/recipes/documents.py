@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lmpipe.base.errors import RecipeError
@@ -117,31 +116,8 @@ def _fate(run: Run, identity: str, corpus: str, steps: list[dict[str, Any]], rec
     if end["state"] == "dropped":
         where = f"{end['stage']} by {end['values'].get('rule')}"
     state = "kept" if end["state"] == "present" else end["state"]
-    state, where = _silently_gone(run, corpus, steps, state, where)
     scores = {k: v for step in steps if step["state"] == "noted" for k, v in step["values"].items()}
     return Fate(run.id, identity, corpus, state, where, steps, list(_bounds(recipe, corpus, scores)))
-
-
-def _silently_gone(run: Run, corpus: str, steps: list[dict[str, Any]], state: str, where: str) -> tuple[str, str]:
-    """A step that takes documents out without listing them (masking with `drop`, an empty text after repair) is named by its
-    ledger: the first later step that passes documents on and has not this one."""
-    if state != "kept":
-        return state, where
-    last = next(step["stage"] for step in reversed(steps) if step["state"] == "present")
-    names = list(corpus_stages(run, corpus).values())
-    for name in names[names.index(last) + 1 :]:
-        ledger = run.records[name].facts.get("ledger")
-        folder = run.folder(name)
-        if ledger and ledger["dropped"] and folder and _passes_documents_on(folder):
-            return "dropped", f"{name}, for one of: {', '.join(ledger['dropped'])}"
-    return state, where
-
-
-def _passes_documents_on(folder: Path) -> bool:
-    from lmpipe.data.documents import columns_in
-
-    part = next(iter(sorted(folder.rglob("part-*.parquet"))), None)
-    return part is not None and "text" in columns_in(part)
 
 
 def _bounds(recipe: Recipe, corpus: str, scores: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

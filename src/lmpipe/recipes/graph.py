@@ -43,9 +43,9 @@ from lmpipe.tokens.config import MixtureConfig, PretrainedTokenizerConfig
 from lmpipe.training.config import PhaseConfig, resolve_precision
 
 VERSIONS = {
-    "read": 2,
+    "read": 3,
     "synthesize": 1,
-    "repair": 1,
+    "repair": 2,
     "boilerplate": 1,
     "measure": 2,
     "learn_quality": 1,
@@ -63,10 +63,10 @@ VERSIONS = {
     "select": 2,
     "names": 1,
     "mask": 3,
-    "toward": 1,
-    "split": 2,
+    "toward": 2,
+    "split": 3,
     "decontaminate": 1,
-    "balance": 1,
+    "balance": 2,
     "arrange": 1,
     "augment": 1,
     "canaries": 1,

@@ -21,16 +21,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lmpipe.base.files import read_json, write_json
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
 from lmpipe.data.cleaning.config import LinesConfig
 from lmpipe.data.documents import TableWriter, part_name, tables_of, with_column
+from lmpipe.data.dropped import dropped_rows, dropped_writer, gather_dropped
 from lmpipe.data.filters.c4 import LineJudge
 from lmpipe.data.filters.lists import host_and_path, url_of
 from lmpipe.data.parts import PartTask, finish, run_over_parts
-from lmpipe.data.selection import DROPPED, DROPPED_SCHEMA
 from lmpipe.data.tasks import Tick, save_ledger
 
 EMPTY = "lines.nothing_left"
@@ -69,10 +70,7 @@ def remove_lines(
     task = (config, repeated if config.repeated_in is not None else None)
     folders = run_over_parts(_clean_part, documents, task, scratch / "lines", workers=workers, progress=progress)
     ledger = finish(folders, output, "lines")
-    with TableWriter(output / DROPPED, DROPPED_SCHEMA) as writer:
-        for folder in folders:
-            for table in tables_of(folder / DROPPED):
-                writer.write(table)
+    gather_dropped(folders, output)
     removed = _added([read_json(folder / REMOVED) for folder in folders])
     write_json(output / REMOVED, removed)
     return ledger, removed
@@ -141,7 +139,7 @@ def _clean_part(task: PartTask, folder: Path, tick: Tick) -> None:
     ledger = Ledger()
     with (
         TableWriter(folder / part_name(0)) as kept_rows,
-        TableWriter(folder / DROPPED, DROPPED_SCHEMA) as dropped_rows,
+        dropped_writer(folder) as gone,
     ):
         for table in tables_of(task.part):
             texts = table.column("text").to_pylist()
@@ -153,23 +151,13 @@ def _clean_part(task: PartTask, folder: Path, tick: Tick) -> None:
                     ledger.drop(EMPTY, len(before))
             stays = pa.array([bool(text) for text in cleaned])
             kept_rows.write(with_column(table, "text", cleaned).filter(stays))
-            dropped_rows.write(_explained(table.filter(pa.array([not text for text in cleaned]))))
+            gone.write(dropped_rows(table.filter(pc.invert(stays)), EMPTY))
             tick(table.num_rows)
     save_ledger(folder, ledger)
     rules = sorted(cleaner.lines)
     write_json(
         folder / REMOVED, {rule: {"lines": cleaner.lines[rule], "characters": cleaner.characters[rule]} for rule in rules}
     )
-
-
-def _explained(table: Any) -> Any:
-    columns = {
-        "id": table.column("id"),
-        "source": table.column("source"),
-        "rule": pa.array([EMPTY] * table.num_rows, pa.string()),
-    }
-    rows = [columns.get(field.name, pa.nulls(table.num_rows, field.type)) for field in DROPPED_SCHEMA]
-    return pa.table(rows, schema=DROPPED_SCHEMA)
 
 
 class _Cleaner:

@@ -1,6 +1,7 @@
 """Documents to repaired documents: the `repair` stage. Text may change, ids never do.
 
 part-*.parquet --> part-*.parquet     the same rows, less those in which no text was left
+              `--> dropped.parquet    those: id, source, rule
               `--> ledger.json
 """
 
@@ -13,6 +14,7 @@ from lmpipe.base.progress import Progress
 from lmpipe.data.cleaning.config import UnicodeConfig
 from lmpipe.data.cleaning.unicode import repair_text
 from lmpipe.data.documents import TableWriter, part_name, tables_of, with_column
+from lmpipe.data.dropped import dropped_rows, dropped_writer, gather_dropped
 from lmpipe.data.parts import PartTask, finish, run_over_parts
 from lmpipe.data.rescuing import RescueRows
 from lmpipe.data.tasks import Tick, save_ledger
@@ -37,12 +39,14 @@ def repair(documents: Path, output: Path, *, config: UnicodeConfig, scratch: Pat
     folders = run_over_parts(
         _repair_part, documents, config, scratch / "repair", workers=workers, progress=progress, rescue=RescueRows()
     )
-    return finish(folders, output, "repair")
+    ledger = finish(folders, output, "repair")
+    gather_dropped(folders, output)
+    return ledger
 
 
 def _repair_part(task: PartTask, folder: Path, tick: Tick) -> None:
     config, ledger = task.config, Ledger()
-    with TableWriter(folder / part_name(0)) as writer:
+    with TableWriter(folder / part_name(0)) as writer, dropped_writer(folder) as gone:
         for table in tables_of(task.part):
             texts = table.column("text").to_pylist()
             repaired = [repair_text(text, config.normal_form, config.mojibake) for text in texts]
@@ -54,5 +58,6 @@ def _repair_part(task: PartTask, folder: Path, tick: Tick) -> None:
                     ledger.drop(EMPTY, len(before))
             changed = with_column(table, "text", repaired)
             writer.write(changed if all(kept) else changed.filter(kept))
+            gone.write(dropped_rows(table.filter([not stays for stays in kept]), EMPTY))
             tick(table.num_rows)
     save_ledger(folder, ledger)

@@ -33,8 +33,8 @@ from lmpipe.data.decontamination.index import Index, build_index, load_index
 from lmpipe.data.decontamination.matching import Hit, find_hits
 from lmpipe.data.dedup.shingles import slices_of, words_of
 from lmpipe.data.documents import TableWriter, part_name, tables_of
+from lmpipe.data.dropped import dropped_rows, dropped_writer, gather_dropped
 from lmpipe.data.parts import PartTask, nothing_left, run_over_parts
-from lmpipe.data.selection import DROPPED, DROPPED_SCHEMA
 from lmpipe.data.tasks import Tick, add_ledgers, gather_parts, load_ledger, save_ledger
 
 HITS, ITEMS, REPORT = "hits.parquet", "contaminated.parquet", "contamination.json"
@@ -85,11 +85,11 @@ def decontaminate(
         raise nothing_left(ledger, "decontaminate")
     _hand_on(split, output, folders)
     gather_parts(folders, output / "train")
-    for path, schema in ((DROPPED, DROPPED_SCHEMA), (HITS, HIT_SCHEMA)):
-        with TableWriter(output / path, schema) as writer:
-            for folder in folders:
-                for table in tables_of(folder / path):
-                    writer.write(table)
+    gather_dropped(folders, output)
+    with TableWriter(output / HITS, HIT_SCHEMA) as writer:
+        for folder in folders:
+            for table in tables_of(folder / HITS):
+                writer.write(table)
     return _whole_ledger(split, ledger, output)
 
 
@@ -99,7 +99,7 @@ def _clean_part(task: PartTask, folder: Path, tick: Tick) -> None:
     counts, lost = np.zeros(len(index.names), np.int64), _Lost()
     with (
         TableWriter(folder / part_name(0)) as kept_rows,
-        TableWriter(folder / DROPPED, DROPPED_SCHEMA) as dropped_rows,
+        dropped_writer(folder) as gone,
         TableWriter(folder / HITS, HIT_SCHEMA) as hit_rows,
     ):
         for table in tables_of(task.part):
@@ -115,7 +115,7 @@ def _clean_part(task: PartTask, folder: Path, tick: Tick) -> None:
             _book(ledger, table, first_hits)
             lost.add(table.filter(~stays))
             kept_rows.write(table.filter(stays))
-            dropped_rows.write(_dropped(table, first_hits, index, config))
+            gone.write(_dropped(table, first_hits, index, config))
             hit_rows.write(_hits(table, hits, index))
             tick(table.num_rows)
     np.save(folder / COUNTS, counts, allow_pickle=False)
@@ -135,15 +135,13 @@ def _dropped(table: Any, first_hits: Mapping[int, Hit], index: Index, config: De
     rows = sorted(first_hits)
     hits = [first_hits[row] for row in rows]
     thresholds = {"ngram": config.min_share, "similarity": config.similarity}
-    columns = [
-        *(table.column(name).combine_chunks().take(pa.array(rows, pa.int64())) for name in ("id", "source")),
+    return dropped_rows(
+        table.take(pa.array(rows, pa.int64())),
         [RULE.format(rule=hit.rule) for hit in hits],
-        [hit.value for hit in hits],
-        [thresholds[hit.rule] for hit in hits],
-        ["/".join(index.names[hit.item]) for hit in hits],
-        [None] * len(rows),
-    ]
-    return pa.table(columns, schema=DROPPED_SCHEMA)
+        value=[hit.value for hit in hits],
+        threshold=[thresholds[hit.rule] for hit in hits],
+        duplicate_of=["/".join(index.names[hit.item]) for hit in hits],
+    )
 
 
 def _hits(table: Any, hits: Sequence[Hit], index: Index) -> Any:

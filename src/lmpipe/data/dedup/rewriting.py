@@ -22,8 +22,8 @@ from lmpipe.base.files import read_json, write_json
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
 from lmpipe.data.documents import TableWriter, part_name, parts_of, tables_of, with_column
+from lmpipe.data.dropped import dropped_rows, dropped_writer, gather_dropped
 from lmpipe.data.parts import PartTask, finish, run_part_tasks
-from lmpipe.data.selection import DROPPED, DROPPED_SCHEMA
 from lmpipe.data.tasks import Tick, gather_parts, save_ledger
 
 REMOVED, REPORT = "removed", "repeated.json"
@@ -69,10 +69,7 @@ def rewrite(
     folders = run_part_tasks(_rewrite_part, tasks, scratch / "rewrite", workers=workers, progress=progress)
     ledger = finish(folders, output, config.kind)
     gather_parts(folders, output / REMOVED, f"{REMOVED}/part-*.parquet")
-    with TableWriter(output / DROPPED, DROPPED_SCHEMA) as writer:
-        for folder in folders:
-            for table in tables_of(folder / DROPPED):
-                writer.write(table)
+    gather_dropped(folders, output)
     totals = Counter[str](documents=0, pieces=0, characters=0)
     for folder in folders:
         totals.update(read_json(folder / COUNTS))
@@ -90,7 +87,7 @@ def _rewrite_part(task: PartTask, folder: Path, tick: Tick) -> None:
     with (
         TableWriter(folder / part_name(0)) as kept_rows,
         TableWriter(folder / REMOVED / part_name(0), REMOVED_SCHEMA) as removed_rows,
-        TableWriter(folder / DROPPED, DROPPED_SCHEMA) as dropped_rows,
+        dropped_writer(folder) as gone,
     ):
         for table in tables_of(task.part):
             cuts = np.searchsorted(removals["row"], np.arange(row, row + table.num_rows + 1))
@@ -104,7 +101,7 @@ def _rewrite_part(task: PartTask, folder: Path, tick: Tick) -> None:
             lost = [sum(end - start for start, end in some) for some in spans]
             kept_rows.write(with_column(table, "text", after).filter(stays))
             removed_rows.write(_removed(table, spans, lost))
-            dropped_rows.write(_dropped(table, before, after, stays, config))
+            gone.write(_dropped(table, before, after, stays, config))
             totals.update(documents=sum(map(bool, spans)), pieces=sum(map(len, spans)), characters=sum(lost))
             row += table.num_rows
             tick(table.num_rows)
@@ -147,13 +144,8 @@ def _removed(table: Any, spans: Sequence[Sequence[Span]], lost: Sequence[int]) -
 
 
 def _dropped(table: Any, before: Sequence[str], after: Sequence[str], stays: Sequence[bool], config: Any) -> Any:
-    rows = [row for row, stay in enumerate(stays) if not stay]
-    columns = [
-        *(table.column(name).combine_chunks().take(pa.array(rows, pa.int64())) for name in ("id", "source")),
-        [f"dedup.{config.kind}"] * len(rows),
-        [len(after[row]) / len(before[row]) for row in rows],
-        [config.min_kept] * len(rows),
-        [None] * len(rows),
-        [None] * len(rows),
-    ]
-    return pa.table(columns, schema=DROPPED_SCHEMA)
+    lengths = zip(before, after, stays, strict=True)
+    left = [len(new) / len(old) for old, new, stay in lengths if not stay]
+    return dropped_rows(
+        table.filter([not stay for stay in stays]), f"dedup.{config.kind}", value=left, threshold=config.min_kept
+    )

@@ -3,6 +3,7 @@
     train/ (of a split) --> train/          with copies (ids get `+1`, `+2`, ...), or with fewer documents
     validation/ test/   --> the same
                        `--> balance.json    {method, classes: {class: {before, after}}, without_class: n}: of documents
+                       `--> dropped.parquet  value: the hash of the id, as a share of all; threshold: below it, a document stays
                        `--> splits.json, composition.json, ledger.json
 
 Which documents are repeated once more, or dropped, is decided by the hash of their ids, so it depends on no order; the counts
@@ -26,6 +27,7 @@ from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
 from lmpipe.data.columns import needed_for, values_of
 from lmpipe.data.documents import TableWriter, group_key, part_name, tables_of, with_column
+from lmpipe.data.dropped import dropped_rows, dropped_writer, gather_dropped
 from lmpipe.data.mixing.config import BalanceConfig
 from lmpipe.data.mixing.sides import Composition, finish_side
 from lmpipe.data.parts import PartTask, run_over_parts
@@ -64,6 +66,7 @@ def balance(
     done = run_over_parts(_balance_part, split / "train", (config, seed, copies), scratch / "balance", **options)
     without = sum(survey["without"] for survey in surveys)
     write_json(output / FACTS, {"method": config.method, "classes": classes, "without_class": without})
+    gather_dropped(done, output)
     return finish_side(split, done, output, "balance")
 
 
@@ -108,7 +111,7 @@ def _copies(
 def _balance_part(task: PartTask, folder: Path, tick: Tick) -> None:
     config, seed, copies = task.config
     ledger, composition = Ledger(), Composition()
-    with TableWriter(folder / part_name(0)) as writer:
+    with TableWriter(folder / part_name(0)) as writer, dropped_writer(folder) as gone:
         for table in tables_of(task.part):
             times = _times(table, config, seed, copies)
             for length, number in zip(pc.utf8_length(table.column("text")).to_pylist(), times, strict=True):
@@ -119,6 +122,7 @@ def _balance_part(task: PartTask, folder: Path, tick: Tick) -> None:
             repeated = _repeated(table, times)
             composition.add(repeated)
             writer.write(repeated)
+            gone.write(_dropped(table.filter([not number for number in times]), config, seed, copies))
             tick(table.num_rows)
     composition.save(folder)
     save_ledger(folder, ledger)
@@ -131,6 +135,13 @@ def _times(table: Any, config: BalanceConfig, seed: int, copies: Mapping[str, Co
         every, below = copies[label] if label is not None else (1, 0)
         times.append(every + (_key(seed, group) < below))
     return times
+
+
+def _dropped(gone: Any, config: BalanceConfig, seed: int, copies: Mapping[str, Copies]) -> Any:
+    """Documents of a class that has too many, with the hash that decided."""
+    values = [_key(seed, group) / 2**64 for group in _groups(gone)]
+    thresholds = [copies[label][1] / 2**64 for label in values_of(gone, config.column) if label is not None]
+    return dropped_rows(gone, REASON, value=values, threshold=thresholds)
 
 
 def _repeated(table: Any, times: Sequence[int]) -> Any:

@@ -17,7 +17,8 @@ class BalanceConfig(Config):
     are."""
     method: Literal["oversample", "undersample"] = "oversample"
     """`oversample` repeats documents until every class has as many as the largest; `undersample` drops documents until every
-    class has as many as the smallest. Which ones depends on their ids alone."""
+    class has as many as the smallest. Which ones depends on their ids alone. Weights in the loss in the place of either are
+    `class_weights` of the objective."""
     max_repeats: int = Field(default=10, ge=1)
     """No document stands more often than this in the training text, even if its class stays smaller than the largest."""
 

@@ -28,17 +28,15 @@ from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed, unit_interval
 from lmpipe.data.documents import TableWriter, count_rows, part_name, parts_of, tables_of
+from lmpipe.data.dropped import dropped_rows, dropped_writer, gather_dropped
 from lmpipe.data.mixing.config import TowardConfig
 from lmpipe.data.parts import PartTask, finish, run_over_parts, run_part_tasks
 from lmpipe.data.ranks import float_of_key, keys_of_floats, nth
 from lmpipe.data.tasks import Tick, save_ledger
 
 COUNTS, KEYS, SORTED = "counts.npy", "keys.npy", "sorted.npy"
-DROPPED, FACTS = "dropped.parquet", "importance.json"
+FACTS = "importance.json"
 RULE = "select_toward"
-DROPPED_SCHEMA = pa.schema(
-    [("id", pa.string()), ("source", pa.string()), ("rule", pa.string()), ("value", pa.float64()), ("threshold", pa.float64())]
-)
 WORD = re.compile(r"\w+|[^\w\s]+")
 """Words and runs of punctuation, as the paper's tokenizer (NLTK's WordPunct) finds them, in lower case."""
 SMOOTHING = 1e-8
@@ -91,7 +89,7 @@ def select_toward(
     ]
     done = run_part_tasks(_select_part, tasks, scratch / "select", **options)
     ledger = finish(done, output, "select_toward")
-    _write_dropped(done, output)
+    gather_dropped(done, output)
     facts = {"kept": ledger.rows_kept, "of": rows, "divergence_before": _divergence(of_target, of_corpus)}
     write_json(output / FACTS, {**facts, "divergence_after": _divergence(of_target, _added(done))})
     return ledger
@@ -180,7 +178,7 @@ def _select_part(task: PartTask, folder: Path, tick: Tick) -> None:
     features, ledger, counts, row = Features(buckets), Ledger(), np.zeros(buckets, np.int64), 0
     with (
         TableWriter(folder / part_name(0)) as kept_rows,
-        TableWriter(folder / DROPPED, DROPPED_SCHEMA) as dropped_rows,
+        dropped_writer(folder) as gone,
     ):
         for table in tables_of(task.part):
             values = keys[row : row + table.num_rows]
@@ -193,25 +191,11 @@ def _select_part(task: PartTask, folder: Path, tick: Tick) -> None:
                 else:
                     ledger.drop(RULE, len(text))
             kept_rows.write(table.filter(pa.array(stays)))
-            dropped_rows.write(_dropped(table, values, ~stays, threshold))
+            gone.write(dropped_rows(table.filter(pa.array(~stays)), RULE, value=values[~stays], threshold=threshold))
             row += table.num_rows
             tick(table.num_rows)
     np.save(folder / COUNTS, counts, allow_pickle=False)
     save_ledger(folder, ledger)
-
-
-def _dropped(table: Any, values: Floats, rows: npt.NDArray[np.bool_], threshold: float) -> Any:
-    gone = table.select(["id", "source"]).filter(pa.array(rows))
-    count = gone.num_rows
-    columns = [pa.array([RULE] * count, pa.string()), pa.array(values[rows]), pa.array(np.full(count, threshold))]
-    return pa.table([*(column.combine_chunks() for column in gone.columns), *columns], schema=DROPPED_SCHEMA)
-
-
-def _write_dropped(folders: Sequence[Path], output: Path) -> None:
-    with TableWriter(output / DROPPED, DROPPED_SCHEMA) as writer:
-        for folder in folders:
-            for table in tables_of(folder / DROPPED):
-                writer.write(table)
 
 
 def _divergence(target: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> float:

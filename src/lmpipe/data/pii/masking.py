@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from lmpipe.base.files import read_json, write_json
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
 from lmpipe.data.documents import TableWriter, part_name, tables_of, with_column
+from lmpipe.data.dropped import dropped_rows, dropped_writer, gather_dropped
 from lmpipe.data.parts import PartTask, finish, run_over_parts
 from lmpipe.data.pii.config import MaskConfig
 from lmpipe.data.pii.find import ORDER, Span, find, joined
@@ -31,7 +30,6 @@ from lmpipe.data.pii.presidio import Presidio
 from lmpipe.data.pii.pseudonyms import Pseudonyms
 from lmpipe.data.pii.tagger import load_tagger
 from lmpipe.data.rescuing import RescueRows
-from lmpipe.data.selection import DROPPED, DROPPED_SCHEMA
 from lmpipe.data.tasks import Tick, save_ledger
 
 FACTS = "pii.json"
@@ -115,9 +113,7 @@ def mask(
         counts.merge(read_json(folder / FACTS))
     write_json(output / FACTS, counts.facts(config))
     if config.action == "drop":
-        with TableWriter(output / DROPPED, DROPPED_SCHEMA) as writer:
-            for table in (table for folder in folders for table in tables_of(folder / DROPPED)):
-                writer.write(table)
+        gather_dropped(folders, output)
     return ledger
 
 
@@ -171,7 +167,7 @@ class Found:
 def _mask_part(task: PartTask, folder: Path, tick: Tick) -> None:
     masking, ledger, found = task.config, Ledger(), Found()
     finder = masking.finder()
-    with TableWriter(folder / part_name(0)) as writer, TableWriter(folder / DROPPED, DROPPED_SCHEMA) as dropped:
+    with TableWriter(folder / part_name(0)) as writer, dropped_writer(folder) as dropped:
         for table in tables_of(task.part):
             kinds, left = _acted(table, masking, finder, ledger)
             for one in kinds:
@@ -212,13 +208,9 @@ def _rule(kinds: Counter[str]) -> str:
 
 def _dropped(table: Any, found: Sequence[Counter[str]]) -> Any:
     """One row for each document that was taken out."""
-    names = zip(table.column("id").to_pylist(), table.column("source").to_pylist(), found, strict=True)
-    rows = [
-        {"id": identity, "source": source, "rule": _rule(kinds), "value": float(kinds.total()), "threshold": 0.0}
-        for identity, source, kinds in names
-        if kinds
-    ]
-    return pa.Table.from_pylist(rows, schema=DROPPED_SCHEMA)
+    some = [kinds for kinds in found if kinds]
+    values = [float(kinds.total()) for kinds in some]
+    return dropped_rows(table.filter([bool(kinds) for kinds in found]), list(map(_rule, some)), value=values, threshold=0.0)
 
 
 def _masked_metas(metas: Sequence[str], finder: Finder, namer: Namer) -> list[tuple[str, Counter[str]]]:

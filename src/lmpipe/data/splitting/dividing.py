@@ -4,6 +4,7 @@
                   `--> splits.json           {split: {documents, characters, bytes}}
                   `--> composition.json      {licences, languages: {name: documents}} of all three together
                   `--> leakage.json, leaks.parquet    where the sides are compared (`leakage.py`)
+                  `--> dropped.parquet    where leaking documents are taken out
                   `--> ledger.json
 
 Where a document falls is another module's: `groups.py` (document, source, group), `ranked.py` (time, stratum), `positions.py`.
@@ -20,16 +21,18 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from lmpipe.base.errors import SourceError
 from lmpipe.base.files import read_json, write_json
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
 from lmpipe.data.documents import TableWriter, part_name, parts_of, tables_of
+from lmpipe.data.dropped import dropped_rows, dropped_writer, gather_dropped
 from lmpipe.data.parts import PartTask, run_part_tasks
 from lmpipe.data.splitting.config import LeakageConfig, SplitConfig
 from lmpipe.data.splitting.groups import plan_by_hash
-from lmpipe.data.splitting.leakage import Leak, find_leaks, keep_ids, refused, write_leaks
+from lmpipe.data.splitting.leakage import GONE_SCHEMA, Leak, find_leaks, keep_gone, refused, write_leaks
 from lmpipe.data.splitting.positions import cut, lengths_of, plan_positions
 from lmpipe.data.splitting.ranked import plan_by_rank
 from lmpipe.data.splitting.sides import SPLITS, sides_with_stated
@@ -81,9 +84,10 @@ def split(
     if config.leakage:
         leaks = _leaks(folders, config.leakage, scratch, output, **options)
         if leaks and config.leakage.action == "drop":
-            ids = keep_ids(leaks, scratch)
-            tasks = [PartTask(part, (plan, ids, given)) for part, plan in zip(parts, plans, strict=True)]
+            gone = keep_gone(leaks, config.leakage, scratch)
+            tasks = [PartTask(part, (plan, gone, given)) for part, plan in zip(parts, plans, strict=True)]
             folders = run_part_tasks(divide, tasks, scratch / "without", **options)
+            gather_dropped(folders, output)
     return _finish(folders, output, config)
 
 
@@ -150,7 +154,9 @@ class _Sides:
 
     def __init__(self, folder: Path, leaking: Path | None) -> None:
         self._folder, self._stack = folder, ExitStack()
-        self._leaking = pa.array(leaking.read_text(encoding="utf-8").splitlines() if leaking else [], pa.string())
+        self._leaks = GONE_SCHEMA.empty_table() if leaking is None else pq.read_table(leaking)
+        self._leaking = self._leaks.column("id").combine_chunks()
+        self._gone = self._stack.enter_context(dropped_writer(folder)) if leaking is not None else None
         self._writers: dict[str, TableWriter] = {}
         self._waiting: dict[str, list[Any]] = {side: [] for side in SPLITS}
         self._counts = {side: Counter(documents=0, characters=0, bytes=0) for side in SPLITS}
@@ -176,9 +182,22 @@ class _Sides:
         for side, tables in self._waiting.items():
             if tables:
                 together = pa.concat_tables(tables).combine_chunks()
-                stays = pc.invert(pc.is_in(together.column("id"), value_set=self._leaking))
-                self._flush(side, together.filter(stays) if len(self._leaking) else together)
+                self._flush(side, self._without_leaks(together))
                 tables.clear()
+
+    def _without_leaks(self, table: Any) -> Any:
+        """The rows that stay on their side; the others are listed."""
+        if self._gone is None:
+            return table
+        places = pc.index_in(table.column("id"), value_set=self._leaking)
+        why = self._leaks.take(pc.drop_null(places))
+        columns = {"value": why["similarity"], "threshold": why["threshold"], "duplicate_of": why["of"]}
+        self._gone.write(
+            dropped_rows(
+                table.filter(pc.is_valid(places)), LEAKAGE, **{name: list_.to_pylist() for name, list_ in columns.items()}
+            )
+        )
+        return table.filter(pc.is_null(places))
 
     def _flush(self, side: str, table: Any) -> None:
         if not table.num_rows:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lmpipe.base.errors import SourceError
-from lmpipe.base.files import atomic_file, write_json
+from lmpipe.base.files import write_json
 from lmpipe.data.dedup.config import ExactConfig, MinhashConfig
 from lmpipe.data.dedup.exact import normalised
 from lmpipe.data.dedup.minhash import near_pairs
@@ -30,12 +30,13 @@ from lmpipe.data.parts import PartTask, run_over_parts
 from lmpipe.data.splitting.config import LeakageConfig
 from lmpipe.data.tasks import Tick
 
-FACTS, LEAKS, HASHES, GONE = "leakage.json", "leaks.parquet", "hashes.npy", "leaks.txt"
+FACTS, LEAKS, HASHES, GONE = "leakage.json", "leaks.parquet", "hashes.npy", "gone.parquet"
 PAIRS = (("train", "test"), ("train", "validation"), ("validation", "test"))
 """(the side that should not have the text, the side whose text it is)"""
 SCHEMA = pa.schema(
     [("id", pa.string()), ("side", pa.string()), ("of", pa.string()), ("of_side", pa.string()), ("similarity", pa.float64())]
 )
+GONE_SCHEMA = pa.schema([("id", pa.string()), ("of", pa.string()), ("similarity", pa.float64()), ("threshold", pa.float64())])
 EQUAL = ExactConfig()
 
 
@@ -131,12 +132,23 @@ def _counts(leaks: list[Leak]) -> dict[str, int]:
     return {f"{side} in {of}": sum((leak.side, leak.of_side) == (side, of) for leak in leaks) for side, of in PAIRS}
 
 
-def keep_ids(leaks: list[Leak], scratch: Path) -> Path:
-    """A file with the ids of what leaks, a line each, for the tasks that leave them out."""
-    path = scratch / GONE
-    with atomic_file(path, "w", encoding="utf-8") as file:
-        file.writelines(f"{identity}\n" for identity in sorted({leak.id for leak in leaks}))
-    return path
+def keep_gone(leaks: list[Leak], config: LeakageConfig, scratch: Path) -> Path:
+    """A file with what leaks (id, of, similarity, threshold), each document once, for the tasks that leave it out."""
+    first: dict[str, Leak] = {}
+    for leak in leaks:
+        first.setdefault(leak.id, leak)
+    rows = [
+        {
+            "id": leak.id,
+            "of": leak.of,
+            "similarity": leak.similarity,
+            "threshold": 1.0 if leak.similarity == 1.0 else config.near,
+        }
+        for leak in first.values()
+    ]
+    with TableWriter(scratch / GONE, GONE_SCHEMA) as writer:
+        writer.write(pa.Table.from_pylist(rows, schema=GONE_SCHEMA))
+    return scratch / GONE
 
 
 def refused(leaks: list[Leak], config: LeakageConfig) -> SourceError:

@@ -27,11 +27,12 @@ from lmpipe.base.progress import Progress
 from lmpipe.data.dedup.config import ExactConfig, MinhashConfig
 from lmpipe.data.dedup.exact import mark_duplicates
 from lmpipe.data.dedup.minhash import mark_near_duplicates
-from lmpipe.data.documents import TableWriter, parts_of, tables_of
+from lmpipe.data.documents import parts_of, tables_of
+from lmpipe.data.dropped import DROPPED, gather_dropped
 from lmpipe.data.filters.config import SelectConfig
 from lmpipe.data.generation.asking import Asker, Usage, account
 from lmpipe.data.parts import nothing_left
-from lmpipe.data.selection import DROPPED, DROPPED_SCHEMA, select
+from lmpipe.data.selection import select
 from lmpipe.data.synthesis.config import SynthesisConfig
 from lmpipe.data.synthesis.questions import Draw, choose_seeds, draws
 from lmpipe.data.synthesis.writing import CALLS, USAGE, Batch, Plan, Writer
@@ -170,9 +171,7 @@ def _without_duplicates(
 def _add_dropped(folders: Sequence[Path], output: Path) -> None:
     """Those that rules and the judge took out stand before the duplicates."""
     duplicates = list(tables_of(output / DROPPED))
-    with TableWriter(output / DROPPED, DROPPED_SCHEMA) as writer:
-        for table in (*(table for folder in folders for table in tables_of(folder / DROPPED)), *duplicates):
-            writer.write(table)
+    gather_dropped(folders, output, then=duplicates)
 
 
 def _accounts(folders: Sequence[Path], plan: Plan) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from lmpipe.base.files import write_json
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.randomness import derive_seed
 from lmpipe.data.documents import SCHEMA, Document, TableWriter, part_name, table_of, tables_of
+from lmpipe.data.dropped import DROPPED_SCHEMA, dropped_writer
 from lmpipe.data.generation.asking import Answer, Asker, Question, Refusal, Usage
-from lmpipe.data.selection import DROPPED, DROPPED_SCHEMA
 from lmpipe.data.synthesis.config import TEXT_SLOT, SynthesisConfig
 from lmpipe.data.synthesis.examples import Verdict, broken_rule, divided, judged
 from lmpipe.data.synthesis.questions import Draw, filled, question_of, values_of
@@ -88,7 +88,7 @@ class Writer:
             ledger.keep(len(example.text))
         with TableWriter(folder / part_name(0)) as writer:
             writer.write(table_of([self._document(example) for example in kept]))
-        _write_dropped(folder / DROPPED, dropped, self.plan.source)
+        _write_dropped(folder, dropped, self.plan.source)
         write_json(folder / USAGE, {"generator": self.usage.to_json(), "judge": self.judge_usage.to_json()})
         save_ledger(folder, ledger)
 
@@ -202,7 +202,7 @@ def _call(name: str, asker: Asker, question: Question, answer: Answer | Refusal)
     return json.dumps(told) + "\n"
 
 
-def _write_dropped(path: Path, dropped: Sequence[tuple[str, Verdict]], source: str) -> None:
+def _write_dropped(folder: Path, dropped: Sequence[tuple[str, Verdict]], source: str) -> None:
     rows = [{"id": identity, "source": source, **verdict._asdict()} for identity, verdict in dropped]
-    with TableWriter(path, DROPPED_SCHEMA) as writer:
+    with dropped_writer(folder) as writer:
         writer.write(pa.Table.from_pylist(rows, schema=DROPPED_SCHEMA))
