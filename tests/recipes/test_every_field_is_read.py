@@ -55,10 +55,12 @@ from lmpipe.tokens.config import ByteConfig, TokenizerConfig
 from lmpipe.tokens.controls import Controls
 from lmpipe.tokens.kinds import MAKERS
 from lmpipe.tokens.loader import Batch
+from lmpipe.tokens.shards import ShardWriter, open_shards
 from lmpipe.tokens.training import train_on_texts
 from lmpipe.training.adapter_config import DoraConfig, LoraConfig
 from lmpipe.training.adapters import adapt
-from lmpipe.training.objective_config import ChatConfig, MaskedConfig
+from lmpipe.training.denoising import span_corruption
+from lmpipe.training.objective_config import ChatConfig, MaskedConfig, SpanCorruptionConfig
 from lmpipe.training.objectives import make_objective
 from lmpipe.training.peft_layout import save_adapter
 
@@ -523,6 +525,10 @@ def use_every_objective_and_adapter(folder: Path) -> None:
         network = small(model)
         learned = make_objective(objective, vocab_size=50, controls=Controls.ours(), seed=1)
         learned.losses(network, *(torch.from_numpy(array) for array in learned.prepare(batch, 0)))
+    with ShardWriter(folder / "shards", vocab_size=50, end_of_text_id=0, controls=Controls(0, 1, (0,), (49, 48))) as writer:
+        writer.append(list(range(10, 30)), 20)
+    hidden = span_corruption(SpanCorruptionConfig(), open_shards(folder / "shards"), small("t5"), context=16, seed=1)
+    hidden.losses(small("t5"), *(torch.from_numpy(array) for array in hidden.prepare(batch, 0)))
     for adapter in (LoraConfig(rank=2), DoraConfig(rank=2)):
         network = small("llama")
         adapt(network, mapping(network), adapter)

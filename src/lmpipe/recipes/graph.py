@@ -156,7 +156,7 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
             inputs["canaries"] = canaries
         tokens[name] = graph.add("tokenize", f"tokenize-{name}", configs.TokenizeStage(holds=recipe.data[name].holds), inputs)
     tokens |= {phase.source(): _mix(graph, phase, phase.on, tokens) for phase in recipe.train if not isinstance(phase.on, str)}
-    train = _train(graph, recipe, tokens, start)
+    train = _train(graph, recipe, tokens, tokenizer, start)
     measured = _evaluations(graph, recipe, splits, tokens, tokenizer, train)
     measured |= _chatbot(graph, recipe, splits, tokenizer, train, measured)
     measured |= _audits(graph, recipe, tokens, tokenizer, train, canaries)
@@ -374,12 +374,13 @@ def _tokenizer(graph: Graph, recipe: Recipe, splits: Mapping[str, Stage], start:
     return graph.add("tokenizer", "tokenizer", config, {"documents": splits[corpus]} if corpus else {})
 
 
-def _train(graph: Graph, recipe: Recipe, tokens: Mapping[str, Stage], start: Stage | None) -> Stage:
+def _train(graph: Graph, recipe: Recipe, tokens: Mapping[str, Stage], tokenizer: Stage, start: Stage | None) -> Stage:
     """Every phase, each starting from the weights of the one before; gives the last."""
     last = start
     for phase in recipe.train:
         config = configs.TrainStage(model=recipe.model, phase=phase, seed=recipe.seed)
         inputs = {"tokens": tokens[phase.source()]} | ({"start": last} if last else {})
+        inputs |= {"tokenizer": tokenizer} if phase.objective.needs_tokenizer else {}
         last = graph.add("train", f"train-{phase.name}", config, inputs)
     assert last is not None, "the schema asks for one phase at least"
     return last

@@ -61,7 +61,8 @@ def predict_run(
     numbers = estimate(project.recipe)
     calibration = stored_calibration(project.recipe, runtime, store)
     worth = numbers["training_flops"] is not None and numbers["training_flops"] > WORTH_FLOPS
-    if calibration is None and rows[name].status != "hit" and worth and project.recipe.model.kind != "auto":
+    able = project.recipe.model.kind != "auto" and project.recipe.train[0].objective.calibrates
+    if calibration is None and rows[name].status != "hit" and worth and able:
         progress.handle(StageNote(name, f"calibrating for {CALIBRATION_SECONDS:.0f} seconds, to predict time and memory"))
         calibration = calibrate(project.recipe, runtime, store)
     return {**numbers, "stages": training_costs(project.recipe, calibration)}
@@ -96,8 +97,16 @@ def calibrate(recipe: Recipe, runtime: Runtime, store: Store) -> Calibration:
 
     Raises:
         StageError: when that process fails: training would, too.
-        RecipeError: for a model that is computed by Transformers.
+        RecipeError: for a model that is computed by Transformers, and for what is not learned from ids alone.
     """
+    objective = recipe.train[0].objective
+    if not objective.calibrates:
+        raise RecipeError(
+            f"{objective.kind} cannot be calibrated: random ids are no lesson for it",
+            where="train.0.objective",
+            expected="causal, chat or masked without whole_words",
+            fix="plan without --calibrate",
+        )
     if isinstance(recipe.model, AutoConfig):
         raise RecipeError(
             "a model that Transformers computes cannot be calibrated: it is never fresh",

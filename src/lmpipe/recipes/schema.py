@@ -21,9 +21,9 @@ from lmpipe.evaluation.config import EvaluationConfig, PerplexityConfig
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
 from lmpipe.serving.chatbot.making_config import MadeChatbotConfig, ModelIntents
-from lmpipe.tokens.config import PretrainedTokenizerConfig, TokenizerConfig
+from lmpipe.tokens.config import NewTokenizerConfig, PretrainedTokenizerConfig, TokenizerConfig
 from lmpipe.training.config import PhaseConfig
-from lmpipe.training.objective_config import objectives_by_kind
+from lmpipe.training.objective_config import SpanCorruptionConfig, objectives_by_kind
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
@@ -92,6 +92,13 @@ class Recipe(Config):
                     f"train.{i}.objective is {phase.objective.kind}, which the {architecture} '{kind}' cannot learn: "
                     f"{phase.objective.reason}; it takes a model that is a {needed}"
                 )
+            if isinstance(phase.objective, SpanCorruptionConfig) and isinstance(self.tokenizer, NewTokenizerConfig):
+                spans = phase.objective.spans_of(self.model.context)
+                if self.tokenizer.sentinels < spans:
+                    raise ValueError(
+                        f"train.{i}.objective hides up to {spans} spans of a row of {self.model.context:,} tokens, and the "
+                        f"tokenizer has {self.tokenizer.sentinels} sentinels; expected tokenizer.sentinels: {spans} at least"
+                    )
         if architecture != "decoder":
             asked = [f"evaluate.{i}" for i, part in enumerate(self.evaluate) if part.kind == "perplexity"]
             asked += [f"audit.{i}" for i, part in enumerate(self.audit) if part.kind == "memorization"]

@@ -384,6 +384,7 @@ def mix(work: Work) -> None:
 def train(work: Work) -> None:
     """One training phase."""
     from lmpipe.training.loop import Device, train
+    from lmpipe.training.materials import Materials
 
     runtime = work.runtime
     facts = train(
@@ -398,6 +399,7 @@ def train(work: Work) -> None:
         progress=work.progress,
         stopping=work.stopping,
         start=_start(work),
+        materials=Materials(tokenizer=work.inputs.get("tokenizer")),
     )
     work.facts.update(facts)
 

@@ -19,6 +19,7 @@ from lmpipe.base.errors import TrainingError
 from lmpipe.models.layers.encoder_heads import at_places
 from lmpipe.models.network import Encoder, EncoderDecoder, Network
 from lmpipe.tokens.examples import ExampleShards
+from lmpipe.tokens.loader import Ids
 from lmpipe.tokens.packing import ExampleBatch
 from lmpipe.training.objective_config import ClassificationConfig, ObjectiveConfig, Seq2SeqConfig, TaggingConfig
 from lmpipe.training.objectives import IGNORED, Losses, Objective, token_losses
@@ -151,12 +152,15 @@ class Seq2Seq:
         """The batch, with what the decoder sees."""
         assert batch.targets_BS is not None, "shards of pairs have targets"
         assert batch.target_segments_BS is not None
-        segments_BS = batch.target_segments_BS
-        inputs_BS = np.full_like(batch.targets_BS, self.start_id)
+        return self.shifted(batch.inputs_BT, batch.segments_BT, batch.targets_BS, batch.target_segments_BS)
+
+    def shifted(self, sources_BT: Ids, source_segments_BT: Ids, targets_BS: Ids, segments_BS: Ids) -> PairsBatch:
+        """Sources and targets, with what the decoder sees before each target; padding counts for nothing."""
+        inputs_BS = np.full_like(targets_BS, self.start_id)
         goes_on_BS = segments_BS[:, 1:] == segments_BS[:, :-1]
-        inputs_BS[:, 1:] = np.where(goes_on_BS, batch.targets_BS[:, :-1], self.start_id)
-        targets_BS = np.where(segments_BS >= 0, batch.targets_BS, IGNORED)
-        return PairsBatch(batch.inputs_BT, batch.segments_BT, inputs_BS, targets_BS, segments_BS)
+        inputs_BS[:, 1:] = np.where(goes_on_BS, targets_BS[:, :-1], self.start_id)
+        asked_BS = np.where(segments_BS >= 0, targets_BS, IGNORED)
+        return PairsBatch(sources_BT, source_segments_BT, inputs_BS, asked_BS, segments_BS)
 
     def losses(self, network: Network, *part: Tensor) -> Losses:
         """Of one part."""

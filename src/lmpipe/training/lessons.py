@@ -1,6 +1,6 @@
 """What a run learns from, by what its tokenize stage's folder holds: one stream of text, or examples with answers.
 
-    stream      Loader, MixtureLoader     rows as long as the context            objectives.py
+    stream      Loader, MixtureLoader     rows as long as the context            texts.py
     examples    PackedLoader              rows that hold the longest example     answers.py
 
 Both give batches by number, so that the loop need not know which it is.
@@ -27,8 +27,10 @@ from lmpipe.tokens.packing import PackedLoader, row_tokens_of
 from lmpipe.tokens.shards import open_shards
 from lmpipe.training.answers import objective_on_examples
 from lmpipe.training.config import Batching, PhaseConfig, batching
+from lmpipe.training.materials import Materials
 from lmpipe.training.objective_config import Seq2SeqConfig
-from lmpipe.training.objectives import Objective, make_objective
+from lmpipe.training.objectives import Objective
+from lmpipe.training.texts import objective_on_text
 from lmpipe.training.validation import validation_batches
 
 SCORE = "score"
@@ -67,7 +69,9 @@ class Lessons:
         return epochs_by_corpus(self.loader, position)
 
 
-def open_lessons(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: int, progress: Progress) -> Lessons:
+def open_lessons(
+    tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: int, progress: Progress, materials: Materials | None = None
+) -> Lessons:
     """What `phase` learns from.
 
     Args:
@@ -76,6 +80,7 @@ def open_lessons(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: int
         phase: budget, sizes and objective.
         seed: the recipe's; the order has its own.
         progress: told what is cut.
+        materials: what the objective needs beside them.
 
     Raises:
         TrainingError: when there is too little.
@@ -83,10 +88,13 @@ def open_lessons(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: int
     loader_seed = derive_seed(seed, "loader", phase.name)
     if holds_examples(tokens):
         return _examples(tokens, model, phase, loader_seed, progress)
-    return _stream(tokens, model, phase, loader_seed, derive_seed(seed, "objective", phase.name))
+    objective_seed = derive_seed(seed, "objective", phase.name)
+    return _stream(tokens, model, phase, loader_seed, objective_seed, materials or Materials())
 
 
-def _stream(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: int, objective_seed: int) -> Lessons:
+def _stream(
+    tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: int, objective_seed: int, materials: Materials
+) -> Lessons:
     shards = open_shards(tokens / "train")
 
     def loader(rows: int) -> Any:
@@ -102,8 +110,8 @@ def _stream(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: int, obj
         LanguageHead(),
         shards.vocab_size,
         shards.end_of_text_id,
-        lambda network: make_objective(
-            phase.objective, vocab_size=shards.vocab_size, controls=shards.controls, seed=objective_seed
+        lambda network: objective_on_text(
+            phase.objective, shards, network, context=model.context, seed=objective_seed, materials=materials
         ),
         lambda objective: validation_batches(
             tokens / "validation", objective, model.context, plan.micro_rows, phase.validation.tokens

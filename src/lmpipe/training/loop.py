@@ -32,6 +32,7 @@ from lmpipe.training.config import Batching, PhaseConfig, resolve_precision
 from lmpipe.training.fitting import fewer_rows, is_out_of_memory, recompute_activations
 from lmpipe.training.incidents import LIMIT, judge, perplexed, refusal
 from lmpipe.training.lessons import open_lessons
+from lmpipe.training.materials import Materials
 from lmpipe.training.observation import activations, sizes
 from lmpipe.training.optimizers import MasterOptimizer
 from lmpipe.training.parameters import treatments
@@ -71,6 +72,7 @@ def train(
     progress: Progress,
     stopping: Callable[[], bool],
     start: Path | None = None,
+    materials: Materials | None = None,
 ) -> dict[str, Any]:
     """Train (or go on from the newest checkpoint in `scratch`) and write `best/`, `last/`, curve and totals.
 
@@ -86,6 +88,7 @@ def train(
         progress: told after each step.
         stopping: whether to save and leave.
         start: a model folder whose weights are the first ones; None: fresh ones.
+        materials: what some objectives need beside tokens.
 
     Returns:
         Facts for the record; empty when asked to stop before the end.
@@ -95,7 +98,7 @@ def train(
         ModelError: when `start` holds no weights for this model.
     """
     with settings_of_a_run(device.kind, device.threads):
-        run = TrainingRun(tokens, model, phase, seed, device, progress, start)
+        run = TrainingRun(tokens, model, phase, seed, device, progress, start, materials)
         checkpoint = newest_checkpoint(scratch, progress)
         if checkpoint:
             run.state.restore(checkpoint)
@@ -121,11 +124,12 @@ class TrainingRun:
         device: Device,
         progress: Progress,
         start: Path | None = None,
+        materials: Materials | None = None,
     ) -> None:
         if phase.precision == "auto":
             phase = phase.model_copy(update={"precision": resolve_precision("auto", device.kind)})
         self.phase, self.device, self.progress, self.start = phase, device, progress, start
-        self.lessons = open_lessons(tokens, model, phase, seed, progress)
+        self.lessons = open_lessons(tokens, model, phase, seed, progress, materials)
         self.plan, self.loader = self.lessons.plan, self.lessons.loader
         self.steps = self.plan.steps
         torch.manual_seed(derive_seed(seed, "weights", phase.name))

@@ -21,6 +21,16 @@ class ObjectiveBase(Config):
     head: ClassVar[str] = "language"
     """What stands on top of the network."""
 
+    @property
+    def needs_tokenizer(self) -> bool:
+        """Whether it cannot be learned from ids alone."""
+        return False
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether its time and memory can be measured on random ids."""
+        return False
+
 
 class TokenObjective(ObjectiveBase):
     """What all objectives that predict tokens have. Validation watches the plain loss, whatever is added here."""
@@ -41,6 +51,11 @@ class CausalConfig(TokenObjective):
 
     kind: Literal["causal"] = "causal"
 
+    @property
+    def calibrates(self) -> bool:
+        """Any ids will do."""
+        return True
+
 
 class ChatConfig(TokenObjective):
     """Answer: conversations are read whole, and only what the assistant says is learned."""
@@ -50,6 +65,11 @@ class ChatConfig(TokenObjective):
     learns = ("conversations",)
 
     kind: Literal["chat"] = "chat"
+
+    @property
+    def calibrates(self) -> bool:
+        """Any ids will do."""
+        return True
 
 
 class MaskedConfig(TokenObjective):
@@ -65,12 +85,58 @@ class MaskedConfig(TokenObjective):
     """Share of those that is replaced by the mask token."""
     random_fraction: float = Field(default=0.1, ge=0, le=1)
     """Share of those that is replaced by any other token; the rest stands as it is, and is asked for all the same."""
+    whole_words: bool = False
+    """Whether all tokens of a word are asked for together (BERT's whole-word masking, 2019; Cui et al. 2021): a part of a word
+    says too much about the rest of it."""
+
+    @property
+    def needs_tokenizer(self) -> bool:
+        """Only a tokenizer knows where words begin."""
+        return self.whole_words
+
+    @property
+    def calibrates(self) -> bool:
+        """Any ids will do, where they need not be words."""
+        return not self.whole_words
 
     @model_validator(mode="after")
     def _shares_fit(self) -> Self:
         if self.mask_fraction + self.random_fraction > 1:
             raise ValueError("mask_fraction and random_fraction together are more than all the hidden tokens")
         return self
+
+
+class SpanCorruptionConfig(TokenObjective):
+    """Write the stretches of a text that were hidden (Raffel et al. 2020, T5); hidden anew each time a text is read."""
+
+    architectures = ("encoder-decoder",)
+    reason = "the text is read by an encoder, and what is hidden in it written by a decoder"
+
+    kind: Literal["span_corruption"] = "span_corruption"
+    density: float = Field(default=0.15, gt=0, le=0.5)
+    """Share of each document's tokens that is hidden."""
+    mean_span: float = Field(default=3.0, ge=1)
+    """Tokens of a hidden stretch, on average."""
+    target_tokens: int | None = Field(default=None, ge=8)
+    """Positions for the hidden stretches of a row; a document that finds no room there is not asked for. Null: by the average
+    length of documents."""
+
+    def hidden_of(self, tokens: int) -> int:
+        """How many of a document's tokens are hidden.
+
+        >>> SpanCorruptionConfig().hidden_of(100), SpanCorruptionConfig().hidden_of(1)
+        (15, 0)
+        """
+        return min(max(1, round(tokens * self.density)), tokens - 1)
+
+    def spans_of(self, tokens: int) -> int:
+        """In how many stretches.
+
+        >>> SpanCorruptionConfig().spans_of(100)
+        5
+        """
+        hidden = self.hidden_of(tokens)
+        return min(max(1, round(hidden / self.mean_span)), tokens - hidden)
 
 
 class ClassificationConfig(ObjectiveBase):
@@ -120,7 +186,9 @@ class Seq2SeqConfig(TokenObjective):
     """Positions for targets in a row; a longer target is cut. Null: as many as for texts."""
 
 
-AnyObjective = CausalConfig | ChatConfig | MaskedConfig | ClassificationConfig | TaggingConfig | Seq2SeqConfig
+AnyObjective = (
+    CausalConfig | ChatConfig | MaskedConfig | SpanCorruptionConfig | ClassificationConfig | TaggingConfig | Seq2SeqConfig
+)
 ObjectiveConfig = Annotated[AnyObjective, Field(discriminator="kind")]
 
 

@@ -21,6 +21,7 @@ from lmpipe.models.network import Encoder, Network
 from lmpipe.tokens.controls import Controls
 from lmpipe.tokens.loader import Batch
 from lmpipe.tokens.special import ASSISTANT, SPECIAL_TOKENS
+from lmpipe.tokens.word_borders import WordBorders
 from lmpipe.training.objective_config import CausalConfig, ChatConfig, MaskedConfig, ObjectiveConfig, TokenObjective
 
 IGNORED = -100
@@ -112,8 +113,10 @@ class MaskedBatch(NamedTuple):
 class Masked:
     """Hidden tokens from both sides. Every row hides equally many, so shapes stay, and logits are computed for them alone."""
 
-    def __init__(self, config: MaskedConfig, *, vocab_size: int, controls: Controls, seed: int) -> None:
-        """Store the arguments.
+    def __init__(
+        self, config: MaskedConfig, *, vocab_size: int, controls: Controls, seed: int, words: WordBorders | None = None
+    ) -> None:
+        """Store the arguments; `words` are those of the tokenizer, where whole words are hidden.
 
         Raises:
             ModelError: when the tokenizer has no token that hides another.
@@ -123,7 +126,9 @@ class Masked:
                 "the tokenizer has no mask token, so nothing can be hidden",
                 expected="a tokenizer made for masked models, or one that lmpipe trained",
             )
+        assert words is not None or not config.whole_words, "the tokenizer is handed in where words are hidden"
         self.config, self.seed, self.mask_id = config, seed, controls.mask_id
+        self.words = words if config.whole_words else None
         self.special_ids = np.array(controls.special_ids, np.int64)
         self.text_ids = np.setdiff1d(np.arange(vocab_size), self.special_ids)
 
@@ -133,7 +138,11 @@ class Masked:
         generator = np.random.default_rng(derive_seed(self.seed, "masking", position))
         count = max(1, round(self.config.rate * ids_BT.shape[1]))
         special_BT = np.isin(ids_BT, self.special_ids)
-        order_BT = np.argsort(generator.random(ids_BT.shape) + special_BT, axis=1)  # control tokens come last
+        chance_BT = generator.random(ids_BT.shape)
+        askable_BT = (
+            ~special_BT if self.words is None else _whole_words(self.words.starts(ids_BT), special_BT, chance_BT, count)
+        )
+        order_BT = np.argsort(chance_BT + ~askable_BT, axis=1)  # what is never asked for comes last
         places_BK = np.sort(order_BT[:, :count], axis=1)
         picked_BK = np.take_along_axis(ids_BT, places_BK, axis=1)
         fate_BK = generator.random(places_BK.shape)
@@ -141,10 +150,10 @@ class Masked:
         hidden_BK = np.where(fate_BK < self.config.mask_fraction, self.mask_id, picked_BK)
         swapped = (fate_BK >= self.config.mask_fraction) & (fate_BK < self.config.mask_fraction + self.config.random_fraction)
         hidden_BK = np.where(swapped, others_BK, hidden_BK)
-        is_special = np.take_along_axis(special_BT, places_BK, axis=1)
+        asked_BK = np.take_along_axis(askable_BT, places_BK, axis=1)
         inputs_BT = ids_BT.copy()
-        np.put_along_axis(inputs_BT, places_BK, np.where(is_special, picked_BK, hidden_BK), axis=1)
-        return MaskedBatch(inputs_BT, np.where(is_special, IGNORED, picked_BK), batch.segments_BT, places_BK)
+        np.put_along_axis(inputs_BT, places_BK, np.where(asked_BK, hidden_BK, picked_BK), axis=1)
+        return MaskedBatch(inputs_BT, np.where(asked_BK, picked_BK, IGNORED), batch.segments_BT, places_BK)
 
     def losses(self, network: Network, *part: Tensor) -> Losses:
         """Of one part."""
@@ -163,14 +172,35 @@ class Masked:
         return math.log(network.vocab_size)
 
 
-def make_objective(config: ObjectiveConfig, *, vocab_size: int, controls: Controls, seed: int) -> Objective:
-    """The objective on rows of text that `config` names.
+def _whole_words(
+    starts_BT: NDArray[np.bool_], special_BT: NDArray[np.bool_], chance_BT: NDArray[np.float64], count: int
+) -> NDArray[np.bool_]:
+    """Tokens of words drawn by chance, at most `count` to a row: a word that finds no room is passed over."""
+    chosen_BT = np.zeros_like(special_BT)
+    for row, starts_T in enumerate(starts_BT):
+        firsts = np.flatnonzero(starts_T)
+        ends, room = np.append(firsts[1:], len(starts_T)), count
+        for word in np.argsort(chance_BT[row, firsts]).tolist():
+            first, end = int(firsts[word]), int(ends[word])
+            if end - first <= room and not special_BT[row, first]:
+                chosen_BT[row, first:end] = True
+                room -= end - first
+            if not room:
+                break
+    return chosen_BT
+
+
+def make_objective(
+    config: ObjectiveConfig, *, vocab_size: int, controls: Controls, seed: int, words: WordBorders | None = None
+) -> Objective:
+    """The objective on rows of text, of one network, that `config` names.
 
     Args:
         config: what is learned.
         vocab_size: of the model.
         controls: ids that are no text, as the shards tell them.
         seed: of every random choice.
+        words: where the tokenizer's words begin; only whole-word masking asks.
 
     Raises:
         ModelError: when the tokenizer lacks a token that the objective needs.
@@ -178,7 +208,7 @@ def make_objective(config: ObjectiveConfig, *, vocab_size: int, controls: Contro
     if isinstance(config, ChatConfig):
         return Chat(config)
     if isinstance(config, MaskedConfig):
-        return Masked(config, vocab_size=vocab_size, controls=controls, seed=seed)
+        return Masked(config, vocab_size=vocab_size, controls=controls, seed=seed, words=words)
     assert isinstance(config, CausalConfig), "other objectives learn from examples: training/answers.py"
     return Causal(config)
 
