@@ -145,7 +145,7 @@ def run_stage(stage: str, folder: Path, source: Path) -> None:
         ),
         "select": lambda: selection.select(
             repaired,
-            folder / "measure",
+            [folder / "measure"],
             {"exact": folder / "duplicates", "minhash": folder / "near"},
             output,
             config=corpus.select(),

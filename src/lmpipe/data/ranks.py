@@ -37,6 +37,25 @@ def count_up_to(arrays: Sequence[Keys], value: int) -> int:
     return sum(int(np.searchsorted(array, np.uint64(value), side="right")) for array in arrays)
 
 
+def border(arrays: Sequence[Keys], before: Sequence[npt.NDArray[np.int64]], wanted: int) -> int:
+    """The smallest number below which stands a weight of at least `wanted`; 2^64 - 1 where there is none.
+
+    Args:
+        arrays: each sorted; may be memory maps.
+        before: for each, the weight of its first 0, 1, 2, ... numbers.
+        wanted: in the unit of the weights.
+    """
+    low, high = 0, LARGEST
+    while low < high:
+        middle = (low + high) // 2
+        below = (sums[np.searchsorted(array, np.uint64(middle))] for array, sums in zip(arrays, before, strict=True))
+        if sum(map(int, below)) >= wanted:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
 def keys_of_floats(values: npt.NDArray[np.float64]) -> Keys:
     """Numbers whose order as integers is the order of the floats (NaN refused): the bits, turned where the sign is set.
 

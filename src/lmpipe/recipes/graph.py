@@ -67,7 +67,7 @@ VERSIONS = {
     "split": 3,
     "decontaminate": 1,
     "balance": 2,
-    "arrange": 1,
+    "arrange": 2,
     "augment": 1,
     "canaries": 1,
     "pretrained": 2,

@@ -5,7 +5,7 @@
                        `--> arrangement.json    {by, descending, runs}: what the loader is told
                        `--> splits.json, composition.json, ledger.json
 
-    keys of each part, sorted --> borders of equal shares --> each part in order, a row group per share --> one task per share
+    places of each part, sorted --> borders of equal shares --> parts in order, a row group per share --> a task per share
 
 A document's place is one number: 40 bits of what it is ordered by (float64, relative precision 4e-9), 24 of its id's hash.
 """
@@ -31,11 +31,11 @@ from lmpipe.data.documents import PART_BYTES, TableWriter, opened, part_name, pa
 from lmpipe.data.mixing.config import CurriculumConfig
 from lmpipe.data.mixing.sides import Composition, finish_side
 from lmpipe.data.parts import PartTask, run_over_parts
-from lmpipe.data.ranks import Keys, keys_of_floats, nth
+from lmpipe.data.ranks import Keys, border, keys_of_floats
 from lmpipe.data.splitting.missing import Missing
 from lmpipe.data.tasks import Tick, run_tasks, save_ledger
 
-ARRANGEMENT, KEYS, SURVEY, SHARES = "arrangement.json", "keys.npy", "survey.json", "shares.json"
+ARRANGEMENT, KEYS, BYTES, SURVEY, SHARES = "arrangement.json", "keys.npy", "bytes.npy", "survey.json", "shares.json"
 HASH_BITS = 24
 OF_TEXT = ("characters", "words")
 
@@ -80,37 +80,39 @@ def arrange(
 
 def _survey_part(task: PartTask, folder: Path, tick: Tick) -> None:
     config, seed = task.config
-    missing, blocks, size = Missing(), [np.empty(0, np.uint64)], 0
+    missing, blocks, sizes = Missing(), [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
     for table in tables_of(task.part, ["id", "text", *needed_for(_column(config))]):
         numbers = _numbers(table, config)
         missing.look(table, [None if np.isnan(number) else number for number in numbers])
         if not missing.count:
             blocks.append(_places(table, numbers, config, seed))
-        size += pc.sum(pc.binary_length(table.column("text").cast(pa.large_binary()))).as_py() or 0
+            sizes.append(np.asarray(pc.binary_length(table.column("text")), np.int64))
         tick(table.num_rows)
-    np.save(folder / KEYS, np.sort(np.concatenate(blocks)), allow_pickle=False)
-    write_json(folder / SURVEY, {"bytes": size, "missing": missing.to_json()})
+    places = np.concatenate(blocks)
+    order = np.argsort(places)
+    np.save(folder / KEYS, places[order], allow_pickle=False)
+    np.save(folder / BYTES, np.cumsum([0, *np.concatenate(sizes)[order]]), allow_pickle=False)
+    write_json(folder / SURVEY, missing.to_json())
 
 
 def _borders(surveyed: Sequence[Path], config: CurriculumConfig, part_bytes: int) -> list[int]:
-    """The smallest place of every share but the first; shares have equally many documents, about a part of text."""
-    surveys = [read_json(folder / SURVEY) for folder in surveyed]
+    """The smallest place of every share but the first; each share has about a part of text. Equally many documents would not
+    do: by characters, the last share would hold all the long ones."""
     missing = Missing()
-    for survey in surveys:
-        missing.merge(Missing.from_json(survey["missing"]))
+    for folder in surveyed:
+        missing.merge(Missing.from_json(read_json(folder / SURVEY)))
     if missing.count:
         raise _no_number(missing, config)
-    keys = [np.load(folder / KEYS, mmap_mode="r", allow_pickle=False) for folder in surveyed]
-    rows = sum(map(len, keys))
-    shares = max(1, min(rows, -(-sum(survey["bytes"] for survey in surveys) // part_bytes)))
-    return sorted({nth(keys, number * rows // shares) for number in range(1, shares)})
+    keys, sums = ([np.load(folder / name, mmap_mode="r", allow_pickle=False) for folder in surveyed] for name in (KEYS, BYTES))
+    size = sum(int(one[-1]) for one in sums)
+    shares = max(1, -(-size // part_bytes))
+    return sorted({border(keys, sums, number * size // shares) for number in range(1, shares)})
 
 
 def _share_part(task: PartTask, folder: Path, tick: Tick) -> None:
     """One part in order, its rows of each share as a row group of their own."""
     config, seed, borders = task.config
-    tables = list(tables_of(task.part))
-    table = pa.concat_tables(tables).combine_chunks() if tables else None
+    table = _together(list(tables_of(task.part)))
     numbers: list[int] = []
     with TableWriter(folder / part_name(0)) as writer:
         if table is not None:
@@ -127,11 +129,10 @@ def _share_part(task: PartTask, folder: Path, tick: Tick) -> None:
 def _gather_share(task: tuple[int, tuple[Path, ...], CurriculumConfig, int], folder: Path, tick: Tick) -> None:
     """All rows of one share, in order: one part of the result."""
     number, shared, config, seed = task
-    tables = [table for one in shared for table in _rows_of(one, number)]
+    table = _together([table for one in shared for table in _rows_of(one, number)])
     ledger, composition = Ledger(), Composition()
     with TableWriter(folder / part_name(0)) as writer:
-        if tables:
-            table = pa.concat_tables(tables).combine_chunks()
+        if table is not None:
             places = _places(table, _numbers(table, config), config, seed)
             table = table.take(pa.array(np.argsort(places, kind="stable")))
             composition.add(table)
@@ -141,6 +142,15 @@ def _gather_share(task: tuple[int, tuple[Path, ...], CurriculumConfig, int], fol
     tick(1)
     composition.save(folder)
     save_ledger(folder, ledger)
+
+
+def _together(tables: list[Any]) -> Any | None:
+    """One table of all, which are let go of; None where there is none."""
+    if not tables:
+        return None
+    table = pa.concat_tables(tables).combine_chunks()
+    tables.clear()  # or the text would stand in memory twice
+    return table
 
 
 def _rows_of(folder: Path, share: int) -> list[Any]:
