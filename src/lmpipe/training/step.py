@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,13 +11,12 @@ from torch import Tensor
 
 from lmpipe.base.progress import Progress
 from lmpipe.models.network import Network
+from lmpipe.training.compiling import LossFunction, compiled_or_plain, has_compiler
 from lmpipe.training.objectives import Losses, Objective
 from lmpipe.training.optimizers import MasterOptimizer
 
 Part = tuple[Tensor, ...]
 """Some rows of every array of a batch."""
-LossFunction = Callable[..., Losses]
-"""The arrays of a part -> sums over its tokens."""
 
 
 class Gradient(NamedTuple):
@@ -46,45 +43,11 @@ def make_losses(network: Network, objective: Objective, *, compile: bool, progre
 
     if not compile:
         return losses
-    if not has_compiler(next(network.parameters()).device.type):
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if not has_compiler(parameters[0].device.type):
         progress.note("no C++ compiler here (CXX, c++, g++ or clang++): training runs uncompiled, somewhat slower")
         return losses
-    return _compiled(losses, progress)
-
-
-def _compiled(losses: LossFunction, progress: Progress) -> LossFunction:
-    """`losses` compiled; plain, with a note, where the compiler turns out not to work."""
-    compiled: LossFunction = torch.compile(losses, dynamic=False)
-    working = True
-
-    def compiled_or_plain(*part: Tensor) -> Losses:
-        nonlocal working
-        if working:
-            try:
-                return compiled(*part)
-            except _compiler_errors() as error:
-                working = False
-                reason = str(error).strip().splitlines()[0][:200]
-                progress.note(
-                    f"the training step cannot be compiled here ({reason}); training runs uncompiled, somewhat slower"
-                )
-        return losses(*part)
-
-    return compiled_or_plain
-
-
-def _compiler_errors() -> tuple[type[Exception], ...]:
-    """What failed compilation raises. Loading the compiler takes seconds, so it is loaded where something is compiled."""
-    from torch._dynamo.exc import BackendCompilerFailed
-    from torch._inductor.exc import InductorError
-
-    return BackendCompilerFailed, InductorError
-
-
-def has_compiler(device: str) -> bool:
-    """Whether what torch.compile needs on `device` is installed."""
-    names = (os.environ.get("CXX", ""), "c++", "g++", "clang++")
-    return device == "cuda" or any(name and shutil.which(name) for name in names)
+    return compiled_or_plain(losses, parameters, progress)
 
 
 def parts_of(batch: Sequence[Any], micro_rows: int, device: str) -> list[Part]:

@@ -13,8 +13,9 @@ from lmpipe.base.errors import TrainingError
 from lmpipe.models.network import Network
 from lmpipe.tokens.loader import Loader
 from lmpipe.tokens.shards import open_shards
+from lmpipe.training.compiling import LossFunction
 from lmpipe.training.objectives import Losses, Objective
-from lmpipe.training.step import LossFunction, Part, parts_of
+from lmpipe.training.step import Part, parts_of
 
 
 def validation_loss(
