@@ -35,7 +35,8 @@ import numpy as np
 from lmpipe.base.runtime import Runtime
 from lmpipe.data.documents import read_tables
 from lmpipe.evaluation.units import read_table
-from lmpipe.recipes.running import run
+from lmpipe.pipeline.runner import run
+from lmpipe.recipes.project import open_project
 
 HELD_OUT = ("oscar-wilde", "mark-twain", "lewis-carroll", "jane-austen_emma")
 GOOD = ("mary-shelley", "robert-louis-stevenson")
@@ -173,10 +174,10 @@ def measured(arm: str, folder: Path, tokens: int, seed: int, threads: int) -> di
     """Bits and bytes of every held-out chapter under one model, and what was left to train on."""
     began = time.perf_counter()
     runtime = Runtime(store=str(folder / "store"), device="cpu", threads=threads)
-    done = run(recipe_of(arm, folder, tokens, seed), runtime=runtime)
-    evaluation = next(name for name in done.records if name.startswith("evaluate"))
-    table = read_table(done.folder(evaluation))
-    texts = read_tables(done.folder("split-mix" if arm == "raw" else "split-clean") / "train", ["text"])
+    stages = open_project(recipe_of(arm, folder, tokens, seed)).stages(runtime)
+    results = run([stage for stage in stages if stage.name.startswith("evaluate")], runtime)
+    table = read_table(next(result.path for result in results.stages if result.name.startswith("evaluate")))
+    texts = read_tables(results["split-mix" if arm == "raw" else "split-clean"].path / "train", ["text"])
     left = sum(len(text) for rows in texts for text in rows.column("text").to_pylist())
     bits, size = table.columns_U["nats"] / np.log(2), table.columns_U["bytes"]
     seconds = time.perf_counter() - began
@@ -219,8 +220,10 @@ def main() -> None:
         write(folder / "held-out.jsonl", held_out[:100])
         print({kind: f"{size / 1e6:.1f} MB" for kind, size in sizes.items()}, f"{arguments.tokens:,} tokens", flush=True)
         options = (folder, arguments.tokens)
-        seeds = range(1, arguments.seeds + 1)
-        results = {arm: [measured(arm, *options, seed, arguments.threads) for seed in seeds] for arm in ARMS}
+        results: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
+        for seed in range(1, arguments.seeds + 1):
+            for arm, runs in results.items():
+                runs.append(measured(arm, *options, seed, arguments.threads))
     size = results["raw"][0]["bytes"]
     means = {arm: np.mean([one["bits"] for one in runs], axis=0) for arm, runs in results.items()}
     for arm, mean in means.items():

@@ -37,17 +37,20 @@ _UPPER = _class(frozenset(letter for letter in _LETTERS if not letter.islower())
 _ALPHA = r"[^\W\d_]"
 _QUOTE = _class(QUOTES)
 _SYMBOL = rf"(?:{_class(SYMBOLS)}|[\U0001f000-\U0001faff])"  # apart, because a class of both is searched character by character
-_PREFIX = re.compile(rf"\+(?![0-9])|\.\.+|(?:US|C|A)\$|{_class('§%=—–' + PUNCTUATION + QUOTES + CURRENCY)}|{_SYMBOL}")
+_OPENS, _CLOSES = frozenset("§%=—–" + PUNCTUATION + QUOTES + CURRENCY), frozenset("—–" + PUNCTUATION + QUOTES)
+"""What is always a prefix, or a suffix, of one character: no other alternative below begins, or ends, with one of these."""
+_PREFIX = re.compile(rf"\+(?![0-9])|\.\.+|(?:US|C|A)\$|{_class(_OPENS)}|{_SYMBOL}")
 _SUFFIX = re.compile(
-    rf"(?:\.\.+|{_class('—–' + PUNCTUATION + QUOTES)}|{_SYMBOL}|['’][sS]|(?<=[0-9])(?:\+|{_class(CURRENCY)}|"
+    rf"(?:\.\.+|{_class(_CLOSES)}|{_SYMBOL}|['’][sS]|(?<=[0-9])(?:\+|{_class(CURRENCY)}|"
     rf"{'|'.join(map(re.escape, UNITS.split()))})|(?<=[0-9%²\-+]|{_LOWER}|{_class(PUNCTUATION + QUOTES)})\.|"
     rf"(?<={_UPPER}{_UPPER})\.)$"
 )
 _INFIX = re.compile(
-    rf"\.\.+|…|{_SYMBOL}|(?<=[0-9])[+\-*^](?=[0-9-])|(?:(?<={_LOWER})|(?<={_QUOTE}))\.(?={_UPPER}|{_QUOTE})|"
+    rf"(?!\w)(?:\.\.+|…|{_SYMBOL}|(?<=[0-9])[+\-*^](?=[0-9-])|(?:(?<={_LOWER})|(?<={_QUOTE}))\.(?={_UPPER}|{_QUOTE})|"
     rf"(?<={_ALPHA}),(?={_ALPHA})|(?:(?<=[0-9])|(?<={_ALPHA}))(?:---?|[-–~]|——?)(?={_ALPHA})|"
-    rf"(?:(?<=[0-9])|(?<={_ALPHA}))[:<>=/](?={_ALPHA})"
+    rf"(?:(?<=[0-9])|(?<={_ALPHA}))[:<>=/](?={_ALPHA}))"
 )
+"""None begins with a letter or digit; saying so first spares most places the look behind."""
 _INNER = re.compile(rf"[.…,:<>=/+\-*^–~—]|{_SYMBOL}")
 _DIGIT = re.compile("[0-9]")
 LONGEST_STRETCH = 1000
@@ -123,7 +126,7 @@ def words_of(stretch: str) -> tuple[str, ...]:
         return (stretch,)
     before: list[str] = []
     after: list[str] = []
-    while stretch and stretch not in exceptions:
+    while stretch and not stretch.isalpha() and stretch not in exceptions:
         start, end = _affixes(stretch)
         if stretch[start:] in exceptions and start:
             end = len(stretch)
@@ -144,12 +147,17 @@ def words_of(stretch: str) -> tuple[str, ...]:
 def _affixes(stretch: str) -> tuple[int, int]:
     """Where what stands between a prefix and a suffix begins and ends."""
     start, end = 0, len(stretch)
-    if not stretch[0].isalnum() or "$" in stretch:
+    first, last = stretch[0], stretch[-1]
+    if first in _OPENS:
+        start = 1
+    elif not first.isalnum() or "$" in stretch:
         prefix = _PREFIX.match(stretch)
         start = prefix.end() if prefix else 0
-    if stretch.endswith(".."):
+    if last in _CLOSES:
+        end -= 1
+    elif stretch.endswith(".."):
         end = len(stretch.rstrip("."))
-    elif not stretch[-1].isalnum() or stretch[-2:-1] in "'’" or _DIGIT.search(stretch):
+    elif not last.isalnum() or stretch[-2:-1] in "'’" or _DIGIT.search(stretch):
         suffix = _SUFFIX.search(stretch, max(0, end - LONGEST_SUFFIX))
         end = suffix.start() if suffix else end
     return start, end
