@@ -105,3 +105,9 @@ def test_cleaning_twice_changes_nothing(lines):
 
     once = clean("\n".join(lines))
     assert clean(once) == once
+
+
+def test_dialogue_set_with_typographic_quotes_needs_its_marks():
+    said = "“It is late,” she said, “and I go.”"
+    rules = [LineJudge(LinesConfig(**marks)).lines_of(said)[0][1] for marks in ({}, {"terminal_marks": (".", "”")})]
+    assert rules == ["no_terminal_punctuation", ""]

@@ -79,6 +79,12 @@ def test_a_document_of_which_too_little_is_left_is_dropped_and_explained(rewritt
         rewritten([line, line], LinesConfig(keep="none"))
 
 
+def test_a_document_of_which_punctuation_is_left_is_dropped(rewritten):
+    line = "A sentence of a book that both of them have, from its first word to its last."
+    after, _, ledger = rewritten([line, f"{line}\n”"], LinesConfig())
+    assert (after, ledger.dropped) == ([line], {"dedup.lines": 1})
+
+
 def test_paragraphs_are_what_stands_between_empty_lines(rewritten):
     paragraph = "One sentence here.\nAnother\tsentence there."
     texts = [f"a\n\n{paragraph}\n\nb", f"c\n \n{paragraph.replace(chr(9), ' ')}\n\n\n  d", f"{paragraph}x\n\ne", paragraph]

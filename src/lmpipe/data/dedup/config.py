@@ -93,8 +93,8 @@ class RepeatedBase(Config):
     """What kinds have that take repeated text out of documents and leave the rest."""
 
     min_kept: float = Field(default=0.0, ge=0, le=1)
-    """A document of which less than this share of the characters is left is dropped; at 0, only one of which nothing is
-    left."""
+    """A document of which less than this share of the characters is left is dropped; at 0, only one of which no
+    letter and no digit is left."""
 
 
 class RepeatedUnitsBase(RepeatedBase):

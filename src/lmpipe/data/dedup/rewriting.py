@@ -9,6 +9,7 @@ documents, what to take out --> part-*.parquet      the documents that stay, sho
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ from lmpipe.data.tasks import Tick, gather_parts, save_ledger
 REMOVED, REPORT = "removed", "repeated.json"
 REMOVED_SCHEMA = pa.schema([("id", pa.string()), ("pieces", pa.int64()), ("characters", pa.int64())])
 COUNTS = "counts.json"
+WORD = re.compile(r"[^\W_]")
+"""A document of which only punctuation is left has nothing left: a quotation mark stands behind many a repeated chapter."""
 Span = tuple[int, int]
 Finder = Callable[[str, npt.NDArray[np.void], Any], list[Span]]
 """(text, what to take out of it, config) -> where it stands, in characters, in order and apart."""
@@ -129,7 +132,7 @@ def without(text: str, spans: Sequence[Span]) -> str:
 def _book(ledger: Ledger, before: Sequence[str], after: Sequence[str], config: Any) -> list[bool]:
     stays = []
     for old, new in zip(before, after, strict=True):
-        stays.append(new is old or (bool(new.strip()) and len(new) >= config.min_kept * len(old)))
+        stays.append(new is old or (WORD.search(new) is not None and len(new) >= config.min_kept * len(old)))
         if stays[-1]:
             ledger.keep(len(old), len(new))
         else:

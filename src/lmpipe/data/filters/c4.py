@@ -22,7 +22,6 @@ from lmpipe.data.filters.punctuation import SENTENCE
 from lmpipe.data.filters.words import is_punctuation
 
 CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
-END_PUNCTUATION = (".", "?", "!", '"', "'")
 CURLY, LOREM, JAVASCRIPT = "curly", "lorem ipsum", "javascript"
 
 KEPT = ""
@@ -50,7 +49,7 @@ class LineJudge:
             return line, "long_word"
         if citations and "[" in line:
             line = CITATION.sub("", line)
-        if rules.terminal_punctuation and (not line.endswith(END_PUNCTUATION) or line.endswith("...")):
+        if rules.terminal_punctuation and (not line.endswith(rules.terminal_marks) or line.endswith("...")):
             return line, "no_terminal_punctuation"
         if not enough:
             return line, "few_words"

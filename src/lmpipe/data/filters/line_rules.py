@@ -16,7 +16,10 @@ class LineRules(Config):
     FineWeb left out the rule of terminal punctuation, which takes most from lists and dialogue."""
 
     terminal_punctuation: bool = True
-    """Lines must end in `.`, `!`, `?` or a quotation mark, and not in `...`."""
+    """Lines must end in one of `terminal_marks`, and not in `...`."""
+    terminal_marks: tuple[str, ...] = Field(default=(".", "?", "!", '"', "'"), min_length=1)
+    """What ends a sentence. The reference code knows straight quotation marks alone; for text that is set with typographic ones
+    add `”` and `’`, or most dialogue goes."""
     min_words: int = Field(default=3, ge=0)
     """Fewest words (between white space) of a line."""
     max_word_characters: int | None = Field(default=1000, ge=1)
