@@ -63,6 +63,8 @@ from lmpipe.training.denoising import span_corruption
 from lmpipe.training.objective_config import ChatConfig, MaskedConfig, SpanCorruptionConfig
 from lmpipe.training.objectives import make_objective
 from lmpipe.training.peft_layout import save_adapter
+from lmpipe.training.preference_config import DpoConfig, IpoConfig, OrpoConfig, SimpoConfig
+from lmpipe.training.preferences import preference_losses
 
 PACKAGE = str(Path(sys.modules["lmpipe"].__file__ or "").parent)
 EXEMPT = {"kind": "the tag of a union: it chooses the class, so its value says nothing more"}
@@ -529,6 +531,8 @@ def use_every_objective_and_adapter(folder: Path) -> None:
         writer.append(list(range(10, 30)), 20)
     hidden = span_corruption(SpanCorruptionConfig(), open_shards(folder / "shards"), small("t5"), context=16, seed=1)
     hidden.losses(small("t5"), *(torch.from_numpy(array) for array in hidden.prepare(batch, 0)))
+    for loss in (DpoConfig(), IpoConfig(), SimpoConfig(), OrpoConfig()):
+        preference_losses(loss, *torch.full((3, 1, 2, 1), -2.0))
     for adapter in (LoraConfig(rank=2), DoraConfig(rank=2)):
         network = small("llama")
         adapt(network, mapping(network), adapter)

@@ -4,6 +4,7 @@ labels          a text and its class, or classes          sentiment, topics, int
 scores          a text and a number                       ratings, grades
 tags            words and a tag for each                  parts of speech, entities
 pairs           a text and what becomes of it             summaries, translations
+preferences     a prompt and two answers, one preferred   what people like, DPO
 """
 
 from __future__ import annotations
@@ -73,8 +74,28 @@ class PairsConfig(Config):
         return (self.column,)
 
 
+class PreferencesConfig(Config):
+    """Prompts with two answers, of which one was preferred."""
+
+    kind: Literal["preferences"] = "preferences"
+    column: str = Field(default="chosen", min_length=1)
+    """Holds the answer that was preferred."""
+    rejected: str = Field(default="rejected", min_length=1)
+    """Holds the other one."""
+    rendered: Literal["chat", "text"] = "chat"
+    """chat: the prompt is what a user says (or a list of messages as JSON), and the assistant answers; text: the answer goes
+    directly on with the prompt."""
+
+    def columns(self) -> tuple[str, ...]:
+        """Columns beside the text."""
+        return (self.column, self.rejected)
+
+
 ExamplesConfig = Annotated[LabelsConfig | ScoresConfig | TagsConfig | PairsConfig, Field(discriminator="kind")]
-Holds = Literal["text", "conversations"] | ExamplesConfig
+AnsweredConfig = Annotated[
+    LabelsConfig | ScoresConfig | TagsConfig | PairsConfig | PreferencesConfig, Field(discriminator="kind")
+]
+Holds = Literal["text", "conversations"] | AnsweredConfig
 """A word where nothing more is to be said."""
 
 

@@ -24,7 +24,7 @@ from lmpipe.data.augmentation.files import pinned_files
 from lmpipe.data.config import CorpusConfig
 from lmpipe.data.dedup.config import SemanticConfig
 from lmpipe.data.filters.trained_config import TrainedConfig
-from lmpipe.data.holding import LabelsConfig, PairsConfig, ScoresConfig, TagsConfig
+from lmpipe.data.holding import LabelsConfig, PairsConfig, PreferencesConfig, ScoresConfig, TagsConfig
 from lmpipe.data.pii.config import PiiConfig, TaggerConfig
 from lmpipe.data.pii.presidio import MODEL_NAME, find_model
 from lmpipe.data.pii.pseudonyms import key_source
@@ -369,7 +369,7 @@ def _tokenizer(graph: Graph, recipe: Recipe, splits: Mapping[str, Stage], start:
     corpus = recipe.tokenizer.corpus
     holds = recipe.data[corpus].holds if corpus else "text"
     config = configs.TokenizerStage(
-        tokenizer=recipe.tokenizer, targets=holds.column if isinstance(holds, PairsConfig) else None
+        tokenizer=recipe.tokenizer, targets=holds.column if isinstance(holds, PairsConfig | PreferencesConfig) else None
     )
     return graph.add("tokenizer", "tokenizer", config, {"documents": splits[corpus]} if corpus else {})
 
@@ -417,15 +417,15 @@ def _evaluations(
             continue
         ngram = part.baseline("ngram")
         if ngram:
-            name = f"ngram-{recipe.train[0].source()}"
-            inputs["ngram"] = graph.stages.get(name) or graph.add(
-                "ngram", name, ngram, {"tokens": tokens[recipe.train[0].source()]}
-            )
+            source = (recipe.text_phase() or recipe.train[0]).source()
+            name = f"ngram-{source}"
+            inputs["ngram"] = graph.stages.get(name) or graph.add("ngram", name, ngram, {"tokens": tokens[source]})
         config = configs.EvaluateStage(evaluation=part, weights=weights, seed=recipe.seed)
         stage = graph.add("evaluate", f"evaluate-{part.on}-{part.split}", config, inputs)
         measured[stage.name] = stage
-    if recipe.model.architecture == "decoder":
-        inputs = {"train": train, "tokens": tokens[recipe.train[0].source()], "tokenizer": tokenizer}
+    text = recipe.text_phase()
+    if recipe.model.architecture == "decoder" and text:
+        inputs = {"train": train, "tokens": tokens[text.source()], "tokenizer": tokenizer}
         graph.add("samples", "samples", configs.SamplesStage(weights=weights, seed=recipe.seed), inputs)
     return measured
 
@@ -467,7 +467,7 @@ def _audits(
     measured = {}
     for audit in recipe.audit:
         if isinstance(audit, MemorizationConfig):
-            corpus = recipe.train[0].source()
+            corpus = (recipe.text_phase() or recipe.train[0]).source()
             trained = {
                 f"train-{phase.name}": graph.stages[f"train-{phase.name}"] for phase in recipe.train if phase.source() == corpus
             }
@@ -508,6 +508,13 @@ def _decision(recipe: Recipe) -> dict[str, str]:
     return {"kind": "tagging"} if isinstance(holds, TagsConfig) else {}
 
 
+def _chats(recipe: Recipe) -> bool:
+    """Whether the last phase taught the model to answer."""
+    last = recipe.train[-1]
+    holds = recipe.data[last.corpora()[0]].holds
+    return last.objective.kind == "chat" or (isinstance(holds, PreferencesConfig) and holds.rendered == "chat")
+
+
 def _bundle(
     graph: Graph,
     recipe: Recipe,
@@ -521,7 +528,7 @@ def _bundle(
         name=recipe.name,
         export=recipe.export[0],
         goal=recipe.goal.sentence() if recipe.goal else "",
-        chats=recipe.train[-1].objective.kind == "chat",
+        chats=_chats(recipe),
         frames_texts=recipe.model.architecture == "encoder",
         decision=_decision(recipe),
         recipe=recipe.model_dump(mode="json"),

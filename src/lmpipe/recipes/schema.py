@@ -74,10 +74,10 @@ class Recipe(Config):
         if self.start_from is None:
             raise ValueError("model is auto, which is never fresh; write `model: {from: a folder or a name on the Hub}`")
         for i, phase in enumerate(self.train):
-            if phase.objective.kind not in ("causal", "chat"):
+            if phase.objective.kind not in ("causal", "chat", "preference"):
                 raise ValueError(
                     f"train.{i}.objective is {phase.objective.kind}, and the model is computed by Transformers, which takes "
-                    "one text to a row; expected causal, or a model of one of our families"
+                    "one text to a row; expected causal, chat or preference, or a model of one of our families"
                 )
             if phase.adapter is not None:
                 raise ValueError(f"train.{i}.adapter needs a model of our families; this one is computed by Transformers")
@@ -152,6 +152,11 @@ class Recipe(Config):
             if sum(audit.kind == kind for audit in self.audit) > 1:
                 raise ValueError(f"audit has two parts of kind '{kind}'; each once, else their findings share names")
         return self
+
+    def text_phase(self) -> PhaseConfig | None:
+        """The first phase whose corpus is a stream of text, conversations included."""
+        streams = ("text", "conversations")
+        return next((p for p in self.train if kind_held(self.data[p.corpora()[0]].holds) in streams), None)
 
     def corpora_in_order(self) -> list[str]:
         """Names of the corpora, one that others are compared with, learn from or are made from before them.
@@ -242,6 +247,15 @@ class Recipe(Config):
                     )
             if not isinstance(phase.on, str) and "text" not in phase.objective.learns:
                 raise ValueError(f"train.{i}.on is a mixture, and {phase.objective.kind} learns from one corpus")
+        if self.text_phase() is None:
+            asked = [f"audit.{i} ({part.kind})" for i, part in enumerate(self.audit) if part.kind == "memorization"]
+            asked += [
+                f"evaluate.{i}.baselines (ngram)"
+                for i, part in enumerate(self.evaluate)
+                if isinstance(part, PerplexityConfig) and part.baseline("ngram")
+            ]
+            if asked:
+                raise ValueError(f"{asked[0]} needs text that was trained on, and no phase learns from text")
         self._check_chatbot()
         last = self.train[-1].objective.kind
         for i, part in enumerate(self.evaluate):

@@ -347,12 +347,15 @@ def adopt(work: Work) -> None:
 
 def tokenize(work: Work) -> None:
     """Every split to token shards, planted documents mixed into the training split; examples with their answers."""
+    from lmpipe.data.holding import PreferencesConfig
     from lmpipe.tokens.examples import tokenize_examples
+    from lmpipe.tokens.preferences import tokenize_preferences
     from lmpipe.tokens.tokenize import tokenize
 
     holds, threads = work.config.holds, work.runtime.resolved_threads()
     if not isinstance(holds, str):
-        summary = tokenize_examples(
+        tokenize_all: Any = tokenize_preferences if isinstance(holds, PreferencesConfig) else tokenize_examples
+        summary = tokenize_all(
             work.inputs["documents"],
             work.inputs["tokenizer"],
             work.output,

@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmpipe.base.errors import TrainingError
 from lmpipe.base.randomness import derive_seed
-from lmpipe.tokens.examples import ExampleShards
 from lmpipe.tokens.loader import ROUNDS, Ids, permuted
-from lmpipe.tokens.shards import TokenShards
 
 OPEN_ROWS = 16
 """Rows that are filled at the same time: on sentences of 5 to 50 tokens, rows of 128 are 98% full."""
@@ -52,12 +51,44 @@ class ExampleBatch:
     target_segments_BS: Ids | None = None
 
 
+class PackedTexts(Protocol):
+    """Documents by number."""
+
+    def document(self, number: int) -> NDArray[Any]:
+        """The ids of one, its end token included."""
+
+    def document_lengths(self) -> NDArray[np.int64]:
+        """Tokens of each."""
+
+
+class PackedExamples(Protocol):
+    """What is put into rows: `ExampleShards`, or what looks like them."""
+
+    folder: Path
+    kind: str
+    answers: Any
+
+    @property
+    def end_of_text_id(self) -> int:
+        """What fills rows."""
+
+    @property
+    def inputs(self) -> PackedTexts:
+        """The texts."""
+
+    @property
+    def targets(self) -> PackedTexts | None:
+        """Of pairs the other texts, of tags the tags."""
+
+    def __len__(self) -> int: ...
+
+
 class PackedLoader:
     """Random access to the batches of an endless sequence of epochs, shuffled anew in each; in order without a seed."""
 
     def __init__(
         self,
-        examples: ExampleShards,
+        examples: PackedExamples,
         *,
         row_tokens: int,
         batch_size: int,
@@ -193,7 +224,7 @@ class PackedLoader:
         return ExampleBatch(inputs, segments, examples, places, answers, tags, targets, target_segments)
 
 
-def _put(into: Ids, shards: TokenShards, example: int) -> None:
+def _put(into: Ids, shards: PackedTexts, example: int) -> None:
     """One example's ids, cut where there is no room, its end token kept."""
     ids = shards.document(example)
     into[:] = ids[: len(into)]

@@ -43,7 +43,8 @@ class ValidationConfig(Config):
     tokens: int = Field(default=65_536, ge=1)
     """Held-out tokens that one validation reads (all of the split where it is smaller)."""
     best_by: Literal["loss", "accuracy"] = "loss"
-    """What makes weights the best so far, and stops early: held-out loss, or the share of right classes or tags."""
+    """What makes weights the best so far, and stops early: held-out loss, or the share of right classes, tags or
+    preferences."""
 
 
 class EarlyStoppingConfig(Config):
@@ -130,9 +131,9 @@ class PhaseConfig(Config):
     def _one_budget(self) -> Self:
         if (self.tokens is None) == (self.epochs is None):
             raise ValueError("a phase takes `tokens` or `epochs`; expected one of the two")
-        if self.validation.best_by == "accuracy" and self.objective.head == "language":
+        if self.validation.best_by == "accuracy" and not self.objective.judged_by_accuracy:
             raise ValueError(
-                f"validation.best_by: accuracy is for classes and tags, and the objective is {self.objective.kind}"
+                f"validation.best_by: accuracy is for classes, tags and preferences, and the objective is {self.objective.kind}"
             )
         if self.row_tokens is not None and "text" in self.objective.learns:
             raise ValueError("row_tokens is for examples; rows of text are as long as the model's context")

@@ -1,9 +1,10 @@
-"""What a run learns from, by what its tokenize stage's folder holds: one stream of text, or examples with answers.
+"""What a run learns from, by what its tokenize stage's folder holds: a stream of text, examples with answers, preferences.
 
     stream      Loader, MixtureLoader     rows as long as the context            texts.py
     examples    PackedLoader              rows that hold the longest example     answers.py
+    preferences PackedLoader              likewise, of both answers              preferences.py
 
-Both give batches by number, so that the loop need not know which it is.
+All give batches by number, so that the loop need not know which it is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lmpipe.base.errors import TrainingError
@@ -23,13 +25,16 @@ from lmpipe.models.heads import Head, LanguageHead, SequenceHead, TokenHead
 from lmpipe.models.network import Network
 from lmpipe.tokens.examples import ExampleShards, holds_examples
 from lmpipe.tokens.mixture import epochs_by_corpus, training_loader
-from lmpipe.tokens.packing import PackedLoader, row_tokens_of
+from lmpipe.tokens.packing import PackedExamples, PackedLoader, row_tokens_of
+from lmpipe.tokens.preferences import PreferenceShards, holds_preferences
 from lmpipe.tokens.shards import open_shards
 from lmpipe.training.answers import objective_on_examples
 from lmpipe.training.config import Batching, PhaseConfig, batching
 from lmpipe.training.materials import Materials
 from lmpipe.training.objective_config import Seq2SeqConfig
 from lmpipe.training.objectives import Objective
+from lmpipe.training.preference_config import PreferenceConfig
+from lmpipe.training.preferences import Preference
 from lmpipe.training.texts import objective_on_text
 from lmpipe.training.validation import validation_batches
 
@@ -86,6 +91,8 @@ def open_lessons(
         TrainingError: when there is too little.
     """
     loader_seed = derive_seed(seed, "loader", phase.name)
+    if holds_preferences(tokens):
+        return _preferences(tokens, model, phase, loader_seed, progress)
     if holds_examples(tokens):
         return _examples(tokens, model, phase, loader_seed, progress)
     objective_seed = derive_seed(seed, "objective", phase.name)
@@ -121,21 +128,8 @@ def _stream(
 
 def _examples(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: int, progress: Progress) -> Lessons:
     examples, held_out = ExampleShards(tokens / "train"), ExampleShards(tokens / "validation")
-    if not len(held_out):
-        raise TrainingError(
-            "the validation side has no example",
-            where=str(held_out.folder),
-            expected="some: they say when to stop and which weights are best",
-            fix="give split.validation a share",
-        )
-    row_tokens = row_tokens_of(_longest(examples), model.context) if phase.row_tokens is None else phase.row_tokens
-    if row_tokens > model.context:
-        raise TrainingError(
-            f"row_tokens is {row_tokens:,}, and the model's context {model.context:,}",
-            where=f"train.{phase.name}.row_tokens",
-            expected=f"at most {model.context:,}",
-            fix="lower row_tokens",
-        )
+    _check_held_out(held_out)
+    row_tokens = _row_tokens(phase, model, _longest(examples))
     target_tokens = phase.objective.target_tokens if isinstance(phase.objective, Seq2SeqConfig) else None
 
     def loader(rows: int) -> PackedLoader:
@@ -156,8 +150,67 @@ def _examples(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: int, p
     )
 
 
+def _preferences(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: int, progress: Progress) -> Lessons:
+    assert isinstance(phase.objective, PreferenceConfig), "the schema pairs corpora with objectives"
+    objective = phase.objective
+    examples, held_out = PreferenceShards(tokens / "train"), PreferenceShards(tokens / "validation")
+    _check_held_out(held_out)
+    lengths = np.maximum(examples.inputs.document_lengths(), examples.targets.document_lengths())
+    row_tokens = _row_tokens(phase, model, int(lengths.max(initial=1)))
+
+    def loader(rows: int) -> PackedLoader:
+        return PackedLoader(examples, row_tokens=row_tokens, batch_size=rows, seed=seed)
+
+    plan = batching(phase, row_tokens, lambda rows: loader(rows).batches(phase.epochs or 0))
+    training = loader(plan.rows)
+    if training.cut:
+        progress.note(f"{training.cut:,} of {len(examples):,} pairs of answers are longer than a row and are cut")
+    return Lessons(
+        training,
+        plan,
+        LanguageHead(),
+        examples.vocab_size,
+        examples.end_of_text_id,
+        lambda network: Preference(objective, network, phase.precision),
+        lambda objective: _held_out(held_out, training, objective, plan.micro_rows, phase.validation.tokens),
+    )
+
+
+def _row_tokens(phase: PhaseConfig, model: ModelConfig, longest: int) -> int:
+    """Positions of a row of examples.
+
+    Raises:
+        TrainingError: when more are asked for than the model sees.
+    """
+    if phase.row_tokens is None:
+        return row_tokens_of(longest, model.context)
+    if phase.row_tokens > model.context:
+        raise TrainingError(
+            f"row_tokens is {phase.row_tokens:,}, and the model's context {model.context:,}",
+            where=f"train.{phase.name}.row_tokens",
+            expected=f"at most {model.context:,}",
+            fix="lower row_tokens",
+        )
+    return phase.row_tokens
+
+
+def _check_held_out(examples: PackedExamples) -> None:
+    """Refuse a validation side without an example.
+
+    Raises:
+        TrainingError: where there is none.
+    """
+    if not len(examples):
+        raise TrainingError(
+            "the validation side has no example",
+            where=str(examples.folder),
+            expected="some: they say when to stop and which weights are best",
+            fix="give split.validation a share",
+        )
+
+
 def _held_out(
-    examples: ExampleShards, training: PackedLoader, objective: Objective, rows: int, budget: int
+    examples: PackedExamples, training: PackedLoader, objective: Objective, rows: int, budget: int
 ) -> list[Sequence[NDArray[Any]]]:
     """The first held-out examples, in rows of the training step's shape."""
     loader = PackedLoader(

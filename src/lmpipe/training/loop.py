@@ -260,7 +260,7 @@ class TrainingRun:
             state.average.update()
         row = {"step": state.step, "tokens": state.tokens, "loss": gradient.loss}
         rate = state.optimizer.peak_rate * fraction
-        self._note({**row, "learning_rate": rate, "gradient_norm": gradient.norm})
+        self._note({**row, **gradient.measured, "learning_rate": rate, "gradient_norm": gradient.norm})
 
     def _note(self, row: dict[str, Any]) -> None:
         self.state.curve.append(row)
@@ -305,7 +305,7 @@ class TrainingRun:
     def _validate(self) -> None:
         state, stopping = self.state, self.phase.early_stopping
         with state.weights_to_judge():
-            loss, accuracy = validation_loss(
+            loss, accuracy, measured = validation_loss(
                 state.model,
                 self.losses,
                 self.objective,
@@ -315,8 +315,9 @@ class TrainingRun:
             )
         if error := perplexed(loss, state.step):
             raise error
-        row = {"step": state.step, "tokens": state.tokens, "validation_loss": loss}
-        self._note(row if accuracy is None else {**row, "validation_accuracy": accuracy})
+        row: dict[str, Any] = {"step": state.step, "tokens": state.tokens, "validation_loss": loss}
+        row |= {} if accuracy is None else {"validation_accuracy": accuracy}
+        self._note(row | {f"validation_{name}": value for name, value in measured.items()})
         by_accuracy = self.phase.validation.best_by == "accuracy" and accuracy is not None
         state.note_validation(loss, accuracy if by_accuracy else None, stopping.min_delta if stopping else 0.0)
         if stopping and state.without_improvement >= stopping.patience:

@@ -2,45 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from lmpipe.base.config import Config
-
-
-class ObjectiveBase(Config):
-    """What every objective says of itself."""
-
-    architectures: ClassVar[tuple[str, ...]]
-    """Of the networks that can learn it."""
-    reason: ClassVar[str]
-    """Why others cannot."""
-    learns: ClassVar[tuple[str, ...]]
-    """What a corpus must hold."""
-    head: ClassVar[str] = "language"
-    """What stands on top of the network."""
-
-    @property
-    def needs_tokenizer(self) -> bool:
-        """Whether it cannot be learned from ids alone."""
-        return False
-
-    @property
-    def calibrates(self) -> bool:
-        """Whether its time and memory can be measured on random ids."""
-        return False
-
-
-class TokenObjective(ObjectiveBase):
-    """What all objectives that predict tokens have. Validation watches the plain loss, whatever is added here."""
-
-    learns = ("text",)
-
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of each target's probability that is spread over the whole vocabulary (Szegedy et al. 2016)."""
-    z_loss: float = Field(default=0.0, ge=0, le=1)
-    """Weight of the squared log of the softmax's denominator (Chowdhery et al. 2022, PaLM: 1e-4): holds logits in place."""
+from lmpipe.training.objective_base import ObjectiveBase, TokenObjective
+from lmpipe.training.preference_config import PreferenceConfig
 
 
 class CausalConfig(TokenObjective):
@@ -146,6 +113,7 @@ class ClassificationConfig(ObjectiveBase):
     reason = "a class is read off what an encoder makes of the whole text"
     learns = ("labels", "scores")
     head = "sequence"
+    judged_by_accuracy = True
 
     kind: Literal["classification"] = "classification"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -168,6 +136,7 @@ class TaggingConfig(ObjectiveBase):
     reason = "a tag is read off what an encoder makes of a word among those on both sides"
     learns = ("tags",)
     head = "token"
+    judged_by_accuracy = True
 
     kind: Literal["tagging"] = "tagging"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -187,7 +156,14 @@ class Seq2SeqConfig(TokenObjective):
 
 
 AnyObjective = (
-    CausalConfig | ChatConfig | MaskedConfig | SpanCorruptionConfig | ClassificationConfig | TaggingConfig | Seq2SeqConfig
+    CausalConfig
+    | ChatConfig
+    | MaskedConfig
+    | SpanCorruptionConfig
+    | ClassificationConfig
+    | TaggingConfig
+    | Seq2SeqConfig
+    | PreferenceConfig
 )
 ObjectiveConfig = Annotated[AnyObjective, Field(discriminator="kind")]
 

@@ -22,7 +22,8 @@ from lmpipe.tokens.controls import Controls
 from lmpipe.tokens.loader import Batch
 from lmpipe.tokens.special import ASSISTANT, SPECIAL_TOKENS
 from lmpipe.tokens.word_borders import WordBorders
-from lmpipe.training.objective_config import CausalConfig, ChatConfig, MaskedConfig, ObjectiveConfig, TokenObjective
+from lmpipe.training.objective_base import TokenObjective
+from lmpipe.training.objective_config import CausalConfig, ChatConfig, MaskedConfig, ObjectiveConfig
 
 IGNORED = -100
 """A target that counts for nothing, as in torch and Transformers."""
@@ -41,6 +42,8 @@ class Losses(NamedTuple):
     """-ln p(target): what is reported and compared (of scores: squared errors)."""
     right: Tensor | None = None
     """Answers that were the most likely ones, where that is counted."""
+    measured: dict[str, Tensor] | None = None
+    """Further sums, by the names under which their means stand in the curve."""
 
 
 class Objective(Protocol):

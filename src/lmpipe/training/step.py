@@ -26,6 +26,8 @@ class Gradient(NamedTuple):
     """Nats per supervised token of the batch."""
     norm: float
     """Before clipping; not finite where the loss is not."""
+    measured: dict[str, float]
+    """What else the objective measures, per supervised token or answer."""
 
     @property
     def problem(self) -> str:
@@ -61,10 +63,12 @@ def accumulate(losses: LossFunction, optimizer: MasterOptimizer, parts: list[Par
 
     The gradient is then the optimiser's, to be used (`update`) or dropped (`discard`).
     """
-    total = 0.0
+    total, measured = 0.0, dict[str, float]()
     count = max(1, supervised)
     for part in parts:
         found = losses(*part)
         (found.minimised / count).backward()  # type: ignore[no-untyped-call]
         total += float(found.nats.detach()) / count
-    return Gradient(total, optimizer.take_gradients())
+        for name, value in (found.measured or {}).items():
+            measured[name] = measured.get(name, 0.0) + float(value.detach()) / count
+    return Gradient(total, optimizer.take_gradients(), measured)

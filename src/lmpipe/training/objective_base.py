@@ -1,0 +1,45 @@
+"""What every objective says of itself, by numbers. Knows no tensor library."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from lmpipe.base.config import Config
+
+
+class ObjectiveBase(Config):
+    """What every objective says of itself."""
+
+    architectures: ClassVar[tuple[str, ...]]
+    """Of the networks that can learn it."""
+    reason: ClassVar[str]
+    """Why others cannot."""
+    learns: ClassVar[tuple[str, ...]]
+    """What a corpus must hold."""
+    head: ClassVar[str] = "language"
+    """What stands on top of the network."""
+    judged_by_accuracy: ClassVar[bool] = False
+    """Whether it counts answers that are right."""
+
+    @property
+    def needs_tokenizer(self) -> bool:
+        """Whether it cannot be learned from ids alone."""
+        return False
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether its time and memory can be measured on random ids."""
+        return False
+
+
+class TokenObjective(ObjectiveBase):
+    """What all objectives that predict tokens have. Validation watches the plain loss, whatever is added here."""
+
+    learns = ("text",)
+
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each target's probability that is spread over the whole vocabulary (Szegedy et al. 2016)."""
+    z_loss: float = Field(default=0.0, ge=0, le=1)
+    """Weight of the squared log of the softmax's denominator (Chowdhery et al. 2022, PaLM: 1e-4): holds logits in place."""
