@@ -44,6 +44,7 @@ from lmpipe.recipes import stage_configs
 from lmpipe.recipes.planning import plan
 from lmpipe.recipes.project import check
 from lmpipe.recipes.reading import Source, parse_recipe
+from lmpipe.recipes.rewarding import judge_of
 from lmpipe.recipes.running import run
 from lmpipe.recipes.schema import Recipe
 from lmpipe.recipes.validation import classes_of, validate, walk_classes
@@ -60,6 +61,7 @@ from lmpipe.tokens.training import train_on_texts
 from lmpipe.training.adapter_config import DoraConfig, LoraConfig
 from lmpipe.training.adapters import adapt
 from lmpipe.training.denoising import span_corruption
+from lmpipe.training.grpo_config import FunctionReward
 from lmpipe.training.objective_config import ChatConfig, MaskedConfig, SpanCorruptionConfig
 from lmpipe.training.objectives import make_objective
 from lmpipe.training.peft_layout import save_adapter
@@ -386,6 +388,8 @@ def tasks(folder: Path) -> list[dict[str, Any]]:
             "score": len(row[0]),
             "tags": row,
             "target": row[0],
+            "chosen": row[0],
+            "rejected": "no",
         }
         for row in words
     ]
@@ -400,10 +404,13 @@ def tasks(folder: Path) -> list[dict[str, Any]]:
         "scores": ({"kind": "scores"}, {"kind": "classification"}),
         "tags": ({"kind": "tags"}, {"kind": "tagging"}),
         "pairs": ({"kind": "pairs", "prefix": "first: "}, {"kind": "seq2seq", "target_tokens": 32}),
+        "preferences": ({"kind": "preferences"}, {"kind": "preference"}),
+        "rewarded": ({"kind": "pairs"}, {"kind": "grpo", "reward": {"kind": "tests"}, "group": 2, "answer_tokens": 4}),
     }
+    models = {"pairs": "t5", "preferences": "llama", "rewarded": "llama"}
     recipes = []
     for name, (holds, objective) in held.items():
-        model = {"kind": "t5" if name == "pairs" else "bert", "layers": 1, "width": 16, "heads": 2, "context": 64}
+        model = {"kind": models.get(name, "bert"), "layers": 1, "width": 16, "heads": 2, "context": 64}
         phase = {"name": "learn", "on": "corpus", "objective": objective, "epochs": 1, "batch_tokens": 512, "row_tokens": 64}
         source: dict[str, Any] = {"kind": "jsonl", "paths": [str(folder / "rows.jsonl")]}
         if name == "classes":
@@ -420,7 +427,7 @@ def tasks(folder: Path) -> list[dict[str, Any]]:
                 "tokenizer": {"kind": "bpe", "vocab_size": 280, "train_on": "corpus"},
                 "model": model,
                 "train": [phase],
-                "evaluate": [measured],
+                "evaluate": [measured] if name not in ("preferences", "rewarded") else [],
             }
         )
     return recipes
@@ -531,6 +538,8 @@ def use_every_objective_and_adapter(folder: Path) -> None:
         writer.append(list(range(10, 30)), 20)
     hidden = span_corruption(SpanCorruptionConfig(), open_shards(folder / "shards"), small("t5"), context=16, seed=1)
     hidden.losses(small("t5"), *(torch.from_numpy(array) for array in hidden.prepare(batch, 0)))
+    (folder / "mine.py").write_text("def worth(prompt, answer, target):\n    return 1.0\n")
+    judge_of(FunctionReward(function="mine.py:worth"), folder / "mine.py", 1)
     for loss in (DpoConfig(), IpoConfig(), SimpoConfig(), OrpoConfig()):
         preference_losses(loss, *torch.full((3, 1, 2, 1), -2.0))
     for adapter in (LoraConfig(rank=2), DoraConfig(rank=2)):
@@ -568,6 +577,8 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, se
         run(whole, {"train.0.schedule": {"kind": schedule}, "train.0.optimizer": {"kind": optimizer}}, runtime=runtime)
     goes_on = {key: value for key, value in whole.items() if key != "tokenizer"}
     plan({**goes_on, "model": {"from": str(first.bundle)}}, runtime=runtime)
+    learns_from = {"train.1.objective": {"kind": "distillation", "teacher": str(first.bundle)}}
+    run(whole, learns_from, runtime=runtime)
     of_every_kind = tasks(tmp_path / "tasks")
     for task in (*of_every_kind, *bots(of_every_kind[0], tmp_path / "tasks")):
         run(task, runtime=runtime)

@@ -60,8 +60,8 @@ def continue_from(source: Source, folders: Sequence[Path]) -> Source:
     return replace(source, data=data)
 
 
-def start_folder(start: str, folders: Sequence[Path]) -> Path:
-    """Where the model lies, seen from any of `folders`; a model on the Hub is fetched.
+def start_folder(start: str, folders: Sequence[Path], where: str = "model.from") -> Path:
+    """Where the model lies, seen from any of `folders`; a model on the Hub is fetched. `where` says who asks for it.
 
     Raises:
         SourceError: when there is none.
@@ -73,7 +73,7 @@ def start_folder(start: str, folders: Sequence[Path]) -> Path:
         return fetch(start)
     raise SourceError(
         f"there is no model '{start}'",
-        where="model.from",
+        where=where,
         expected=f"a bundle, a folder with {CONFIG}, safetensors and {TOKENIZER[0]}, or a name on the Hub such as hub:org/name",
         fix="check the path",
     )

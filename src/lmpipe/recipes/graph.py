@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lmpipe.audit.config import MemorizationConfig
-from lmpipe.base.canonical import digest_of, digests_of_folder
+from lmpipe.base.canonical import digest_of, digest_of_file, digests_of_folder
 from lmpipe.base.config import Config
 from lmpipe.base.errors import RecipeError
 from lmpipe.base.runtime import Runtime
@@ -41,6 +42,8 @@ from lmpipe.recipes.schema import Recipe
 from lmpipe.serving.chatbot.making_config import ModelIntents
 from lmpipe.tokens.config import MixtureConfig, PretrainedTokenizerConfig
 from lmpipe.training.config import PhaseConfig, resolve_precision
+from lmpipe.training.distillation_config import DistillationConfig
+from lmpipe.training.grpo_config import FunctionReward, GrpoConfig
 
 VERSIONS = {
     "read": 3,
@@ -156,7 +159,7 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
             inputs["canaries"] = canaries
         tokens[name] = graph.add("tokenize", f"tokenize-{name}", configs.TokenizeStage(holds=recipe.data[name].holds), inputs)
     tokens |= {phase.source(): _mix(graph, phase, phase.on, tokens) for phase in recipe.train if not isinstance(phase.on, str)}
-    train = _train(graph, recipe, tokens, tokenizer, start)
+    train = _train(graph, recipe, tokens, tokenizer, start, base_folders)
     measured = _evaluations(graph, recipe, splits, tokens, tokenizer, train)
     measured |= _chatbot(graph, recipe, splits, tokenizer, train, measured)
     measured |= _audits(graph, recipe, tokens, tokenizer, train, canaries)
@@ -362,6 +365,36 @@ def _start(graph: Graph, recipe: Recipe, base_folders: list[Path]) -> Stage | No
     return graph.add("pretrained", "pretrained", configs.PretrainedStage(), sources=lambda: found)
 
 
+def pinned_reward(phase: PhaseConfig, base_folders: list[Path]) -> tuple[PhaseConfig, list[Source]]:
+    """The phase with the name of its reward's file in the place of the path, and that file, where there is one.
+
+    Raises:
+        RecipeError: when there is no such file.
+    """
+    objective = phase.objective
+    if not isinstance(objective, GrpoConfig) or not isinstance(objective.reward, FunctionReward):
+        return phase, []
+    path, _, name = objective.reward.function.rpartition(":")
+    file = next((folder / path for folder in base_folders if (folder / path).is_file()), None)
+    if file is None:
+        raise RecipeError(
+            f"there is no file '{path}'",
+            where=f"train.{phase.name}.objective.reward.function",
+            expected="a Python file, seen from the recipe's folder",
+            fix="check the path",
+        )
+    stat = file.stat()
+    source = Source(file.name, str(file.absolute()), stat.st_size, str(stat.st_mtime_ns), partial(digest_of_file, file))
+    reward = objective.reward.model_copy(update={"function": f"{file.name}:{name}"})
+    return phase.model_copy(update={"objective": objective.model_copy(update={"reward": reward})}), [source]
+
+
+def _teacher(graph: Graph, name: str, teacher: str, base_folders: list[Path]) -> Stage:
+    """The model that another learns from: identified by its files, wherever they lie."""
+    found = files_of(start_folder(teacher, base_folders, "objective.teacher"))
+    return graph.add("pretrained", name, configs.PretrainedStage(), sources=lambda: found)
+
+
 def _tokenizer(graph: Graph, recipe: Recipe, splits: Mapping[str, Stage], start: Stage | None) -> Stage:
     if isinstance(recipe.tokenizer, PretrainedTokenizerConfig):
         assert start is not None, "the schema lets a pretrained tokenizer come with its bundle only"
@@ -374,14 +407,26 @@ def _tokenizer(graph: Graph, recipe: Recipe, splits: Mapping[str, Stage], start:
     return graph.add("tokenizer", "tokenizer", config, {"documents": splits[corpus]} if corpus else {})
 
 
-def _train(graph: Graph, recipe: Recipe, tokens: Mapping[str, Stage], tokenizer: Stage, start: Stage | None) -> Stage:
+def _train(
+    graph: Graph,
+    recipe: Recipe,
+    tokens: Mapping[str, Stage],
+    tokenizer: Stage,
+    start: Stage | None,
+    base_folders: list[Path],
+) -> Stage:
     """Every phase, each starting from the weights of the one before; gives the last."""
     last = start
     for phase in recipe.train:
-        config = configs.TrainStage(model=recipe.model, phase=phase, seed=recipe.seed)
         inputs = {"tokens": tokens[phase.source()]} | ({"start": last} if last else {})
         inputs |= {"tokenizer": tokenizer} if phase.objective.needs_tokenizer else {}
-        last = graph.add("train", f"train-{phase.name}", config, inputs)
+        if isinstance(phase.objective, DistillationConfig):
+            inputs["teacher"] = _teacher(graph, f"teacher-{phase.name}", phase.objective.teacher, base_folders)
+            phase = phase.model_copy(update={"objective": phase.objective.model_copy(update={"teacher": "teacher"})})
+        phase, files = pinned_reward(phase, base_folders)
+        config = configs.TrainStage(model=recipe.model, phase=phase, seed=recipe.seed)
+        found = (lambda files=files: files) if files else None
+        last = graph.add("train", f"train-{phase.name}", config, inputs, sources=found)
     assert last is not None, "the schema asks for one phase at least"
     return last
 
@@ -504,7 +549,8 @@ def _decision(recipe: Recipe) -> dict[str, str]:
     if isinstance(holds, ScoresConfig):
         return {"kind": "regression"}
     if isinstance(holds, PairsConfig):
-        return {"kind": "generation", "prefix": holds.prefix}
+        writes = recipe.model.architecture == "encoder-decoder"  # a decoder answers prompts as it goes on with any text
+        return {"kind": "generation", "prefix": holds.prefix} if writes else {}
     return {"kind": "tagging"} if isinstance(holds, TagsConfig) else {}
 
 
@@ -512,6 +558,8 @@ def _chats(recipe: Recipe) -> bool:
     """Whether the last phase taught the model to answer."""
     last = recipe.train[-1]
     holds = recipe.data[last.corpora()[0]].holds
+    if isinstance(last.objective, GrpoConfig):
+        return last.objective.rendered == "chat"
     return last.objective.kind == "chat" or (isinstance(holds, PreferencesConfig) and holds.rendered == "chat")
 
 

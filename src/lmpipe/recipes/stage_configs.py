@@ -142,7 +142,8 @@ class PretrainedStage(Config):
 
 
 class TrainStage(Config):
-    """One training phase of one model."""
+    """One training phase of one model. Where the recipe has the path of a teacher or of a function, a word or the file's name
+    stands here; the files' digests are beside it."""
 
     model: ModelConfig
     phase: PhaseConfig

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lmpipe.data.filters.learning import Side
     from lmpipe.evaluation.subject import Subject
     from lmpipe.models.network import Decoder
+    from lmpipe.training.materials import Judge
 
 
 def read(work: Work) -> None:
@@ -402,9 +403,21 @@ def train(work: Work) -> None:
         progress=work.progress,
         stopping=work.stopping,
         start=_start(work),
-        materials=Materials(tokenizer=work.inputs.get("tokenizer")),
+        materials=Materials(work.inputs.get("tokenizer"), work.inputs.get("teacher"), _judge(work)),
     )
     work.facts.update(facts)
+
+
+def _judge(work: Work) -> Judge | None:
+    """What answers are worth, where they are rewarded."""
+    from lmpipe.recipes.rewarding import judge_of
+    from lmpipe.training.grpo_config import GrpoConfig
+
+    objective = work.config.phase.objective
+    if not isinstance(objective, GrpoConfig):
+        return None
+    file = Path(work.sources[0].url) if work.sources else None
+    return judge_of(objective.reward, file, work.runtime.resolved_threads())
 
 
 def _start(work: Work) -> Path | None:

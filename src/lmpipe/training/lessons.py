@@ -3,12 +3,14 @@
     stream      Loader, MixtureLoader     rows as long as the context            texts.py
     examples    PackedLoader              rows that hold the longest example     answers.py
     preferences PackedLoader              likewise, of both answers              preferences.py
+    prompts     PromptLoader              answers that are drawn in the step     grpo.py
 
 All give batches by number, so that the loop need not know which it is.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +30,11 @@ from lmpipe.tokens.mixture import epochs_by_corpus, training_loader
 from lmpipe.tokens.packing import PackedExamples, PackedLoader, row_tokens_of
 from lmpipe.tokens.preferences import PreferenceShards, holds_preferences
 from lmpipe.tokens.shards import open_shards
+from lmpipe.tokens.tokenizer import load_tokenizer
 from lmpipe.training.answers import objective_on_examples
 from lmpipe.training.config import Batching, PhaseConfig, batching
+from lmpipe.training.grpo import Grpo, HeldOutAnswers, PromptLoader, Prompts
+from lmpipe.training.grpo_config import GrpoConfig
 from lmpipe.training.materials import Materials
 from lmpipe.training.objective_config import Seq2SeqConfig
 from lmpipe.training.objectives import Objective
@@ -66,8 +71,8 @@ class Lessons:
     vocab_size: int
     end_of_text_id: int
     objective_for: Callable[[Network], Objective]
-    validation_for: Callable[[Objective], list[Sequence[NDArray[Any]]]]
-    """The held-out batches, prepared: the same each time."""
+    validation_for: Callable[[Objective], Sequence[Sequence[NDArray[Any]]]]
+    """The held-out batches, prepared: the same each time, but for answers that are drawn."""
 
     def epochs_by_corpus(self, position: int) -> dict[str, float]:
         """How often each corpus of a mixture was seen before batch `position`; nothing where there is none."""
@@ -93,9 +98,11 @@ def open_lessons(
     loader_seed = derive_seed(seed, "loader", phase.name)
     if holds_preferences(tokens):
         return _preferences(tokens, model, phase, loader_seed, progress)
+    objective_seed = derive_seed(seed, "objective", phase.name)
+    if isinstance(phase.objective, GrpoConfig):
+        return _prompts(tokens, model, phase, phase.objective, loader_seed, objective_seed, materials or Materials())
     if holds_examples(tokens):
         return _examples(tokens, model, phase, loader_seed, progress)
-    objective_seed = derive_seed(seed, "objective", phase.name)
     return _stream(tokens, model, phase, loader_seed, objective_seed, materials or Materials())
 
 
@@ -118,7 +125,13 @@ def _stream(
         shards.vocab_size,
         shards.end_of_text_id,
         lambda network: objective_on_text(
-            phase.objective, shards, network, context=model.context, seed=objective_seed, materials=materials
+            phase.objective,
+            shards,
+            network,
+            context=model.context,
+            seed=objective_seed,
+            precision=phase.precision,
+            materials=materials,
         ),
         lambda objective: validation_batches(
             tokens / "validation", objective, model.context, plan.micro_rows, phase.validation.tokens
@@ -173,6 +186,71 @@ def _preferences(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: int
         examples.end_of_text_id,
         lambda network: Preference(objective, network, phase.precision),
         lambda objective: _held_out(held_out, training, objective, plan.micro_rows, phase.validation.tokens),
+    )
+
+
+def _prompts(
+    tokens: Path,
+    model: ModelConfig,
+    phase: PhaseConfig,
+    config: GrpoConfig,
+    seed: int,
+    objective_seed: int,
+    materials: Materials,
+) -> Lessons:
+    assert materials.tokenizer is not None, "recipes hand in the tokenizer"
+    assert materials.judge is not None, "and what judges"
+    tokenizer, judge = load_tokenizer(materials.tokenizer), materials.judge
+    examples, held_out = ExampleShards(tokens / "train"), ExampleShards(tokens / "validation")
+    _check_held_out(held_out)
+    prompts, held_out_prompts = (Prompts(config, side, tokenizer) for side in (examples, held_out))
+    longest = max(prompts.longest(), held_out_prompts.longest()) + config.answer_tokens - 1
+    row_tokens = _row_tokens(phase, model, longest)
+    if longest > row_tokens:
+        raise TrainingError(
+            f"the longest prompt and an answer of {config.answer_tokens:,} tokens take {longest:,} positions, and a row has "
+            f"{row_tokens:,}",
+            where=f"train.{phase.name}.objective.answer_tokens",
+            expected="room for both",
+            fix="shorten answers or prompts, or give the model a longer context",
+        )
+    rows = phase.batch_tokens // row_tokens // config.group * config.group
+    if not rows:
+        raise TrainingError(
+            f"a batch of {phase.batch_tokens:,} tokens has room for {phase.batch_tokens // row_tokens} rows of {row_tokens:,}",
+            where=f"train.{phase.name}.batch_tokens",
+            expected=f"at least {config.group * row_tokens:,}: the {config.group} answers to a prompt",
+            fix="raise batch_tokens, or lower objective.group",
+        )
+
+    def loader(side: Prompts, rows: int) -> PromptLoader:
+        sizes = {"batch_size": rows // config.group, "group": config.group, "row_tokens": row_tokens}
+        return PromptLoader(side, seed=seed, **sizes)
+
+    def steps(rows: int) -> int:
+        return max(1, math.ceil((phase.epochs or 0) * len(prompts) * config.group / rows))
+
+    plan = batching(phase.model_copy(update={"batch_tokens": rows * row_tokens}), row_tokens, steps)
+
+    def make(network: Network) -> Grpo:
+        return Grpo(
+            config,
+            network,
+            tokenizer=tokenizer,
+            judge=judge,
+            row_tokens=row_tokens,
+            precision=phase.precision,
+            seed=objective_seed,
+        )
+
+    def watched(objective: Objective) -> HeldOutAnswers:
+        assert isinstance(objective, Grpo), "made above"
+        one = loader(held_out_prompts, config.group)  # a prompt at a time: each held-out one once
+        wanted = max(1, phase.validation.tokens // one.tokens_per_batch)
+        return HeldOutAnswers(objective, [one.batch(number) for number in range(min(wanted, len(held_out_prompts)))])
+
+    return Lessons(
+        loader(prompts, plan.rows), plan, LanguageHead(), examples.vocab_size, examples.end_of_text_id, make, watched
     )
 
 

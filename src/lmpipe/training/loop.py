@@ -161,7 +161,15 @@ class TrainingRun:
     def check(self) -> None:
         """The start-up checks, on the first batch."""
         rows, kind = self.state.micro_rows, self.device.kind
-        check_startup(self.state.model, self.batch(0), self.objective, micro_rows=rows, device=kind, fresh=self.start is None)
+        check_startup(
+            self.state.model,
+            self.batch(0),
+            self.objective,
+            micro_rows=rows,
+            device=kind,
+            fresh=self.start is None,
+            has_answers=self.phase.objective.has_answers,
+        )
 
     def tell_repeats(self) -> None:
         """Say which corpora of a mixture will be seen several times: a small one with a large share is learned by heart."""

@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from lmpipe.training.distillation_config import DistillationConfig
+from lmpipe.training.grpo_config import GrpoConfig
 from lmpipe.training.objective_base import ObjectiveBase, TokenObjective
 from lmpipe.training.preference_config import PreferenceConfig
 
@@ -164,6 +166,8 @@ AnyObjective = (
     | TaggingConfig
     | Seq2SeqConfig
     | PreferenceConfig
+    | DistillationConfig
+    | GrpoConfig
 )
 ObjectiveConfig = Annotated[AnyObjective, Field(discriminator="kind")]
 

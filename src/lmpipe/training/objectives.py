@@ -66,7 +66,7 @@ class Objective(Protocol):
 class Causal:
     """Every token from those before it; attention stays inside each document."""
 
-    def __init__(self, config: CausalConfig | ChatConfig) -> None:
+    def __init__(self, config: TokenObjective) -> None:
         self.config = config
 
     def prepare(self, batch: Batch, position: int) -> Batch:

@@ -29,9 +29,17 @@ OVERFIT_RATES = {True: 2e-3, False: 1e-4}
 
 
 def check_startup(
-    network: Network, batch: Sequence[NDArray[Any]], objective: Objective, *, micro_rows: int, device: str, fresh: bool = True
+    network: Network,
+    batch: Sequence[NDArray[Any]],
+    objective: Objective,
+    *,
+    micro_rows: int,
+    device: str,
+    fresh: bool = True,
+    has_answers: bool = True,
 ) -> None:
-    """Check a network on the first batch; that it knows nothing yet only where it is `fresh`.
+    """Check a network on the first batch: that it knows nothing yet only where it is `fresh`, that it can learn a few rows only
+    where these say what is right.
 
     Raises:
         TrainingError: when a parameter is not finite, nothing is supervised, the first loss is implausible, parts do not add up
@@ -51,7 +59,8 @@ def check_startup(
         network.eval()
         with torch.inference_mode():
             _check_first_loss(network, batch, objective, micro_rows, device, fresh)
-        _check_learns(network, batch, objective, device, OVERFIT_RATES[fresh])
+        if has_answers:
+            _check_learns(network, batch, objective, device, OVERFIT_RATES[fresh])
     finally:
         network.train(was_training)
         torch.set_rng_state(random_state)
@@ -74,7 +83,7 @@ def _check_first_loss(
         )
     if len(parts) > 1:
         whole = sum(float(objective.losses(network, *part).nats) for part in parts_of(batch, len(batch[0]), device)) / count
-        if abs(whole - in_parts) > ACCUMULATION_TOLERANCE * whole:
+        if abs(whole - in_parts) > ACCUMULATION_TOLERANCE * abs(whole):
             raise TrainingError(
                 f"the batch in {len(parts)} parts has the loss {in_parts:.4f}, as a whole {whole:.4f}",
                 expected="the same number: parts are weighed by their tokens",
