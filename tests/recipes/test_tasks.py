@@ -15,6 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 import lmpipe
 from lmpipe.base.errors import RecipeError, ServingError
 from lmpipe.base.runtime import Runtime
+from lmpipe.recipes.reporting import build_report
 from lmpipe.recipes.results import Run
 from lmpipe.serving.asking import ask
 
@@ -188,6 +189,28 @@ def test_every_evaluation_says_how_it_does_on_slices_and_keeps_its_examples(runs
     slices = json.loads((folder / "slices.json").read_text())
     assert {one["value"] for one in slices if one["by"] == "half"} == {"left", "right"}
     assert (folder / "examples.parquet").is_file()
+
+
+@pytest.mark.parametrize("held", list(HELD))
+def test_the_page_has_the_task_with_its_texts_and_a_verdict_on_the_fit(runs: dict[str, Run], held: str) -> None:
+    report = build_report(runs[held])
+    task = report.tasks[0]
+    recorded = {metric.name.rsplit(".", 1)[-1]: metric.value for metric in runs[held].metrics}
+    assert all(score.value == recorded[score.statistic] for score in task.scores if not task.baselines)
+    assert task.slices
+    assert (task.confusion is not None) == (held == "classes")
+    assert report.fits[0].evidence
+    documents = {row["text"] for row in held_out(runs[held])}
+    assert {one.text for one in task.examples} <= documents
+    if held in ("scores", "pairs"):
+        assert task.examples
+        assert all(one.answer for one in task.examples)
+    if held == "classes":
+        assert next(choice.name for choice in task.choices) == "temperature"
+        assert sum(map(sum, task.confusion.counts)) == task.count
+        assert sum(bar.count for bar in task.reliability) == task.count
+        assert task.wrong == task.count - sum(row[n] for n, row in enumerate(task.confusion.counts))
+        assert next(one for one in task.baselines if one.name == "linear").scores
 
 
 def test_a_bundle_refuses_what_it_was_not_trained_for(runs: dict[str, Run]) -> None:

@@ -39,6 +39,7 @@ from lmpipe.report.model import (
     TextSource,
     Tokenizer,
 )
+from lmpipe.report.task_model import AnsweredExample, Baseline, Choice, Confusion, Fit, Part, ReliabilityBar, Score, Task
 
 STARTED = datetime(2026, 7, 31, 14, 5, 9, tzinfo=UTC)
 BOOTSTRAP = "bootstrap over 96 documents, 1000 resamples, seed 7"
@@ -327,6 +328,49 @@ def stages() -> list[Stage]:
     return made
 
 
+def score(statistic: str, value: float) -> Score:
+    """A number of the task."""
+    return Score(statistic=statistic, value=value, unit="fraction", low=value - 0.04, high=value + 0.03)
+
+
+def part(by: str, value: str, *names: str, small: bool = False) -> Part:
+    """A slice or a class."""
+    return Part(by=by, value=value, count=133, small=small, scores=[score(name, 0.9) for name in names])
+
+
+def task(classes: int = 3) -> Task:
+    """A classifier of reviews, with the given number of classes."""
+    names = ["bad", "so so", "good", *(f"kind {n}" for n in range(3, classes))][:classes]
+    counts = [[40 if i == j else (i * 7 + j * 3) % 11 // 8 for j in range(classes)] for i in range(classes)]
+    return Task(
+        subject="reviews.test",
+        kind="classification",
+        count=400,
+        scores=[score("accuracy", 0.91), score("macro_f1", 0.89)],
+        baselines=[Baseline(name="linear", scores=[score("accuracy", 0.84)])],
+        confusion=Confusion(classes=names, counts=counts),
+        classes=[part("class", "bad", "precision", "recall", "f1")],
+        slices=[part("source", "shop", "accuracy"), part("length", "4 to 9 characters", "accuracy", small=True)],
+        reliability=[
+            ReliabilityBar(
+                low=0.5, high=0.75, confidence=0.66, accuracy=0.61, accuracy_low=0.55, accuracy_high=0.68, count=140
+            ),
+            ReliabilityBar(
+                low=0.75, high=1.0, confidence=0.97, accuracy=0.94, accuracy_low=0.91, accuracy_high=0.96, count=260
+            ),
+        ],
+        choices=[Choice(name="temperature", value=1.31, effect="Logits are divided by it.")],
+        wrong=36,
+        examples_title="Most confident and wrong",
+        examples=[
+            AnsweredExample(
+                id="r:17", text="not bad at all", expected="good", answer="bad", group="good", scores={"confidence": 0.993}
+            ),
+            AnsweredExample(id="r:4", text="well", expected="so so", answer="good", group="so so", scores={"confidence": 0.81}),
+        ],
+    )
+
+
 def example() -> Report:
     """The whole report."""
     return Report(
@@ -390,7 +434,18 @@ def example() -> Report:
             ],
         ),
         metrics=metrics(),
+        tasks=[task()],
         phases=[curves()],
+        fits=[
+            Fit(
+                phase="pretrain",
+                verdict="fine",
+                best_step=BEST_STEP,
+                last_step=STEPS,
+                gap=0.06,
+                evidence=["validation loss stands 6.0% above training loss"],
+            )
+        ],
         corpora=[corpus()],
         tokenizer=Tokenizer(kind="byte-level BPE", vocab_size=4_096, bytes_per_token=3.4502, measured_on="test split"),
         architecture=Architecture(

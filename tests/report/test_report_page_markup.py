@@ -89,7 +89,7 @@ def test_ids_are_unique_and_every_reference_resolves(page: Page) -> None:
     ids = page.all("id")
     assert len(ids) == len(set(ids))
     anchors = [href[1:] for href in page.all("href") if href.startswith("#")]
-    assert len(anchors) >= 9  # eight sections and the skip link
+    assert len(anchors) >= 11  # the sections and the skip link
     assert set(anchors) <= set(ids)
     for attribute in ("aria-labelledby", "aria-describedby", "aria-controls", "for"):
         assert set(" ".join(page.all(attribute)).split()) <= set(ids)
@@ -175,7 +175,7 @@ def test_a_run_that_failed_says_where_and_how_to_fix_it_and_names_what_is_missin
 
 def test_a_bare_run_names_every_section_as_missing() -> None:
     page = Page(render(examples.bare()))
-    assert page.text.count("not recorded") == 8
+    assert page.text.count("not recorded") == 10
     assert "NO VERDICT" in page.text
 
 
@@ -270,6 +270,13 @@ def poisoned(payload: str) -> Report:
             found.update(kind=found["kind"] + payload, largest=strings(found["largest"], payload))
         for part in (*corpus["histograms"], *corpus["largest_sources"]):
             part.update({key: value + payload for key, value in part.items() if key in ("score", "name", "licence")})
+    for task in data["tasks"]:
+        task.update({key: task[key] + payload for key in ("subject", "kind", "examples_title")})
+        task["confusion"]["classes"] = strings(task["confusion"]["classes"], payload)
+        for one in (*task["classes"], *task["slices"], *task["baselines"], *task["choices"], *task["examples"]):
+            one.update({key: value + payload for key, value in one.items() if isinstance(value, str) and key != "by"})
+    for fit in data["fits"]:
+        fit.update(phase=fit["phase"] + payload, evidence=strings(fit["evidence"], payload))
     for phase in data["phases"]:
         for curve in ("training_loss", "validation_loss", "learning_rate"):
             phase[curve]["unit"] += payload
@@ -339,6 +346,9 @@ CHOICES: dict[str, Any] = {
     "comparison.contenders.0.interval.level": 0.9,
     "findings.0.interval.level": 0.9,
     "findings.0.samples": [{"added": "sample"}],
+    "fits.0.verdict": "overfitted",
+    "tasks.0.confusion.classes": ["bad", "so so", "better"],
+    "tasks.0.confusion.counts": [[40, 3, 0], [0, 40, 1], [1, 0, 40]],
     "phases.0.training_loss.tokens": None,
     "corpora.0.rules.0.at_most": 5_000.0,
     "corpora.0.facts.0.rows": [["mbpp", 974, 1]],

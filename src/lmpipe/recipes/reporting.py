@@ -19,7 +19,9 @@ from lmpipe.export.data_card import data_card, names_sentence
 from lmpipe.pipeline.record import Record
 from lmpipe.recipes.documents import run_cards
 from lmpipe.recipes.facts import fact_tables
+from lmpipe.recipes.fit import fits_of
 from lmpipe.recipes.graph import goal_corpus
+from lmpipe.recipes.reporting_tasks import tasks_of
 from lmpipe.recipes.results import Run, open_run
 from lmpipe.recipes.schema import Recipe
 from lmpipe.report import model
@@ -77,6 +79,7 @@ def build_report(run: Run, *, summary_only: bool = False) -> model.Report:
     """
     recipe = Recipe.model_validate_json(json.dumps(run.entry.recipe))
     metrics = run.metrics
+    cards = [] if summary_only else run_cards(run)
     corpus, split = goal_corpus(recipe), recipe.goal.on if recipe.goal else "test"
     subject = f"{corpus}.{split}.{recipe.goal.metric if recipe.goal else 'bits_per_byte'}"
     return model.Report(
@@ -92,8 +95,10 @@ def build_report(run: Run, *, summary_only: bool = False) -> model.Report:
         headline=[subject, f"{corpus}.{split}.next_token_accuracy", EXTRACTABLE],
         comparison=_comparison(recipe, metrics, corpus, split),
         metrics=metrics,
+        tasks=[] if summary_only else tasks_of(run),
         phases=[] if summary_only else [phase for phase in (_phase(run, p.name) for p in recipe.train) if phase],
-        corpora=[] if summary_only else [_corpus(run, card) for card in run_cards(run)],
+        fits=[] if summary_only else fits_of(run, recipe, cards),
+        corpora=[_corpus(run, card) for card in cards],
         tokenizer=_tokenizer(run, recipe, corpus, split),
         architecture=_architecture(run, recipe),
         samples=[model.Sample.model_validate(value) for value in run.read("samples", "samples.json") or ()],

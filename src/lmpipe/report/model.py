@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from lmpipe.base.config import Config
 from lmpipe.base.measures import Finding, Interval, Metric, Verdict
+from lmpipe.report.task_model import Fit, Task
 
 
 def _finite_or_gap(value: Any) -> Any:
@@ -370,7 +371,9 @@ class Report(Config):
     """Names of the metrics and findings to put on top, at most three; empty: the page chooses."""
     comparison: Comparison | None = None
     metrics: list[Metric] = Field(default_factory=list)
+    tasks: list[Task] = Field(default_factory=list)
     phases: list[Phase] = Field(default_factory=list)
+    fits: list[Fit] = Field(default_factory=list)
     corpora: list[Corpus] = Field(default_factory=list)
     tokenizer: Tokenizer | None = None
     architecture: Architecture | None = None

@@ -1,7 +1,7 @@
 
 // Niceties only; without this script the page says and shows the same.
 // 1. metric tables sort by a column; 2. line charts say the values under the pointer or the arrow keys;
-// 3. the contents mark the section in view; 4. printing opens what is folded.
+// 3. the contents mark the section in view; 4. printing opens what is folded; 5. lists of examples can be filtered.
 (() => {
   "use strict";
   const make = (tag, attributes = {}, text = "") => {
@@ -107,4 +107,20 @@
     }
   });
   addEventListener("afterprint", () => folded.splice(0).forEach((details) => (details.open = false)));
+
+  // 5. Examples of one class
+  for (const browser of document.querySelectorAll("[data-browser]")) {
+    const items = [...browser.querySelectorAll("li")];
+    const groups = [...new Set(items.map((item) => item.dataset.group).filter(Boolean))].sort();
+    if (groups.length < 2) continue;
+    const label = make("label", {}, "Only of class ");
+    const choice = make("select");
+    choice.append(make("option", { value: "" }, "all"));
+    for (const group of groups) choice.append(make("option", { value: group }, group));
+    choice.addEventListener("change", () => {
+      for (const item of items) item.hidden = choice.value !== "" && item.dataset.group !== choice.value;
+    });
+    label.append(choice);
+    browser.querySelector("ol").before(label);
+  }
 })();

@@ -21,12 +21,14 @@ from lmpipe.report.html import Content, Markup, element
 from lmpipe.report.model import Report
 from lmpipe.report.numbers import moment
 from lmpipe.report.parts import Section, Tone
-from lmpipe.report.sections import audits, cost, data, model, provenance, result, samples, training
+from lmpipe.report.sections import audits, cost, data, fit, model, provenance, result, samples, tasks, training
 
 SECTIONS = (
     result.section,
+    tasks.section,
     samples.section,
     training.section,
+    fit.section,
     data.section,
     model.section,
     audits.section,
