@@ -13,7 +13,7 @@ from itertools import pairwise
 from lmpipe.report.html import Content, Markup, element
 from lmpipe.report.model import Histogram
 from lmpipe.report.numbers import compact, count
-from lmpipe.report.parts import capital, readable
+from lmpipe.report.parts import capital, qualifier, readable
 from lmpipe.report.tables import Cell, Column, table
 
 HEIGHT = 120
@@ -27,9 +27,9 @@ def histogram(given: Histogram) -> Markup:
     """A figure: title, plot with the bounds as dashed lines, numbers on demand."""
     title = element("span", capital(readable(given.score)), class_="chart-title")
     kept, all_ = sum(given.after), sum(given.before)
-    unit = element(
-        "span", f"{count(kept)} kept, {count(all_ - kept)} dropped" + (", log scale" * (given.scale == "log")), class_="unit"
-    )
+    filter_ = f"{qualifier(given.score)}: " if "." in given.score else ""  # two filters may have scores of one name
+    scale = ", log scale" * (given.scale == "log")
+    unit = element("span", f"{filter_}{count(kept)} kept, {count(all_ - kept)} dropped{scale}", class_="unit")
     plot = element("div", _plot(given), class_="plot-frame histogram")
     return element("figure", element("figcaption", title, " ", unit), plot, _numbers(given), class_="chart")
 
