@@ -13,13 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import training_example as example
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from lmpipe.base.errors import RecipeError, SourceError
 from lmpipe.base.progress import Silent
 from lmpipe.base.runtime import Runtime
 from lmpipe.data.holding import PreferencesConfig
+from lmpipe.models.describing import describe
 from lmpipe.models.network import Network
 from lmpipe.recipes.project import open_project
+from lmpipe.recipes.reporting import build_report
 from lmpipe.recipes.running import run
 from lmpipe.tokens.chat import CHAT_TEMPLATE, render
 from lmpipe.tokens.config import BpeConfig
@@ -255,6 +258,18 @@ def test_stopped_and_resumed_is_the_same_run(options: dict[str, Any], corpora: d
     assert example.result(tmp_path / "stopped") == example.result(tmp_path / "whole")
 
 
+def test_a_model_that_transformers_computes_learns_them_too(corpora: dict[str, Path], tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    torch.manual_seed(1)
+    GPTNeoXForCausalLM(GPTNeoXConfig(vocab_size=290, max_position_embeddings=64, **sizes)).save_pretrained(tmp_path / "start")
+    model, phase = describe(tmp_path / "start"), phase_of(epochs=2, optimizer={"kind": "adamw", "lr": 3e-3})
+    example.run_training(corpora["chat"], tmp_path, model=model, phase=phase, start=tmp_path / "start")
+    rows = [json.loads(row) for row in (tmp_path / "output" / "curve.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert losses[0] == pytest.approx(math.log(2), rel=1e-4)
+    assert losses[-1] < losses[0]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -290,6 +305,7 @@ def test_a_recipe_that_prefers(tmp_path: Path) -> None:
     runtime = Runtime(store=str(tmp_path / "store"), device="cpu", threads=1, workers=1, compile=False, isolate=False)
     done = run(recipe, runtime=runtime)
     assert done.status == "finished"
+    assert build_report(done).phases[0].validation_loss.unit == "per pair of answers"
     assert load_tokenizer(Path(str(done.bundle))).chat_template == CHAT_TEMPLATE
     with pytest.raises(RecipeError, match=r"objective is causal, which learns from text, and data\.liked holds preferences"):
         open_project(recipe, {"train.0.objective": {"kind": "causal"}})

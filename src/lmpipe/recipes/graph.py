@@ -365,7 +365,7 @@ def _start(graph: Graph, recipe: Recipe, base_folders: list[Path]) -> Stage | No
     return graph.add("pretrained", "pretrained", configs.PretrainedStage(), sources=lambda: found)
 
 
-def pinned_reward(phase: PhaseConfig, base_folders: list[Path]) -> tuple[PhaseConfig, list[Source]]:
+def _pinned_reward(phase: PhaseConfig, base_folders: list[Path]) -> tuple[PhaseConfig, list[Source]]:
     """The phase with the name of its reward's file in the place of the path, and that file, where there is one.
 
     Raises:
@@ -423,7 +423,7 @@ def _train(
         if isinstance(phase.objective, DistillationConfig):
             inputs["teacher"] = _teacher(graph, f"teacher-{phase.name}", phase.objective.teacher, base_folders)
             phase = phase.model_copy(update={"objective": phase.objective.model_copy(update={"teacher": "teacher"})})
-        phase, files = pinned_reward(phase, base_folders)
+        phase, files = _pinned_reward(phase, base_folders)
         config = configs.TrainStage(model=recipe.model, phase=phase, seed=recipe.seed)
         found = (lambda files=files: files) if files else None
         last = graph.add("train", f"train-{phase.name}", config, inputs, sources=found)

@@ -27,6 +27,7 @@ from lmpipe.recipes.schema import Recipe
 from lmpipe.report import model
 from lmpipe.report.page import render
 from lmpipe.report.summary import Line, summary
+from lmpipe.training.config import PhaseConfig
 
 SHOWN_SOURCES = 20
 SHOWN_LIBRARIES = ("torch", "tokenizers", "pyarrow", "numpy", "safetensors")
@@ -96,7 +97,7 @@ def build_report(run: Run, *, summary_only: bool = False) -> model.Report:
         comparison=_comparison(recipe, metrics, corpus, split),
         metrics=metrics,
         tasks=[] if summary_only else tasks_of(run),
-        phases=[] if summary_only else [phase for phase in (_phase(run, p.name) for p in recipe.train) if phase],
+        phases=[] if summary_only else [phase for phase in (_phase(run, one) for one in recipe.train) if phase],
         fits=[] if summary_only else fits_of(run, recipe, cards),
         corpora=[_corpus(run, card) for card in cards],
         tokenizer=_tokenizer(run, recipe, corpus, split),
@@ -179,7 +180,8 @@ def _beside_linear(recipe: Recipe, found: Mapping[str, Metric], held_out: str) -
     return model.Comparison(title=title, subject=own.name, unit=own.unit, better=own.direction, contenders=contenders)
 
 
-def _phase(run: Run, name: str) -> model.Phase | None:
+def _phase(run: Run, phase: PhaseConfig) -> model.Phase | None:
+    name, unit = phase.name, phase.objective.loss_unit
     folder = run.folder(f"train-{name}")
     training = run.read(f"train-{name}", "training.json")
     if folder is None or training is None:
@@ -190,8 +192,8 @@ def _phase(run: Run, name: str) -> model.Phase | None:
         name=name,
         steps=training["steps"],
         tokens=training["tokens"],
-        training_loss=_curve(rows, "loss", "nats per token"),
-        validation_loss=_curve(rows, "validation_loss", "nats per token"),
+        training_loss=_curve(rows, "loss", unit),
+        validation_loss=_curve(rows, "validation_loss", unit),
         learning_rate=_curve(rows, "learning_rate", ""),
         gradient_norm=_curve(rows, "gradient_norm", ""),
         tokens_per_second=_curve(meters, "tokens_per_second", "tokens/s"),

@@ -20,6 +20,8 @@ class ObjectiveBase(Config):
     """What a corpus must hold."""
     head: ClassVar[str] = "language"
     """What stands on top of the network."""
+    loss_unit: ClassVar[str] = "nats per token"
+    """Of the loss that is reported."""
     has_answers: ClassVar[bool] = True
     """Whether what it learns from says what is right, so that a few rows can be learned by heart."""
     judged_by_accuracy: ClassVar[bool] = False

@@ -116,6 +116,7 @@ class ClassificationConfig(ObjectiveBase):
     learns = ("labels", "scores")
     head = "sequence"
     judged_by_accuracy = True
+    loss_unit = "per text"
 
     kind: Literal["classification"] = "classification"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -139,6 +140,7 @@ class TaggingConfig(ObjectiveBase):
     learns = ("tags",)
     head = "token"
     judged_by_accuracy = True
+    loss_unit = "nats per word"
 
     kind: Literal["tagging"] = "tagging"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)

@@ -72,6 +72,7 @@ class PreferenceConfig(ObjectiveBase):
     reason = "an answer is as probable as its tokens, each from those before it, and the model must not see what follows"
     learns = ("preferences",)
     judged_by_accuracy = True
+    loss_unit = "per pair of answers"
 
     kind: Literal["preference"] = "preference"
     loss: PreferenceLoss = DpoConfig()
