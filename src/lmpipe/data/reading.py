@@ -184,8 +184,9 @@ def _read_files(task: tuple[tuple[_File, ...], _Options], folder: Path, tick: Ti
     files, options = task
     total = Ledger()
     quarantine = Quarantine(folder, options.max_quarantine_bytes)
-    watch = Watch(folder, {(file, record): how for file, record, how in options.blamed})
+    blamed = {(file, record): how for file, record, how in options.blamed}
     with (
+        closing(Watch(folder, blamed)) as watch,
         (MediaWriter if options.media else PartWriter)(folder, part_bytes=options.part_bytes) as writer,
         (folder / FAILURES).open("w", encoding="utf-8") as failures,
         (folder / SOURCES).open("w", encoding="utf-8") as sources,
@@ -201,7 +202,6 @@ def _read_files(task: tuple[tuple[_File, ...], _Options], folder: Path, tick: Ti
             sources.write(_line(account.summary()))
             total.add(account.ledger)
     quarantine.close()
-    watch.close()
     save_ledger(folder, total)
 
 

@@ -106,7 +106,7 @@ class RescueRecords:
         place, attempts, again = folder, 0, lost
         while True:
             at = place_in(temporary_of(place))
-            if at is None or suspect not in (None, at):
+            if at is None or (again.how == "died" and suspect not in (None, at)):
                 raise died(_told(folder, task), again)
             if again.how == "hung" or at == suspect:
                 blamed[at], suspect = REASONS[again.how], None
