@@ -162,9 +162,12 @@ def test_the_first_screen_holds_the_verdict_the_numbers_and_the_cost(browser: An
 
 def test_the_page_is_whole_without_scripts(browser: Any, folder: Path) -> None:
     with opened(browser, folder / "example.html") as page:
+        page.evaluate(
+            "document.querySelectorAll('.error-browser label').forEach((choice) => choice.remove())"
+        )  # a script's own
         with_scripts = page.locator("main").inner_text().replace(" ↕", "")
     with opened(browser, folder / "example.html", java_script_enabled=False) as page:
-        assert page.locator("h2:visible").count() == 9
+        assert page.locator("h2:visible").count() == 11
         assert page.locator("svg.plot:visible").count() == 5
         page.locator("summary").last.click()
         assert page.locator("details[open] pre").first.is_visible()
@@ -186,7 +189,7 @@ def test_tables_and_charts_keep_their_meaning_at_any_width(browser: Any, folder:
         assert roles.count("table") == tables
         assert roles.count("rowheader") > 50
         graphics = [n for n in nodes if not n["ignored"] and n["role"]["value"] in ("image", "img", "graphics-document")]
-        assert [n["name"]["value"][:4] for n in graphics] == ["Loss", "Lear", "Grad", "Spee", "Char"]
+        assert [n["name"]["value"][:4] for n in graphics] == ["Conf", "Loss", "Lear", "Grad", "Spee", "Char"]
 
 
 def test_the_keyboard_reaches_the_result_sorts_and_reads_a_curve(browser: Any, folder: Path) -> None:
@@ -200,11 +203,11 @@ def test_the_keyboard_reaches_the_result_sorts_and_reads_a_curve(browser: Any, f
         header = page.get_by_role("button", name="Value")
         header.focus()
         page.keyboard.press("Enter")
-        values = page.locator("table[data-sortable] tbody tr td:nth-child(2)").all_inner_texts()
+        values = page.locator("#result table[data-sortable] tbody tr td:nth-child(2)").all_inner_texts()
         assert values[0] == "41.7%"
         assert values[-1] == "46.8\u00a0per token"
         page.keyboard.press("Enter")
-        assert page.locator("table[data-sortable] tbody tr td:nth-child(2)").first.inner_text() == "46.8\u00a0per token"
+        assert page.locator("#result table[data-sortable] tbody tr td:nth-child(2)").first.inner_text() == "46.8\u00a0per token"
         assert page.locator("[aria-sort=descending]").inner_text().startswith("Value")
 
         page.locator("svg.plot").first.focus()
@@ -212,6 +215,14 @@ def test_the_keyboard_reaches_the_result_sorts_and_reads_a_curve(browser: Any, f
         assert page.locator(".readout").first.inner_text().startswith("16.4 k tokens seen: training 9.")
         page.keyboard.press("End")
         assert page.locator(".readout").first.inner_text().startswith("10.2 M tokens seen: training 1.")
+
+
+def test_errors_can_be_narrowed_to_one_class(browser: Any, folder: Path) -> None:
+    with opened(browser, folder / "example.html") as page:
+        errors = page.locator(".errors > li:visible")
+        assert errors.count() == 2
+        page.get_by_label("Only of class").select_option("so so")
+        assert [text.split("\n")[0] for text in errors.all_inner_texts()] == ["well"]
 
 
 def test_the_pointer_reads_a_curve_and_leaves_no_trace(browser: Any, folder: Path) -> None:

@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, pipeline
+from typer.testing import CliRunner
 
 import lmpipe
 from lmpipe.base.errors import RecipeError, ServingError
 from lmpipe.base.runtime import Runtime
+from lmpipe.cli.main import app
 from lmpipe.recipes.reporting import build_report
 from lmpipe.recipes.results import Run
 from lmpipe.serving.asking import ask
@@ -211,6 +213,25 @@ def test_the_page_has_the_task_with_its_texts_and_a_verdict_on_the_fit(runs: dic
         assert sum(bar.count for bar in task.reliability) == task.count
         assert task.wrong == task.count - sum(row[n] for n, row in enumerate(task.confusion.counts))
         assert next(one for one in task.baselines if one.name == "linear").scores
+
+
+def test_two_runs_are_compared_example_by_example(runs: dict[str, Run], tmp_path: Path) -> None:
+    store = runs["classes"].store.url
+    short = recipe(tmp_path / "classes", "classes")
+    short["name"], short["train"][0]["epochs"] = "briefly", 1
+    lmpipe.run(short, runtime=Runtime(store=store, **RUNTIME))
+    told = CliRunner().invoke(app, ["compare", "briefly", runs["classes"].id, "--store", store, "--json"])
+    rows = {row["name"]: row for row in json.loads(told.output)["metrics"]}
+    row = rows["things.test.log_loss"]
+    assert row["answer"] == "second is better"
+    assert row["values"]["test"]["adjusted_p"] < 0.05
+    assert row["values"]["interval"]["high"] < 0
+    shown = CliRunner().invoke(app, ["compare", runs["classes"].id, "briefly", "--store", store])
+    assert "first is better" in shown.output
+    assert f"of {len(rows)}" in shown.output
+    refused = CliRunner().invoke(app, ["compare", "briefly", runs["several"].id, "--store", store])
+    assert isinstance(refused.exception, RecipeError)
+    assert "different texts" in str(refused.exception)
 
 
 def test_a_bundle_refuses_what_it_was_not_trained_for(runs: dict[str, Run]) -> None:

@@ -27,10 +27,11 @@ def compare(
     table = Table(box=None, pad_edge=False)
     tested = any(row["p"] for row in result["metrics"])
     for column in ("metric", result["first"], result["second"], "difference", *(["corrected p"] if tested else []), ""):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")  # a name cut short would tell no metric from another
     for row in result["metrics"]:
         p = [row["p"]] if tested else []
         table.add_row(row["name"], row["first"], row["second"], row["difference"], *p, row["answer"])
     out.print(table)
+    out.print(result["summary"], markup=False)
     for change in result["recipe_changes"]:
         out.print(f"recipe  {change}", markup=False)

@@ -157,9 +157,10 @@ class Classification:
         return values
 
     def _from_probabilities(self, weights_RN: Floats) -> dict[str, Floats]:
+        areas, averages = zip(*(ranking.scores(weights_RN) for ranking in self._rankings), strict=True)
         values = {
-            "auroc": mean_where_known([ranking.auroc(weights_RN) for ranking in self._rankings]),
-            "average_precision": mean_where_known([ranking.average_precision(weights_RN) for ranking in self._rankings]),
+            "auroc": mean_where_known(areas),
+            "average_precision": mean_where_known(averages),
             "log_loss": weighted_mean(weights_RN, self._nats),
             "brier": weighted_mean(weights_RN, self._squares),
         }

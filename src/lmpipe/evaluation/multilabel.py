@@ -114,9 +114,8 @@ class Multilabel:
             values[f"weighted_{score}"] = counts.weighted(score)
         values["samples_f1"] = weighted_mean(weights_RN, self._f1)
         if self._rankings:
-            values["auroc"] = mean_where_known([ranking.auroc(weights_RN) for ranking in self._rankings])
-            averages = [ranking.average_precision(weights_RN) for ranking in self._rankings]
-            values["average_precision"] = mean_where_known(averages)
+            areas, averages = zip(*(ranking.scores(weights_RN) for ranking in self._rankings), strict=True)
+            values |= {"auroc": mean_where_known(areas), "average_precision": mean_where_known(averages)}
         return values
 
 

@@ -9,33 +9,41 @@ from lmpipe.evaluation.weighting import Booleans, ratio
 
 
 class Ranking:
-    """A yes-or-no question whose examples are ranked by a score; sorted once, for any number of weightings."""
+    """A yes-or-no question whose examples are ranked by a score; sorted once, for any number of weightings.
+
+    Both numbers are sums over the positive examples alone, and of 150 classes each has few: so only one running sum goes over
+    all examples, and everything else over the distinct scores that positives have (P of them).
+    """
 
     def __init__(self, positive_N: Booleans, score_N: Floats) -> None:
         self._order = np.argsort(score_N, kind="stable")
         ordered = score_N[self._order]
-        self._last_of_tie = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-        self._positive = positive_N[self._order]
+        last_of_tie = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+        places = np.flatnonzero(positive_N[self._order])
+        ties, self._first = np.unique(np.searchsorted(last_of_tie, places), return_index=True)
+        self._positives = self._order[places]
+        self._upto = last_of_tie[ties] + 1
+        self._before = np.where(ties > 0, last_of_tie[ties - 1] + 1, 0)
 
-    def _tied_sums(self, weights_RN: Floats) -> tuple[Floats, Floats]:
-        """Weights of positives and of negatives at each distinct score, lowest score first: shapes (R, ties)."""
-        ordered_RN = weights_RN[:, self._order]
-        running = [np.cumsum(ordered_RN * chosen, axis=1)[:, self._last_of_tie] for chosen in (self._positive, ~self._positive)]
-        positives, negatives = (np.diff(sums, axis=1, prepend=0.0) for sums in running)
-        return positives, negatives
+    def scores(self, weights_RN: Floats) -> tuple[Floats, Floats]:
+        """AUROC and average precision, shapes (R,).
 
-    def auroc(self, weights_RN: Floats) -> Floats:
-        """The chance that a positive example has a higher score than a negative one, ties counting one half.
-
-        NaN where a row has no positive or no negative example.
+        AUROC is the chance that a positive example has a higher score than a negative one, ties counting one half: NaN where a
+        row has no positive or no negative example. Average precision is the sum over thresholds of (gain in recall) times
+        precision, not interpolated: NaN where a row has no positive example.
         """
-        positives, negatives = self._tied_sums(weights_RN)
-        below = np.cumsum(negatives, axis=1) - negatives / 2
-        return ratio((positives * below).sum(axis=1), positives.sum(axis=1) * negatives.sum(axis=1))
-
-    def average_precision(self, weights_RN: Floats) -> Floats:
-        """Sum over thresholds of (gain in recall) x precision, not interpolated; NaN where a row has no positive example."""
-        positives, negatives = (sums[:, ::-1] for sums in self._tied_sums(weights_RN))
-        right = np.cumsum(positives, axis=1)
-        precision = ratio(right, right + np.cumsum(negatives, axis=1), undefined=0.0)
-        return ratio((positives * precision).sum(axis=1), positives.sum(axis=1))
+        rows, examples = weights_RN.shape
+        if len(self._first) == 0:
+            return np.full(rows, np.nan), np.full(rows, np.nan)
+        running = np.zeros((rows, examples + 1))
+        np.cumsum(weights_RN[:, self._order], axis=1, out=running[:, 1:])
+        positive_RP = np.add.reduceat(weights_RN[:, self._positives], self._first, axis=1)
+        before_RP, upto_RP, total_R = running[:, self._before], running[:, self._upto], running[:, -1]
+        lower_RP = np.cumsum(positive_RP, axis=1) - positive_RP
+        positives_R = positive_RP.sum(axis=1)
+        tied_RP = upto_RP - before_RP - positive_RP
+        below_RP = before_RP - lower_RP + tied_RP / 2
+        auroc = ratio((positive_RP * below_RP).sum(axis=1), positives_R * (total_R - positives_R))
+        right_RP = positives_R[:, None] - lower_RP
+        precision_RP = ratio(right_RP, total_R[:, None] - before_RP, undefined=0.0)
+        return auroc, ratio((positive_RP * precision_RP).sum(axis=1), positives_R)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from lmpipe.base.errors import RecipeError
@@ -30,8 +31,15 @@ def compare_runs(first: str, second: str, *, store: str = "store") -> dict[str, 
         "first": f"{runs[0].name} {runs[0].id}",
         "second": f"{runs[1].name} {runs[1].id}",
         "metrics": rows,
+        "summary": _summary(rows),
         "recipe_changes": _recipe_changes(*runs),
     }
+
+
+def _summary(rows: list[dict[str, Any]]) -> str:
+    """How many metrics speak for which run."""
+    counts = Counter(row["answer"] for row in rows)
+    return ", ".join(f"{answer}: {counts[answer]} of {len(rows)}" for answer in ANSWERS.values() if counts[answer])
 
 
 def _recipe_changes(first: Run, second: Run) -> list[str]:

@@ -83,7 +83,7 @@ VERSIONS = {
     "evaluate": 1,
     "linear": 1,
     "hmm": 1,
-    "answers": 3,
+    "answers": 4,
     "chatbot": 1,
     "samples": 1,
     "memorization": 2,
