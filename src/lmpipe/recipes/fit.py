@@ -21,8 +21,6 @@ from lmpipe.report.task_model import Fit
 
 AROUND = 10
 """Training losses behind the one that stands beside a validation: single batches are too noisy."""
-
-
 HELD_OUT = ("validation", "test")
 NOT_LOOKED = "whether held-out texts also stand in training was not looked for (split: leakage looks for them)"
 
