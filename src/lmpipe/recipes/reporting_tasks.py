@@ -40,10 +40,16 @@ def tasks_of(run: Run) -> list[Task]:
     """Every evaluation of the run that kept per-example results."""
     folders = {stage: run.folder(stage) for stage in run.stages_of("evaluate")}
     return [
-        _task(folder, run.folder(run.records[stage].inputs["documents"].stage))
+        _task(folder, _documents(run, stage))
         for stage, folder in folders.items()
         if folder is not None and (folder / EXAMPLES).is_file()
     ]
+
+
+def _documents(run: Run, stage: str) -> Path | None:
+    """What the evaluation read its texts from; programs, for one, come from elsewhere."""
+    entry = run.records[stage].inputs.get("documents")
+    return run.folder(entry.stage) if entry else None
 
 
 def _task(folder: Path, documents: Path | None) -> Task:
