@@ -19,14 +19,13 @@ from lmpipe.export.data_card import data_card, names_sentence
 from lmpipe.pipeline.record import Record
 from lmpipe.recipes.documents import run_cards
 from lmpipe.recipes.facts import fact_tables
-from lmpipe.recipes.fit import fits_of
 from lmpipe.recipes.graph import goal_corpus
-from lmpipe.recipes.reporting_tasks import tasks_of
 from lmpipe.recipes.results import Run, open_run
 from lmpipe.recipes.schema import Recipe
 from lmpipe.report import model
 from lmpipe.report.page import render
 from lmpipe.report.summary import Line, summary
+from lmpipe.report.task_model import Fit, Task
 from lmpipe.training.config import PhaseConfig
 
 SHOWN_SOURCES = 20
@@ -73,6 +72,13 @@ def summary_lines(run: Run) -> list[Line]:
     return summary(build_report(run, summary_only=True), page=_shown(run.report), next_commands=following)
 
 
+def _tasks_and_fits(run: Run, recipe: Recipe, cards: Sequence[Mapping[str, Any]]) -> tuple[list[Task], list[Fit]]:
+    from lmpipe.recipes.fit import fits_of  # these read tables; a summary reads none, and pyarrow would cost it .2 s
+    from lmpipe.recipes.reporting_tasks import tasks_of
+
+    return tasks_of(run), fits_of(run, recipe, cards)
+
+
 def build_report(run: Run, *, summary_only: bool = False) -> model.Report:
     """Everything that a page says about a run; what the run lacks is left out.
 
@@ -81,6 +87,7 @@ def build_report(run: Run, *, summary_only: bool = False) -> model.Report:
     recipe = Recipe.model_validate_json(json.dumps(run.entry.recipe))
     metrics = run.metrics
     cards = [] if summary_only else run_cards(run)
+    tasks, fits = ([], []) if summary_only else _tasks_and_fits(run, recipe, cards)
     corpus, split = goal_corpus(recipe), recipe.goal.on if recipe.goal else "test"
     subject = f"{corpus}.{split}.{recipe.goal.metric if recipe.goal else 'bits_per_byte'}"
     return model.Report(
@@ -96,9 +103,9 @@ def build_report(run: Run, *, summary_only: bool = False) -> model.Report:
         headline=[subject, f"{corpus}.{split}.next_token_accuracy", EXTRACTABLE],
         comparison=_comparison(recipe, metrics, corpus, split),
         metrics=metrics,
-        tasks=[] if summary_only else tasks_of(run),
+        tasks=tasks,
         phases=[] if summary_only else [phase for phase in (_phase(run, one) for one in recipe.train) if phase],
-        fits=[] if summary_only else fits_of(run, recipe, cards),
+        fits=fits,
         corpora=[_corpus(run, card) for card in cards],
         tokenizer=_tokenizer(run, recipe, corpus, split),
         architecture=_architecture(run, recipe),
