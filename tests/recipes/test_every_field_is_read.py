@@ -64,9 +64,14 @@ from lmpipe.training.denoising import span_corruption
 from lmpipe.training.grpo_config import FunctionReward
 from lmpipe.training.objective_config import ChatConfig, MaskedConfig, SpanCorruptionConfig
 from lmpipe.training.objectives import make_objective
+from lmpipe.training.optimizer_config import AdamWConfig
+from lmpipe.training.optimizers import MasterOptimizer
+from lmpipe.training.parameters import hidden_matrices
 from lmpipe.training.peft_layout import save_adapter
 from lmpipe.training.preference_config import DpoConfig, IpoConfig, OrpoConfig, SimpoConfig
 from lmpipe.training.preferences import preference_losses
+from lmpipe.training.sparsity import Sparsity
+from lmpipe.training.sparsity_config import TwoFourConfig
 
 PACKAGE = str(Path(sys.modules["lmpipe"].__file__ or "").parent)
 EXEMPT = {"kind": "the tag of a union: it chooses the class, so its value says nothing more"}
@@ -270,7 +275,14 @@ def recipe(sources: list[dict[str, Any]], encoder: str, lists: dict[str, str], t
                 "average": {"decay": 0.9},
                 "on_spike": {"window": 8},
             },
-            {"name": "more", "on": "corpus", "tokens": 512, "batch_tokens": 512, "validation": {"tokens": 256}},
+            {
+                "name": "more",
+                "on": "corpus",
+                "tokens": 512,
+                "batch_tokens": 512,
+                "validation": {"tokens": 256},
+                "sparsity": {"kind": "magnitude", "share": 0.1},
+            },
         ],
         "evaluate": [
             {
@@ -546,6 +558,10 @@ def use_every_objective_and_adapter(folder: Path) -> None:
         network = small("llama")
         adapt(network, mapping(network), adapter)
         save_adapter(network, folder, adapter, mapping(network), network.state_dict())
+    network = small("llama")
+    halved = Sparsity(TwoFourConfig(), hidden_matrices(network), MasterOptimizer(network, AdamWConfig(), "fp32"), 4)
+    assert halved.prune_before(0, None)
+    assert halved.facts()["share"] == 0.5
 
 
 def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
@@ -585,7 +601,7 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, se
     talk_to_a_bot()
     use_every_family(tmp_path / "models")
     use_a_foreign_model(tmp_path / "foreign")
-    plan({**goes_on, "model": {"from": str(tmp_path / "foreign")}}, runtime=runtime)
+    plan({**goes_on, "model": {"from": str(tmp_path / "foreign")}}, {"train.1.sparsity": None}, runtime=runtime)
     use_every_tokenizer(tmp_path / "tokenizers")
     use_every_objective_and_adapter(tmp_path / "adapter")
     spacy.blank("en").to_disk(tmp_path / "model")

@@ -34,6 +34,7 @@ from lmpipe.report.model import (
     RecipeText,
     Report,
     Sample,
+    Sparsity,
     Split,
     Stage,
     TextSource,
@@ -122,6 +123,7 @@ def curves(steps: int = STEPS, *, seed: int = 3) -> Phase:
         best_validation_loss=1.912,
         stopped_early=True,
         stop_reason="validation loss did not fall for 3 evaluations",
+        sparsity=Sparsity(kind="magnitude", pruned=5_308_416, of=10_616_832),
     )
 
 

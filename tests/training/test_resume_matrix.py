@@ -22,6 +22,8 @@ CELLS: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
     "one epoch": (200, DECODER, {}),
     "several epochs": (30, DECODER, {"precision": "bf16"}),
     "averaged": (30, DECODER, {"average": {"decay": 0.9}, "optimizer": {"kind": "lion"}}),
+    "pruned": (30, DECODER, {"sparsity": {"kind": "magnitude", "times": 3}, "average": {"decay": 0.9}, "precision": "bf16"}),
+    "2:4": (30, DECODER, {"sparsity": {"kind": "2:4", "start": 0.4}}),
     "adapters": (30, DECODER, {"adapter": {"kind": "lora", "dropout": 0.1}}),
     "masked": (30, ENCODER, {"objective": {"kind": "masked"}, "optimizer": {"kind": "adafactor"}}),
 }

@@ -209,6 +209,7 @@ def _phase(run: Run, phase: PhaseConfig) -> model.Phase | None:
         best_validation_loss=training.get("best_validation_loss"),
         stopped_early=training.get("stopped_early", False),
         stop_reason=training.get("stop_reason", ""),
+        sparsity=model.Sparsity(**_without(pruned, "share")) if (pruned := training.get("sparsity")) else None,
     )
 
 

@@ -81,6 +81,8 @@ class Recipe(Config):
                 )
             if phase.adapter is not None:
                 raise ValueError(f"train.{i}.adapter needs a model of our families; this one is computed by Transformers")
+            if phase.sparsity is not None:
+                raise ValueError(f"train.{i}.sparsity needs a model of our families; this one is computed by Transformers")
 
     @model_validator(mode="after")
     def _model_can_do_it(self) -> Self:

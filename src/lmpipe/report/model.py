@@ -97,6 +97,17 @@ class Curve(Config):
         return self
 
 
+class Sparsity(Config):
+    """What a phase pruned."""
+
+    kind: str
+    """How the weights were chosen."""
+    pruned: int
+    """Weights that are zero."""
+    of: int
+    """Weights of the matrices that are pruned."""
+
+
 class Phase(Config):
     """One phase of training."""
 
@@ -115,6 +126,7 @@ class Phase(Config):
     best_validation_loss: float | None = None
     stopped_early: bool = False
     stop_reason: str = ""
+    sparsity: Sparsity | None = None
 
     @model_validator(mode="after")
     def _losses_share_an_axis(self) -> Phase:

@@ -23,6 +23,7 @@ from lmpipe.training.adapter_config import AdapterConfig
 from lmpipe.training.objective_config import CausalConfig, ObjectiveConfig
 from lmpipe.training.optimizer_config import AdamWConfig, OptimizerConfig, ParameterRule
 from lmpipe.training.schedule_config import CosineConfig, ScheduleConfig
+from lmpipe.training.sparsity_config import SparsityConfig
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Precision = Literal["auto", "bf16", "fp32"]
@@ -113,6 +114,8 @@ class PhaseConfig(Config):
     """Whether activations are computed again in the backward pass instead of kept: a third more work, far less memory."""
     average: AverageConfig | None = None
     """Average of the weights; null: the last weights count."""
+    sparsity: SparsityConfig | None = None
+    """Weights that are set to zero and stay so to the end of the phase; null: none."""
     on_non_finite: IncidentAction = "stop"
     """What to do about a loss or gradient that is no finite number: skip the update, roll_back to the last checkpoint and go on
     behind that batch, or stop with an error."""
@@ -139,6 +142,11 @@ class PhaseConfig(Config):
             raise ValueError("row_tokens is for examples; rows of text are as long as the model's context")
         if self.row_tokens is not None and "conversations" in self.objective.learns:
             raise ValueError("row_tokens is for examples; conversations fill rows as long as the model's context")
+        if self.sparsity and self.adapter:
+            raise ValueError(
+                "sparsity sets weights that learn to zero, and with an adapter they stay as they are; expected one of the two "
+                "(prune in a phase of its own, before or after)"
+            )
         return self
 
     def corpora(self) -> tuple[str, ...]:

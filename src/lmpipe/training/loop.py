@@ -35,10 +35,11 @@ from lmpipe.training.lessons import open_lessons
 from lmpipe.training.materials import Materials
 from lmpipe.training.observation import activations, sizes
 from lmpipe.training.optimizers import MasterOptimizer
-from lmpipe.training.parameters import treatments
+from lmpipe.training.parameters import hidden_matrices, treatments
 from lmpipe.training.process import settings_of_a_run
 from lmpipe.training.results import write_results
 from lmpipe.training.schedules import rate_fraction
+from lmpipe.training.sparsity import Sparsity
 from lmpipe.training.starting import starting_network
 from lmpipe.training.startup import check_startup
 from lmpipe.training.state import TrainingState
@@ -149,7 +150,11 @@ class TrainingRun:
         )
         optimizer = MasterOptimizer(network, phase.optimizer, phase.precision, treated)
         average = Average(optimizer, phase.average.decay) if phase.average else None
-        self.state = TrainingState(network, optimizer, average, micro_rows=self.plan.micro_rows)
+        sparsity = None
+        if phase.sparsity:
+            matrices = [name for name in hidden_matrices(network) if name in treated]
+            sparsity = Sparsity(phase.sparsity, matrices, optimizer, self.steps)
+        self.state = TrainingState(network, optimizer, average, sparsity, micro_rows=self.plan.micro_rows)
         torch.manual_seed(derive_seed(seed, "dropout", phase.name))
         self.events: EventFile | None = None
         self.losses = make_losses(network, self.objective, compile=device.compile, progress=progress)
@@ -215,6 +220,7 @@ class TrainingRun:
         started = time.perf_counter()
         fraction = rate_fraction(self.phase.schedule, state.step, self.steps)
         rate = state.optimizer.peak_rate * fraction
+        state.prune()
         gradient = self._gradient(self.batch(state.position))
         reason, action = judge(gradient, self.phase, state.curve)
         if reason and (action == "stop" or state.incidents >= LIMIT):
@@ -328,7 +334,8 @@ class TrainingRun:
         self._note(row | {f"validation_{name}": value for name, value in measured.items()})
         by_accuracy = self.phase.validation.best_by == "accuracy" and accuracy is not None
         state.note_validation(loss, accuracy if by_accuracy else None, stopping.min_delta if stopping else 0.0)
-        if stopping and state.without_improvement >= stopping.patience:
+        dense = state.sparsity is not None and not state.sparsity.is_done_at(state.step)
+        if stopping and not dense and state.without_improvement >= stopping.patience:
             state.stop_reason = f"{stopping.patience} validations without an improvement"
 
     def finish(self, output: Path, observed: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from lmpipe.training.optimizer_config import (
 )
 from lmpipe.training.parameters import Treatment, token_tables, treatments
 
+PRUNED = "pruned."
 SCALE = "lr_factor"
 """Key of a parameter group's learning rate over the schedule's."""
 
@@ -47,6 +48,8 @@ class MasterOptimizer:
             wide = {name: parameter.data for name, parameter in parameters.items()}
         self.masters = {name: wide.pop(name) for name in treated}
         self.frozen = wide
+        self.pruned: dict[str, Tensor] = {}
+        """Where masters are zero and stay so, by name."""
         self.rules = make_rules(self.masters, config, treated, token_tables(model))
         self._rule_of = {p: rule for rule in self.rules for group in rule.param_groups for p in group["params"]}
 
@@ -56,6 +59,9 @@ class MasterOptimizer:
             gradient = parameter.grad
             self.masters[name].grad = None if gradient is None else gradient.float()
             parameter.grad = None
+        for name, where in self.pruned.items():
+            if (gradient := self.masters[name].grad) is not None:
+                gradient.masked_fill_(where, 0.0)
         self._norm = torch.nn.utils.get_total_norm(m.grad for m in self.masters.values() if m.grad is not None)
         return float(self._norm)
 
@@ -68,7 +74,7 @@ class MasterOptimizer:
                 group["lr"] = self.peak_rate * rate_fraction * group[SCALE]
             rule.step()
         self.discard()
-        self.publish()
+        self.hold()
 
     def discard(self) -> None:
         """Let go of the gradients, taken or not."""
@@ -76,8 +82,9 @@ class MasterOptimizer:
             parameter.grad = self.masters[name].grad = None
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that a checkpoint needs: masters, and what the rules remember of each, by name."""
+        """Everything that a checkpoint needs: masters, where they are pruned, and what the rules remember of each, by name."""
         saved = {f"master.{name}": master for name, master in self.masters.items()}
+        saved |= {PRUNED + name: where for name, where in self.pruned.items()}
         for name, master in self.masters.items():
             for key, value in self._rule_of[master].state[master].items():
                 saved[f"state.{key}.{name}"] = value
@@ -85,6 +92,7 @@ class MasterOptimizer:
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """The inverse of `tensors`; before its first step a rule remembers nothing."""
+        self.pruned = {key.removeprefix(PRUNED): tensor for key, tensor in tensors.items() if key.startswith(PRUNED)}
         for name, master in self.masters.items():
             master.copy_(tensors[f"master.{name}"])
             self._rule_of[master].state[master] = {
@@ -97,6 +105,13 @@ class MasterOptimizer:
     def weights(self) -> dict[str, Tensor]:
         """All weights in fp32 under the model's names, those that learn and the frozen ones: what is saved as the model."""
         return {**self.frozen, **self.masters}
+
+    @torch.no_grad()
+    def hold(self) -> None:
+        """Set what is pruned to zero, in the masters and in the model."""
+        for name, where in self.pruned.items():
+            self.masters[name].masked_fill_(where, 0.0)
+        self.publish()
 
     @torch.no_grad()
     def publish(self) -> None:

@@ -112,6 +112,12 @@ def token_tables(model: nn.Module) -> set[str]:
     return {name for name, parameter in model.named_parameters() if id(parameter) in tables}
 
 
+def hidden_matrices(model: nn.Module) -> list[str]:
+    """Names of the matrices that have no row per token."""
+    tables = token_tables(model)
+    return [name for name, parameter in model.named_parameters() if parameter.ndim >= 2 and name not in tables]
+
+
 def _no_match(pattern: str, number: int, names: Iterable[str]) -> TrainingError:
     known = list(names)
     close = difflib.get_close_matches(pattern, known, n=1, cutoff=0.3)

@@ -57,6 +57,7 @@ def write_results(
         "best_tokens": state.best_tokens,
         "best_validation_loss": state.best_loss,
         **({"best_validation_accuracy": state.best_accuracy} if state.best_accuracy is not None else {}),
+        **({"sparsity": state.sparsity.facts()} if state.sparsity else {}),
         "incidents": state.incidents,
         "stopped_early": bool(state.stop_reason),
         "stop_reason": state.stop_reason or "the budget of tokens is spent",

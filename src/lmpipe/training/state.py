@@ -14,6 +14,7 @@ from lmpipe.models.network import Network
 from lmpipe.training.averaging import Average
 from lmpipe.training.checkpoint import Checkpoint
 from lmpipe.training.optimizers import MasterOptimizer
+from lmpipe.training.sparsity import Sparsity
 
 BEST = "best."
 RANDOM_STATE = "random_state"
@@ -27,6 +28,8 @@ class TrainingState:
     optimizer: MasterOptimizer
     average: Average | None = None
     """Of the weights, where the phase asks for one."""
+    sparsity: Sparsity | None = None
+    """What prunes the weights, where the phase asks for it; where they are pruned, the optimiser holds."""
     step: int = 0
     """Optimiser steps done, skipped ones included."""
     position: int = 0
@@ -90,6 +93,13 @@ class TrainingState:
     def learned(self) -> dict[str, Tensor]:
         """The weights that learn, as they would be saved."""
         return self.average.values if self.average else self.optimizer.masters
+
+    def prune(self) -> None:
+        """Prune where the next step asks for it. The best weights so far were less sparse: they do not count any more."""
+        if self.sparsity and self.sparsity.prune_before(self.step, self.average):
+            self.best_loss = self.best_accuracy = None
+            self.best_weights = {}
+            self.without_improvement = 0
 
     def note_validation(self, loss: float, accuracy: float | None, min_delta: float) -> None:
         """Remember the weights where they are the best so far: by accuracy where it is given, else by loss."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lmpipe.report.charts import LineChart, Marker, Series, line_chart
 from lmpipe.report.html import Content, Markup, element, join
-from lmpipe.report.model import Curve, Phase, Report
-from lmpipe.report.numbers import compact, count, fixed
+from lmpipe.report.model import Curve, Phase, Report, Sparsity
+from lmpipe.report.numbers import compact, count, fixed, share
 from lmpipe.report.parts import Section, facts
 
 POSITION_UNIT = "tokens seen"
@@ -49,9 +49,16 @@ def _facts(given: Phase) -> Markup:
             ("Steps", count(given.steps)),
             ("Tokens", count(given.tokens)),
             ("Best weights", best),
+            ("Pruned", _pruned(given.sparsity)),
             ("Ended because", f"{ended} (early stop)" if given.stopped_early and given.stop_reason else ended),
         ]
     )
+
+
+def _pruned(given: Sparsity | None) -> Content:
+    if given is None:
+        return None
+    return f"{share(given.pruned, given.of)} of the hidden matrices' {count(given.of)} weights are zero ({given.kind})"
 
 
 def _losses(given: Phase, name: str) -> Markup | None:
