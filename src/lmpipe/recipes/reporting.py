@@ -258,12 +258,6 @@ def _corpus(run: Run, card: Mapping[str, Any]) -> model.Corpus:
     )
 
 
-def _personal_data(card: Mapping[str, Any]) -> model.PersonalData | None:
-    if "pii" not in card:
-        return None
-    return model.PersonalData(**card["pii"], names_found_by=names_sentence(card.get("names")))
-
-
 def _rules(card: Mapping[str, Any]) -> list[model.DropRule]:
     """Every rule that dropped something or nearly did."""
     counts = Counter[str]()
