@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from lmpipe.tokens.examples import tokenize_examples
 from lmpipe.tokens.training import train_on_texts
 from lmpipe.training.answering import draw_answers
 from lmpipe.training.config import PhaseConfig
-from lmpipe.training.grpo import advantages, laid_out, token_log_probabilities, token_losses, token_weights
+from lmpipe.training.grpo import advantages, clipped_losses, laid_out, token_log_probabilities, token_weights
 from lmpipe.training.grpo_config import GrpoConfig, ProgramReward
 from lmpipe.training.lessons import open_lessons
 from lmpipe.training.loop import train
@@ -116,7 +117,7 @@ def test_a_tokens_loss_is_the_papers(seed: int) -> None:
     advantage = generator.normal()
     config = GrpoConfig(reward={"kind": "exact"}, clip=0.1, clip_higher=0.3, beta=0.5)
     arrays = (torch.tensor([[value]]) for value in (p, drawn, q, advantage))
-    loss, divergence, clipped = token_losses(config, *arrays)
+    loss, divergence, clipped = clipped_losses(config, *arrays)
     ratio, k3 = math.exp(p - drawn), math.exp(q - p) - (q - p) - 1
     surrogate = min(ratio * advantage, max(0.9, min(1.3, ratio)) * advantage)
     assert loss.item() == pytest.approx(-surrogate + 0.5 * k3, rel=1e-6)
@@ -180,13 +181,16 @@ def test_the_gradient_is_the_policy_gradient_when_answers_are_fresh(prompts: Pat
 # ----------------------------------------------------------------------------------------------------------------- training
 
 
+def _reached(calls: Iterator[int], stop_at: int) -> bool:
+    return next(calls) >= stop_at
+
+
 def test_stopped_and_resumed_is_the_same_run(prompts: Path, tokenizer: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"micro_batch_tokens": 128, "model": {"dropout": 0.1}}
     learn(prompts, tmp_path / "whole", tokenizer, **options)
     for stop_at in (3, 5):
         calls = iter(range(100))
-        stopping = lambda calls=calls, stop_at=stop_at: next(calls) >= stop_at  # noqa: E731
-        learn(prompts, tmp_path / "stopped", tokenizer, stopping=stopping, **options)
+        learn(prompts, tmp_path / "stopped", tokenizer, stopping=partial(_reached, calls, stop_at), **options)
     learn(prompts, tmp_path / "stopped", tokenizer, **options)
     assert example.result(tmp_path / "whole") == example.result(tmp_path / "stopped")
 

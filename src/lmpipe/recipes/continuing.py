@@ -99,10 +99,11 @@ def files_of(folder: Path) -> list[StageSource]:
                 expected=", ".join(path.name for path in needed),
                 fix="load it with Transformers and write it again: save_pretrained of a model and of its fast tokenizer",
             )
-    return [_source(path) for path in (*needed, *(path for path in others if path.is_file()))]
+    return [file_source(path) for path in (*needed, *(path for path in others if path.is_file()))]
 
 
-def _source(path: Path) -> StageSource:
+def file_source(path: Path) -> StageSource:
+    """One local file, by name and digest; where it lies is no part of an identity."""
     stat = path.stat()
     return StageSource(path.name, str(path.absolute()), stat.st_size, str(stat.st_mtime_ns), partial(digest_of_file, path))
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lmpipe.audit.config import MemorizationConfig
-from lmpipe.base.canonical import digest_of, digest_of_file, digests_of_folder
+from lmpipe.base.canonical import digest_of, digests_of_folder
 from lmpipe.base.config import Config
 from lmpipe.base.errors import RecipeError
 from lmpipe.base.runtime import Runtime
@@ -37,7 +36,7 @@ from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.evaluation.task_config import ClassificationEvaluation, TaggingEvaluation
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
-from lmpipe.recipes.continuing import files_of, start_folder
+from lmpipe.recipes.continuing import file_source, files_of, start_folder
 from lmpipe.recipes.schema import Recipe
 from lmpipe.serving.chatbot.making_config import ModelIntents
 from lmpipe.tokens.config import MixtureConfig, PretrainedTokenizerConfig
@@ -383,10 +382,8 @@ def _pinned_reward(phase: PhaseConfig, base_folders: list[Path]) -> tuple[PhaseC
             expected="a Python file, seen from the recipe's folder",
             fix="check the path",
         )
-    stat = file.stat()
-    source = Source(file.name, str(file.absolute()), stat.st_size, str(stat.st_mtime_ns), partial(digest_of_file, file))
     reward = objective.reward.model_copy(update={"function": f"{file.name}:{name}"})
-    return phase.model_copy(update={"objective": objective.model_copy(update={"reward": reward})}), [source]
+    return phase.model_copy(update={"objective": objective.model_copy(update={"reward": reward})}), [file_source(file)]
 
 
 def _teacher(graph: Graph, name: str, teacher: str, base_folders: list[Path]) -> Stage:

@@ -28,7 +28,7 @@ from lmpipe.base.files import read_json, write_json
 from lmpipe.base.progress import Progress
 from lmpipe.data.holding import ExamplesConfig, LabelsConfig, PairsConfig, ScoresConfig, TagsConfig
 from lmpipe.tokens.documents import count_documents, read_examples
-from lmpipe.tokens.shards import ShardWriter, TokenShards, open_shards, token_type
+from lmpipe.tokens.shards import ShardWriter, TokenShards, open_shards, token_type, write_totals
 from lmpipe.tokens.threads import use_threads
 from lmpipe.tokens.tokenizer import Tokenizer, load_tokenizer
 
@@ -79,14 +79,7 @@ def tokenize_examples(
     if not sizes["train"]["examples"]:
         raise SourceError("there is no training example", where="tokenize", expected="documents on the training side")
     write_json(output / HEADER, {**header, "sides": sizes})
-    summary = {
-        "vocab_size": loaded.vocab_size,
-        "end_of_text_id": loaded.end_of_text_id,
-        "splits": totals,
-        **{unit: sum(side[unit] for side in totals.values()) for unit in ("documents", "tokens", "bytes")},
-    }
-    write_json(output / "tokens.json", summary)
-    return summary
+    return write_totals(output, totals, vocab_size=loaded.vocab_size, end_of_text_id=loaded.end_of_text_id)
 
 
 class ExampleShards:

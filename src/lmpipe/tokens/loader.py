@@ -119,13 +119,13 @@ class Loader:
     def _shuffled(self, windows: Ids, epoch: int) -> Ids:
         """Where the order of an epoch has its window numbers: anywhere within their run."""
         if self.runs == 1:
-            return permuted(windows, self.windows_per_epoch, _keys(self.seed, epoch))
+            return permuted(windows, self.windows_per_epoch, order_keys(self.seed, "loader order", epoch))
         borders = np.arange(self.runs + 1) * self.windows_per_epoch // self.runs
         runs = np.searchsorted(borders, windows, side="right") - 1
         out = np.empty_like(windows)
         for run in np.unique(runs).tolist():
             here, start = runs == run, int(borders[run])
-            keys = _keys(derive_seed(self.seed, "run", run), epoch)
+            keys = order_keys(derive_seed(self.seed, "run", run), "loader order", epoch)
             out[here] = start + permuted(windows[here] - start, int(borders[run + 1]) - start, keys)
         return out
 
@@ -191,9 +191,9 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 @lru_cache(maxsize=8)
-def _keys(seed: int, epoch: int) -> tuple[int, ...]:
-    """One key a round; its lowest bit says which half is changed, in turn."""
-    return tuple(derive_seed(seed, "loader order", epoch, number) >> 1 << 1 | number % 2 for number in range(ROUNDS))
+def order_keys(seed: int, name: str, number: int) -> tuple[int, ...]:
+    """For `permuted`: the keys of order `number` of a kind. One a round; its lowest bit says which half is changed, in turn."""
+    return tuple(derive_seed(seed, name, number, part) >> 1 << 1 | part % 2 for part in range(ROUNDS))
 
 
 def _windows(tokens: int, context_length: int) -> int:

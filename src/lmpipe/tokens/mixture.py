@@ -23,14 +23,13 @@ from lmpipe.base.files import read_json, storing, write_json
 from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
 from lmpipe.tokens.config import MixtureConfig
-from lmpipe.tokens.loader import Batch, Ids, Loader, batch_of, permuted
+from lmpipe.tokens.loader import Batch, Ids, Loader, batch_of, order_keys, permuted
 from lmpipe.tokens.shards import TokenRange, TokenShards, copy_shard, open_shards
 
 SPLITS = ("train", "validation", "test")
 FACTS = "mixture.json"
 BLOCK = 4096
 """Rows dealt at once: shares are exact to a 4,096th, and a corpus with less still has one row of each block."""
-ROUNDS = 6
 
 
 def mix(tokens: Mapping[str, Path], output: Path, *, config: MixtureConfig, progress: Progress) -> dict[str, Any]:
@@ -166,16 +165,13 @@ class MixtureLoader:
     def _block(self, block: int) -> tuple[Ids, Ids]:
         """For every row of a block, its corpus and how many rows of that corpus stand before it in the block."""
         if block not in self._known:
-            corpora = np.searchsorted(self._ends, permuted(np.arange(BLOCK), BLOCK, self._keys(block)), side="right")
+            dealt = permuted(np.arange(BLOCK), BLOCK, order_keys(self.seed, "mixture", block))
+            corpora = np.searchsorted(self._ends, dealt, side="right")
             order = np.argsort(corpora, kind="stable")
             ranks = np.empty(BLOCK, np.int64)
             ranks[order] = np.arange(BLOCK) - (self._ends - self.counts)[corpora[order]]
             self._known = {block: (corpora, ranks), **dict(list(self._known.items())[:1])}
         return self._known[block]
-
-    def _keys(self, block: int) -> tuple[int, ...]:
-        seeds = (derive_seed(self.seed, "mixture", block, number) for number in range(ROUNDS))
-        return tuple(seed >> 1 << 1 | number % 2 for number, seed in enumerate(seeds))
 
 
 def rows_of_block(shares: Sequence[float]) -> list[int]:

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmpipe.base.errors import TrainingError
-from lmpipe.base.randomness import derive_seed
-from lmpipe.tokens.loader import ROUNDS, Ids, permuted
+from lmpipe.tokens.loader import Ids, order_keys, permuted
 
 OPEN_ROWS = 16
 """Rows that are filled at the same time: on sentences of 5 to 50 tokens, rows of 128 are 98% full."""
@@ -167,7 +166,9 @@ class PackedLoader:
     def _lay_out(self, epochs: int) -> None:
         for epoch in range(len(self._epochs), epochs):
             count = len(self.examples)
-            order = np.arange(count) if self.seed is None else permuted(np.arange(count), count, _keys(self.seed, epoch))
+            order = np.arange(count)
+            if self.seed is not None:
+                order = permuted(order, count, order_keys(self.seed, "example order", epoch))
             self._epochs.append(self._packed(order))
             self._ends.append(self._ends[-1] + len(self._epochs[-1]))
 
@@ -238,8 +239,3 @@ def row_tokens_of(longest: int, context: int) -> int:
     (128, 256, 512)
     """
     return min(context, max(SMALLEST_ROW, 1 << (longest - 1).bit_length()))
-
-
-def _keys(seed: int, epoch: int) -> tuple[int, ...]:
-    seeds = (derive_seed(seed, "example order", epoch, number) for number in range(ROUNDS))
-    return tuple(one >> 1 << 1 | number % 2 for number, one in enumerate(seeds))

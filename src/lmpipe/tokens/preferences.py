@@ -27,7 +27,7 @@ from lmpipe.data.holding import PreferencesConfig
 from lmpipe.tokens.chat import CHAT_TEMPLATE, render
 from lmpipe.tokens.documents import count_documents, read_examples
 from lmpipe.tokens.examples import SPLITS
-from lmpipe.tokens.shards import ShardWriter, TokenShards, open_shards
+from lmpipe.tokens.shards import ShardWriter, TokenShards, open_shards, write_totals
 from lmpipe.tokens.special import END
 from lmpipe.tokens.threads import use_threads
 from lmpipe.tokens.tokenizer import Tokenizer, load_tokenizer
@@ -70,14 +70,7 @@ def tokenize_preferences(
     if not totals["train"]["documents"]:
         raise SourceError("there is no training example", where="tokenize", expected="documents on the training side")
     write_json(output / HEADER, {"rendered": holds.rendered, "sides": {side: totals[side]["documents"] for side in SPLITS}})
-    summary = {
-        "vocab_size": loaded.vocab_size,
-        "end_of_text_id": loaded.end_of_text_id,
-        "splits": totals,
-        **{unit: sum(side[unit] for side in totals.values()) for unit in ("documents", "tokens", "bytes")},
-    }
-    write_json(output / "tokens.json", summary)
-    return summary
+    return write_totals(output, totals, vocab_size=loaded.vocab_size, end_of_text_id=loaded.end_of_text_id)
 
 
 def holds_preferences(folder: Path) -> bool:

@@ -12,7 +12,7 @@ bytes themselves are the store's digests to check. A document never spans two sh
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -278,6 +278,14 @@ class TokenRange:
 
 
 REMOVE_AND_REPEAT = "remove this stage's folder from the store; the same command then computes it again"
+
+
+def write_totals(output: Path, totals: Mapping[str, Mapping[str, Any]], **facts: int) -> dict[str, Any]:
+    """Write `tokens.json`: facts of the tokenizer, what each side has, and the sums over them; it comes back."""
+    sums = {unit: sum(side[unit] for side in totals.values()) for unit in ("documents", "tokens", "bytes")}
+    summary = {**facts, "splits": totals, **sums}
+    write_json(output / "tokens.json", summary)
+    return summary
 
 
 def open_shards(folder: Path) -> TokenShards:

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmpipe.base.errors import ServingError, SourceError
-from lmpipe.base.files import read_json, write_json
+from lmpipe.base.files import read_json
 from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
 from lmpipe.tokens.chat import CHAT_TEMPLATE, render
 from lmpipe.tokens.documents import count_documents, read_ids_and_texts, read_texts
-from lmpipe.tokens.shards import SHARD_TOKENS, ShardWriter, token_type
+from lmpipe.tokens.shards import SHARD_TOKENS, ShardWriter, token_type, write_totals
 from lmpipe.tokens.threads import use_threads
 from lmpipe.tokens.tokenizer import Tokenizer, load_tokenizer
 
@@ -75,15 +75,9 @@ def tokenize(
         ids = _rendered(texts, loaded, split) if conversations else _encoded(texts, loaded)
         totals[split] = _write_split(ids, loaded, output / split, counter, shard_tokens, runs)
         _tell_losses(totals[split], split, progress)
-    summary = {
-        "vocab_size": loaded.vocab_size,
-        "end_of_text_id": loaded.end_of_text_id,
-        "canary_documents": count_documents(canaries) if canaries else 0,
-        "splits": totals,
-        **{unit: sum(split[unit] for split in totals.values()) for unit in ("documents", "tokens", "bytes")},
-    }
-    write_json(output / "tokens.json", summary)
-    return summary
+    planted = count_documents(canaries) if canaries else 0
+    sizes = {"vocab_size": loaded.vocab_size, "end_of_text_id": loaded.end_of_text_id}
+    return write_totals(output, totals, **sizes, canary_documents=planted)
 
 
 def _tell_losses(totals: dict[str, Any], split: str, progress: Progress) -> None:

@@ -27,7 +27,7 @@ from lmpipe.base.randomness import derive_seed
 from lmpipe.models.network import Decoder, Network
 from lmpipe.tokens.chat import CHAT_TEMPLATE, render
 from lmpipe.tokens.examples import ExampleShards
-from lmpipe.tokens.loader import Ids, permuted
+from lmpipe.tokens.loader import Ids, order_keys, permuted
 from lmpipe.tokens.packing import PADDING
 from lmpipe.tokens.tokenizer import Tokenizer
 from lmpipe.training.answering import draw_answers
@@ -38,7 +38,6 @@ from lmpipe.training.preferences import frozen_copy
 
 LEAST_DEVIATION = 1e-4
 """Added to the standard deviation of a group: one whose answers are all worth the same teaches nothing."""
-ROUNDS = 6
 
 
 class Prompts:
@@ -59,9 +58,8 @@ class Prompts:
         prompt, target = (self.tokenizer.decode(part[:-1].tolist()) for part in parts)
         return prompt, target
 
-    def ids(self, number: int) -> list[int]:
+    def ids(self, prompt: str) -> list[int]:
         """What is answered."""
-        prompt = self.texts(number)[0]
         if self.config.rendered == "text":
             return self.tokenizer.encode_prompt(prompt)
         return render([{"role": "user", "content": prompt}], self.tokenizer, chat_template=CHAT_TEMPLATE)
@@ -123,8 +121,8 @@ class Grpo:
         attempts: list[Attempt] = []
         with _predicting(self.network):
             for place, number in enumerate(batch.numbers):
-                prompt_ids = batch.prompts.ids(number)
                 prompt, target = batch.prompts.texts(number)
+                prompt_ids = batch.prompts.ids(prompt)
                 drawn = draw_answers(
                     self.network,
                     prompt_ids,
@@ -172,7 +170,7 @@ class Grpo:
         ids_BT, targets_BT, segments_BT, advantages_B, drawn_BT, reference_BT, rewards_B, weights_B = part
         log_p_BT = token_log_probabilities(network, ids_BT, targets_BT, segments_BT, self.config.temperature)
         asked_BT = (targets_BT != IGNORED).float()
-        losses_BT, divergence_BT, clipped_BT = token_losses(
+        losses_BT, divergence_BT, clipped_BT = clipped_losses(
             self.config, log_p_BT, drawn_BT, reference_BT, advantages_B[:, None]
         )
         weighed_BT = asked_BT * weights_B[:, None]
@@ -193,7 +191,7 @@ class Grpo:
         return None
 
 
-def token_losses(
+def clipped_losses(
     config: GrpoConfig, log_p_BT: Tensor, drawn_BT: Tensor, reference_BT: Tensor, advantages_B1: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Of each token what is minimised, the divergence from the reference, and whether it is pushed no further."""
@@ -274,8 +272,7 @@ class PromptLoader:
         epochs, places = np.divmod(np.arange(position * self.batch_size, (position + 1) * self.batch_size), count)
         found = []
         for epoch, place in zip(epochs.tolist(), places.tolist(), strict=True):
-            keys = (derive_seed(self.seed, "prompt order", epoch, number) >> 1 << 1 | number % 2 for number in range(ROUNDS))
-            found.append(int(permuted(np.array([place]), count, tuple(keys))[0]))
+            found.append(int(permuted(np.array([place]), count, order_keys(self.seed, "prompt order", epoch))[0]))
         return Asked(self.prompts, found)
 
 
