@@ -147,6 +147,7 @@ def test_what_must_be_quick_imports_no_torch(finished: Workplace, command: list[
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow  # what it rests on is in the fast suite: tests/faults/test_pipeline_faults.py, several runs at once
 def test_two_runs_at_once_agree(tmp_path: Path) -> None:
     workplace = make_workplace(tmp_path / "work")
     command = [str(LMPIPE), "run", "recipe.yaml", "--threads", "1", "--workers", "1", "--no-compile", "--json"]

@@ -146,7 +146,7 @@ def minilm() -> Path:
 
 def test_a_published_sentence_encoder_learns_to_fill_in_words(tmp_path: Path) -> None:
     """Its body alone was published; the head for words is fresh."""
-    given = recipe(tmp_path, str(minilm()), objective={"kind": "masked"}, tokens=2048, batch_tokens=512)
+    given = recipe(tmp_path, str(minilm()), objective={"kind": "masked"}, tokens=1024, batch_tokens=512)
     planned = plan(given, runtime=runtime(tmp_path))
     bundle = Path(str(run(given, runtime=runtime(tmp_path)).bundle))
     theirs = transformers.AutoModelForMaskedLM.from_pretrained(bundle)

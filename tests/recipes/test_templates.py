@@ -88,7 +88,7 @@ def test_a_classifier_from_a_model_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_summarize(tmp_path: Path) -> None:
-    changes = {**FAST, "model.width": 64, "train.0.epochs": 6, "train.0.optimizer.lr": 5e-3, "evaluate.0.limit": 20}
+    changes = {**FAST, "train.0.epochs": 2, "train.0.optimizer.lr": 5e-3, "evaluate.0.limit": 20}
     done = run_template("summarize", tmp_path, changes)
     values = {metric.name.removeprefix("reports.test."): metric for metric in done.metrics}
     assert {

@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from lmpipe.base.errors import ModelError
 from lmpipe.base.files import storing, sync_folder, write_json
@@ -161,7 +162,7 @@ def fill(
     Raises:
         ModelError: when a tensor has another shape than config.json says.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _Uninitialised():
         network = make()
     state = {key: tensor.to(device, dtype) for key, tensor in state.items()}
     state |= {one: state[other] for one, other in tied.items()}
@@ -180,6 +181,18 @@ def fill(
     network.materialise(device)
     network.eval()
     return network
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves out the drawing of first weights: nothing would hold them, and on "meta" it imports torch's compiler.
+
+    That import takes more than a second, in every stage that loads a model.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def fill_with_head(

@@ -98,7 +98,7 @@ def train(
         TrainingError: when there is too little text, a start-up check fails, or numbers stop being finite.
         ModelError: when `start` holds no weights for this model.
     """
-    with settings_of_a_run(device.kind, device.threads):
+    with settings_of_a_run(device.kind, device.threads, compiled=device.compile):
         run = TrainingRun(tokens, model, phase, seed, device, progress, start, materials)
         checkpoint = newest_checkpoint(scratch, progress)
         if checkpoint:

@@ -11,7 +11,7 @@ from lmpipe.training.memory import keep_freed_memory
 
 
 @contextmanager
-def settings_of_a_run(kind: str, threads: int) -> Iterator[None]:
+def settings_of_a_run(kind: str, threads: int, *, compiled: bool) -> Iterator[None]:
     """Numbers below the normal range count as zero, `threads` threads, and on a CPU sums in a fixed order; undone at the end.
 
     Left on, the first would change the caller's own arithmetic: `5e-324` would equal 0. (What the C library keeps stays kept.)
@@ -22,11 +22,18 @@ def settings_of_a_run(kind: str, threads: int) -> Iterator[None]:
     torch.set_num_threads(threads)
     if kind == "cpu":
         # Compiled by torch 2.13, the embedding's gradient is otherwise added up by racing threads: other bytes each time.
-        torch.use_deterministic_algorithms(True)
+        _sum_in_a_fixed_order(True, compiled=compiled)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over memory each
     try:
         yield
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        _sum_in_a_fixed_order(before[1], compiled=compiled)
+
+
+def _sum_in_a_fixed_order(wanted: bool, *, compiled: bool) -> None:
+    if compiled:
+        torch.use_deterministic_algorithms(wanted)  # tells the compiler, too, which takes more than a second to import
+    else:
+        torch.set_deterministic_debug_mode("error" if wanted else "default")
