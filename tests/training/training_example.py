@@ -62,6 +62,7 @@ def run_training(
     device: Device | None = None,
     progress: Progress | None = None,
     start: Path | None = None,
+    trackers: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Train in `folder`: scratch/, output/ and output/observed/, which are made where absent."""
     for part in ("scratch", "output/observed"):
@@ -79,6 +80,7 @@ def run_training(
         progress=progress or Silent(),
         stopping=stopping,
         start=start,
+        trackers=trackers,
     )
 
 

@@ -18,6 +18,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "web": ("trafilatura", "resiliparse", "brotli", "lxml_html_clean"),
     "documents": ("pypdfium2",),
     "remote": ("aiohttp",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+    "wandb": ("wandb",),
     "eval": ("sacrebleu", "rouge_score"),
 }
 """Which modules each extra of `pyproject.toml` brings: the table that `lmpipe doctor` prints and a test compares with it."""

@@ -26,6 +26,8 @@ class Runtime:
     """A data task from which nothing is heard for so long loses its worker, and the document to blame is booked as failed."""
     compile: bool = True
     """Whether training may compile its step (needs a C++ compiler; falls back with a note where there is none)."""
+    track: str = ""
+    """Trackers beside TensorBoard in which training shows its curve, comma between two: `mlflow`, `wandb`."""
     isolate: bool = True
     """Run every stage in a process of its own: exact memory figures, and a killed stage does not take the runner along."""
 

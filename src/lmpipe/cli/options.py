@@ -35,4 +35,14 @@ DocumentSecondsOption = Annotated[
 CompileOption = Annotated[
     bool, typer.Option("--compile/--no-compile", help="Compile the training step where a C++ compiler is installed.")
 ]
+TrackOption = Annotated[
+    str,
+    typer.Option(
+        "--track",
+        envvar="LMPIPE_TRACK",
+        metavar="TRACKERS",
+        help="Show training in trackers, too: mlflow, wandb or mlflow,wandb (both stay on this machine unless their own "
+        "variables say otherwise).",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -16,6 +16,7 @@ from lmpipe.cli.options import (
     SetOption,
     StoreOption,
     ThreadsOption,
+    TrackOption,
     WorkersOption,
 )
 from lmpipe.cli.terminal import EXIT_CODES, MARKS, err, out, print_json
@@ -33,6 +34,7 @@ def run(
     on: OnOption = "local",
     document_seconds: DocumentSecondsOption = 300.0,
     compile_: CompileOption = True,
+    track: TrackOption = "",
     json: JsonOption = False,
 ) -> None:
     """Compute what is missing, with progress. Killed at any moment, the same command goes on.
@@ -51,6 +53,7 @@ def run(
         on=on,
         document_seconds=document_seconds,
         compile=compile_,
+        track=track,
     )
     with LiveRun() as live:
         result = run_recipe(recipe, set=parse_overrides(set_ or []), runtime=runtime, progress=live)

@@ -14,7 +14,7 @@ import psutil
 from lmpipe.base.extras import EXTRAS
 from lmpipe.base.runtime import usable_processors
 
-DISTRIBUTIONS = {"prometheus_client": "prometheus-client", "lingua": "lingua-language-detector"}
+DISTRIBUTIONS = {"prometheus_client": "prometheus-client", "lingua": "lingua-language-detector", "mlflow": "mlflow-skinny"}
 """Modules whose distribution has another name."""
 
 

@@ -16,6 +16,7 @@ from lmpipe.recipes.predicting import predict_run
 from lmpipe.recipes.project import check_extras, check_gate, open_project
 from lmpipe.recipes.reporting import write_page
 from lmpipe.recipes.results import Run
+from lmpipe.training.trackers import check_trackers
 
 
 def run(
@@ -41,6 +42,7 @@ def run(
     check_gate(project.recipe)
     check_extras(project.recipe)
     check_engine(runtime.on)
+    check_trackers(runtime.track)
     stages = project.stages(runtime)
     store = open_store(runtime.store)
     extra = {

@@ -389,6 +389,7 @@ def train(work: Work) -> None:
     """One training phase."""
     from lmpipe.training.loop import Device, train
     from lmpipe.training.materials import Materials
+    from lmpipe.training.trackers import trackers_of
 
     runtime = work.runtime
     facts = train(
@@ -404,6 +405,7 @@ def train(work: Work) -> None:
         stopping=work.stopping,
         start=_start(work),
         materials=Materials(work.inputs.get("tokenizer"), work.inputs.get("teacher"), _judge(work)),
+        trackers=trackers_of(runtime.track),
     )
     work.facts.update(facts)
 

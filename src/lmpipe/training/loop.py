@@ -44,7 +44,7 @@ from lmpipe.training.starting import starting_network
 from lmpipe.training.startup import check_startup
 from lmpipe.training.state import TrainingState
 from lmpipe.training.step import Gradient, accumulate, make_losses, parts_of
-from lmpipe.training.tensorboard import EventFile
+from lmpipe.training.trackers import Watch
 from lmpipe.training.validation import validation_loss
 
 CHECKPOINTS = 20
@@ -74,6 +74,7 @@ def train(
     stopping: Callable[[], bool],
     start: Path | None = None,
     materials: Materials | None = None,
+    trackers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train (or go on from the newest checkpoint in `scratch`) and write `best/`, `last/`, curve and totals.
 
@@ -90,6 +91,7 @@ def train(
         stopping: whether to save and leave.
         start: a model folder whose weights are the first ones; None: fresh ones.
         materials: what some objectives need beside tokens.
+        trackers: where the curve is shown, too: some of `trackers.TRACKERS`.
 
     Returns:
         Facts for the record; empty when asked to stop before the end.
@@ -107,10 +109,12 @@ def train(
         else:
             run.check()
             run.tell_repeats()
-        run.watch(observed)
-        if not run.go_on(scratch, stopping):
-            return {}
-        return run.finish(output, observed)
+        with run.watching(trackers, observed, scratch, seed) as watch:
+            if not run.go_on(scratch, stopping):
+                return {}
+            facts = run.finish(output, observed)
+            watch.finish(facts)
+            return facts
 
 
 class TrainingRun:
@@ -129,7 +133,7 @@ class TrainingRun:
     ) -> None:
         if phase.precision == "auto":
             phase = phase.model_copy(update={"precision": resolve_precision("auto", device.kind)})
-        self.phase, self.device, self.progress, self.start = phase, device, progress, start
+        self.model, self.phase, self.device, self.progress, self.start = model, phase, device, progress, start
         self.lessons = open_lessons(tokens, model, phase, seed, progress, materials)
         self.plan, self.loader = self.lessons.plan, self.lessons.loader
         self.steps = self.plan.steps
@@ -156,12 +160,22 @@ class TrainingRun:
             sparsity = Sparsity(phase.sparsity, matrices, optimizer, self.steps)
         self.state = TrainingState(network, optimizer, average, sparsity, micro_rows=self.plan.micro_rows)
         torch.manual_seed(derive_seed(seed, "dropout", phase.name))
-        self.events: EventFile | None = None
+        self.watch: Watch | None = None
         self.losses = make_losses(network, self.objective, compile=device.compile, progress=progress)
 
-    def watch(self, observed: Path) -> None:
-        """Write the curve as a TensorBoard event file, too, as it comes."""
-        self.events = EventFile(observed / "tensorboard", self.state.curve)
+    def watching(self, trackers: Sequence[str], observed: Path, scratch: Path, seed: int) -> Watch:
+        """Show the curve as it comes: as a TensorBoard event file, and in trackers."""
+        settings = {
+            "run": self.phase.name,
+            "seed": seed,
+            "model": self.model.model_dump(mode="json"),
+            "phase": self.phase.model_dump(mode="json"),
+        }
+        curve, progress = self.state.curve, self.progress
+        self.watch = Watch(
+            trackers, observed=observed, scratch=scratch, settings=settings, earlier=curve, progress=progress
+        )
+        return self.watch
 
     def check(self) -> None:
         """The start-up checks, on the first batch."""
@@ -278,8 +292,8 @@ class TrainingRun:
 
     def _note(self, row: dict[str, Any]) -> None:
         self.state.curve.append(row)
-        if self.events:
-            self.events.write(row)
+        if self.watch:
+            self.watch.note(row)
 
     def _observe(self) -> None:
         """Note sizes by layer: of weights and gradients before the update, of activations on held-out text."""
