@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from lmpipe.base.errors import RecipeError
 from lmpipe.base.runtime import Runtime
-from lmpipe.recipes.graph import Graph, build_graph
+from lmpipe.recipes.building import build_graph
+from lmpipe.recipes.graph import Graph
 from lmpipe.recipes.schema import Recipe
 
 

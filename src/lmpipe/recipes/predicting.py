@@ -26,7 +26,7 @@ from lmpipe.pipeline.machine import this_machine
 from lmpipe.pipeline.plan import plan as plan_stages
 from lmpipe.pipeline.stage import Stage
 from lmpipe.pipeline.store import Store
-from lmpipe.recipes.graph import resolve
+from lmpipe.recipes.building import resolve
 from lmpipe.recipes.project import Project
 from lmpipe.recipes.schema import Recipe
 from lmpipe.training.prediction import Calibration, predict

@@ -19,11 +19,12 @@ from lmpipe.data.generation.config import EndpointConfig
 from lmpipe.data.readers.config import modules_of
 from lmpipe.evaluation.config import known_metric_names
 from lmpipe.pipeline.stage import Stage
+from lmpipe.recipes.building import build_graph, resolve
 from lmpipe.recipes.calls import generators_of
 from lmpipe.recipes.completing import complete
 from lmpipe.recipes.continuing import continue_from
 from lmpipe.recipes.diagnosis import installed_version
-from lmpipe.recipes.graph import build_graph, goal_corpus, resolve
+from lmpipe.recipes.model_graph import goal_corpus
 from lmpipe.recipes.reading import Source, parse_recipe, read_recipe
 from lmpipe.recipes.schema import Recipe
 from lmpipe.recipes.validation import apply_overrides, validate

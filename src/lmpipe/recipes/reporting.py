@@ -19,7 +19,7 @@ from lmpipe.export.data_card import data_card, names_sentence
 from lmpipe.pipeline.record import Record
 from lmpipe.recipes.documents import run_cards
 from lmpipe.recipes.facts import fact_tables
-from lmpipe.recipes.graph import goal_corpus
+from lmpipe.recipes.model_graph import goal_corpus
 from lmpipe.recipes.results import Run, open_run
 from lmpipe.recipes.schema import Recipe
 from lmpipe.report import model
