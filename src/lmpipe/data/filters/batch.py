@@ -28,8 +28,8 @@ Numbers = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
-MAX_STRETCHES = 200_000
-"""About 50 MB. 50 MB of mixed text have 340,000 distinct stretches; starting anew on the way costs nothing to speak of."""
+MAX_STRETCHES = 80_000
+"""About 20 MB. 50 MB of mixed text have 340,000 distinct stretches; starting anew on the way costs nothing to speak of."""
 
 
 class Vocabulary:
