@@ -1,25 +1,31 @@
 """A tiny corpus that can be learned, and a run on it in one call; as a script, the run in a process of its own.
 
 python training_example.py CORPUS FOLDER '{"model": {...}, "phase": {...}, "device": {...}, "stop_after": 5}'
+
+Several runs, each with a "name" that is its folder's, are a list; with torchrun's variables the process is one of several.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 from safetensors.torch import load_file
 from torch import Tensor
 
 from lmpipe.base.progress import Progress, Silent
-from lmpipe.models.llama.config import LlamaConfig
+from lmpipe.models.config import ModelConfig
 from lmpipe.tokens.shards import ShardWriter
 from lmpipe.training.config import PhaseConfig
 from lmpipe.training.loop import Device, train
+from lmpipe.training.ranks import ALONE, Ranks, joined
 
 VOCABULARY, CONTEXT = 100, 32
 
@@ -35,9 +41,10 @@ def write_corpus(folder: Path, documents: int = 200, vocab_size: int = VOCABULAR
     return folder
 
 
-def tiny_model(**options: Any) -> LlamaConfig:
-    """Two layers of width 32."""
-    return LlamaConfig.model_validate({"layers": 2, "width": 32, "heads": 4, "context": CONTEXT, "dropout": 0.1, **options})
+def tiny_model(**options: Any) -> Any:
+    """Two layers of width 32, of the Llama layout unless a `kind` is given."""
+    values = {"kind": "llama", "layers": 2, "width": 32, "heads": 4, "context": CONTEXT, "dropout": 0.1}
+    return TypeAdapter(ModelConfig).validate_python({**values, **options})
 
 
 def tiny_phase(**options: Any) -> PhaseConfig:
@@ -56,13 +63,14 @@ def run_training(
     corpus: Path,
     folder: Path,
     *,
-    model: LlamaConfig | None = None,
+    model: ModelConfig | None = None,
     phase: PhaseConfig | None = None,
     stopping: Callable[[], bool] = never,
     device: Device | None = None,
     progress: Progress | None = None,
     start: Path | None = None,
     trackers: tuple[str, ...] = (),
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Train in `folder`: scratch/, output/ and output/observed/, which are made where absent."""
     for part in ("scratch", "output/observed"):
@@ -81,6 +89,7 @@ def run_training(
         stopping=stopping,
         start=start,
         trackers=trackers,
+        ranks=ranks,
     )
 
 
@@ -91,14 +100,32 @@ def result(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(output)): path.read_bytes() for path in files if "observed" not in path.parts}
 
 
+def curve(folder: Path) -> list[dict[str, Any]]:
+    """The rows of its curve."""
+    return [json.loads(line) for line in (folder / "output" / "curve.jsonl").read_text().splitlines()]
+
+
 def weights(folder: Path, name: str = "last") -> dict[str, Tensor]:
     """The saved weights, under the names of Hugging Face."""
     return load_file(folder / "output" / name / "model.safetensors")
 
 
+def run_case(corpus: Path, folder: Path, case: dict[str, Any], ranks: Ranks = ALONE) -> dict[str, Any]:
+    """A run in `folder / case["name"]`, by plain data."""
+    asked = iter(range(case.get("stop_after", 10**9)))
+    return run_training(
+        corpus,
+        folder / case.get("name", ""),
+        model=tiny_model(**case.get("model", {})),
+        phase=tiny_phase(**case.get("phase", {})),
+        device=Device(**case.get("device", {})),
+        stopping=lambda: next(asked, None) is None,
+        ranks=ranks,
+    )
+
+
 if __name__ == "__main__":
-    corpus, folder, options = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
-    device = Device(**options.get("device", {}))
-    model, phase = tiny_model(**options.get("model", {})), tiny_phase(**options.get("phase", {}))
-    asked = iter(range(options.get("stop_after", 10**9)))
-    run_training(corpus, folder, model=model, phase=phase, device=device, stopping=lambda: next(asked, None) is None)
+    corpus, folder, cases = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+    with joined("cpu") if "RANK" in os.environ else nullcontext(ALONE) as ranks:
+        for case in cases if isinstance(cases, list) else [cases]:
+            run_case(corpus, folder, case, ranks)

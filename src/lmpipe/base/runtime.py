@@ -11,7 +11,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Runtime:
-    """Device, threads, workers, store. Bit-for-bit equality of training is promised at equal device, threads and compile."""
+    """Device, threads, workers, store. Training gives equal bytes at equal device, threads, processes and `compile`."""
 
     store: str = "store"
     """A local folder or an fsspec URL."""
@@ -20,6 +20,8 @@ class Runtime:
     """Compute threads of one stage; 0: the processors this process may use, at most 8."""
     workers: int = 0
     """Processes of the data stages; 0: the processors this process may use."""
+    processes: int = 1
+    """Processes that train one model together, each with its share of the threads or a GPU of its own."""
     on: str = "local"
     """Where the tasks of the data stages are done: `local`, `ray`, `ray://HOST:PORT`, `slurm`, `slurm:OPTIONS`."""
     document_seconds: float = 300.0

@@ -17,6 +17,12 @@ StoreOption = Annotated[
 ]
 DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where models are trained and run.")]
 ThreadsOption = Annotated[int, typer.Option(min=0, help="Compute threads; 0: as many as there are processors, at most 8.")]
+ProcessesOption = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Processes that train one model together: each has its share of the threads, or a GPU of its own."
+    ),
+]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Processes of the data stages; 0: as many as there are processors.")]
 OnOption = Annotated[
     str,

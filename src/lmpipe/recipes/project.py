@@ -172,6 +172,24 @@ def check_sources(recipe: Recipe) -> None:
                     )
 
 
+def check_processes(recipe: Recipe, runtime: Runtime) -> None:
+    """Every phase must be one that several processes can share, where there are several.
+
+    Raises:
+        RecipeError: for a phase that cannot be divided, or a number of processes that is none.
+    """
+    if runtime.processes < 1:
+        raise RecipeError(f"{runtime.processes} processes cannot train", where="runtime", expected="1 or more")
+    for number, phase in enumerate(recipe.train):
+        if runtime.processes > 1 and not phase.objective.divides:
+            raise RecipeError(
+                f"{phase.objective.kind} learns from what the model itself has just written, in one process",
+                where=f"train.{number}.objective",
+                expected="an objective whose batches can be divided among processes",
+                fix="leave --processes out",
+            )
+
+
 def check_extras(recipe: Recipe) -> None:
     """Everything that a run needs must be installed.
 

@@ -13,7 +13,7 @@ from lmpipe.pipeline.events import RunProgress
 from lmpipe.pipeline.runs import RunLog
 from lmpipe.pipeline.store import open_store
 from lmpipe.recipes.predicting import predict_run
-from lmpipe.recipes.project import check_extras, check_gate, open_project
+from lmpipe.recipes.project import check_extras, check_gate, check_processes, open_project
 from lmpipe.recipes.reporting import write_page
 from lmpipe.recipes.results import Run
 from lmpipe.training.trackers import check_trackers
@@ -41,6 +41,7 @@ def run(
     project = open_project(recipe, set)
     check_gate(project.recipe)
     check_extras(project.recipe)
+    check_processes(project.recipe, runtime)
     check_engine(runtime.on)
     check_trackers(runtime.track)
     stages = project.stages(runtime)

@@ -387,26 +387,32 @@ def mix(work: Work) -> None:
 
 def train(work: Work) -> None:
     """One training phase."""
-    from lmpipe.training.loop import Device, train
-    from lmpipe.training.materials import Materials
+    from lmpipe.training.job import TrainingJob
+    from lmpipe.training.loop import Device
     from lmpipe.training.trackers import trackers_of
 
     runtime = work.runtime
-    facts = train(
-        work.inputs["tokens"],
-        work.output,
+    threads = max(1, runtime.resolved_threads() // runtime.processes)
+    job = TrainingJob(
+        tokens=work.inputs["tokens"],
+        output=work.output,
         model=work.config.model,
         phase=work.config.phase,
         seed=work.config.seed,
-        device=Device(runtime.resolved_device(), runtime.resolved_threads(), runtime.compile),
+        device=Device(runtime.resolved_device(), threads, runtime.compile),
         scratch=work.scratch,
         observed=work.observed,
-        progress=work.progress,
-        stopping=work.stopping,
         start=_start(work),
-        materials=Materials(work.inputs.get("tokenizer"), work.inputs.get("teacher"), _judge(work)),
-        trackers=trackers_of(runtime.track),
+        tokenizer=work.inputs.get("tokenizer"),
+        teacher=work.inputs.get("teacher"),
+        trackers=tuple(trackers_of(runtime.track)),
     )
+    if runtime.processes > 1:
+        from lmpipe.training.launching import train_in_processes
+
+        facts = train_in_processes(job, runtime.processes, progress=work.progress, stopping=work.stopping)
+    else:
+        facts = job.run(progress=work.progress, stopping=work.stopping, judge=_judge(work))
     work.facts.update(facts)
 
 

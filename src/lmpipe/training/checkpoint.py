@@ -71,6 +71,11 @@ def newest_checkpoint(folder: Path, progress: Progress) -> Checkpoint | None:
     return None
 
 
+def newest_step(folder: Path) -> int | None:
+    """The step of the newest checkpoint, sound or not."""
+    return next((step for step, _ in _numbered(folder)), None)
+
+
 def checkpoint_at(folder: Path, step: int) -> Checkpoint:
     """The checkpoint of one step.
 

@@ -198,12 +198,21 @@ def batching(phase: PhaseConfig, row_tokens: int, steps: Callable[[int], int] | 
             fix="raise batch_tokens, or lower model.context (of examples: row_tokens)",
         )
     fitting = max(1, phase.micro_batch_tokens // row_tokens)
-    micro_rows = max(divisor for divisor in range(1, min(rows, fitting) + 1) if rows % divisor == 0)
+    micro_rows = largest_divisor(rows, fitting)
     tokens_per_step = rows * row_tokens
     if phase.tokens is None:
         assert steps is not None, "a phase of epochs is known by its steps only with its corpus at hand"
         return Batching(rows, micro_rows, tokens_per_step, steps(rows))
     return Batching(rows, micro_rows, tokens_per_step, -(-phase.tokens // tokens_per_step))
+
+
+def largest_divisor(rows: int, at_most: int) -> int:
+    """The largest number up to `at_most` that divides `rows`.
+
+    >>> largest_divisor(12, 5)
+    4
+    """
+    return max(divisor for divisor in range(1, min(rows, at_most) + 1) if rows % divisor == 0)
 
 
 def resolve_precision(precision: Precision, device: str) -> Literal["bf16", "fp32"]:

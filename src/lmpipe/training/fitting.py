@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lmpipe.base.errors import TrainingError
 from lmpipe.models.network import Network
+from lmpipe.training.config import largest_divisor
 from lmpipe.training.observation import blocks_of
 
 MEMORY_MESSAGES = ("not enough memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
@@ -46,4 +47,4 @@ def fewer_rows(micro_rows: int, rows: int) -> int:
             expected="room for one row's activations beside weights and optimiser",
             fix="set checkpoint_activations, shorten model.context, take a smaller model or an optimizer with less state",
         )
-    return max(divisor for divisor in range(1, micro_rows // 2 + 1) if rows % divisor == 0)
+    return largest_divisor(rows, micro_rows // 2)

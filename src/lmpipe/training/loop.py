@@ -1,12 +1,12 @@
-"""One training run on one device. The order of things, each step:
+"""One training run, on one device or divided among processes that each have one. The order of things, each step:
 
     1. asked to stop? save and leave          2. batch number `position` (the loader's whole state)
     3. gradients; an incident? skip, go back or stop          4. clip, update, average; a row of the curve
     5. validate, remember the best, stop early                6. checkpoint
 
 A checkpoint is always between two steps, after validation, so a resumed run repeats nothing and skips nothing: at equal device,
-threads and compilation it ends with the same bytes as one that was never interrupted. Fine-tuning is this loop, too: it only
-starts from other weights.
+threads, compilation and number of processes it ends with the same bytes as one that was never interrupted. Fine-tuning is this
+loop, too: it only starts from other weights. Of several processes the first alone checks, writes and reports (`ranks.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lmpipe.models.config import ModelConfig
 from lmpipe.training.adapters import adapt
 from lmpipe.training.averaging import Average
 from lmpipe.training.checkpoint import checkpoint_at, forget_after, newest_checkpoint, save_checkpoint
-from lmpipe.training.config import Batching, PhaseConfig, resolve_precision
+from lmpipe.training.config import Batching, PhaseConfig, largest_divisor, resolve_precision
 from lmpipe.training.fitting import fewer_rows, is_out_of_memory, recompute_activations
 from lmpipe.training.incidents import LIMIT, judge, perplexed, refusal
 from lmpipe.training.lessons import open_lessons
@@ -37,13 +37,14 @@ from lmpipe.training.observation import activations, sizes
 from lmpipe.training.optimizers import MasterOptimizer
 from lmpipe.training.parameters import hidden_matrices, treatments
 from lmpipe.training.process import settings_of_a_run
+from lmpipe.training.ranks import ALONE, Ranks
 from lmpipe.training.results import write_results
 from lmpipe.training.schedules import rate_fraction
 from lmpipe.training.sparsity import Sparsity
 from lmpipe.training.starting import starting_network
 from lmpipe.training.startup import check_startup
 from lmpipe.training.state import TrainingState
-from lmpipe.training.step import Gradient, accumulate, make_losses, parts_of
+from lmpipe.training.step import Gradient, accumulate, added_up, make_losses, parts_of
 from lmpipe.training.trackers import Watch
 from lmpipe.training.validation import validation_loss
 
@@ -75,6 +76,7 @@ def train(
     start: Path | None = None,
     materials: Materials | None = None,
     trackers: Sequence[str] = (),
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Train (or go on from the newest checkpoint in `scratch`) and write `best/`, `last/`, curve and totals.
 
@@ -92,23 +94,23 @@ def train(
         start: a model folder whose weights are the first ones; None: fresh ones.
         materials: what some objectives need beside tokens.
         trackers: where the curve is shown, too: some of `trackers.TRACKERS`.
+        ranks: the processes that call this with the same arguments, each with its own number.
 
     Returns:
-        Facts for the record; empty when asked to stop before the end.
+        Facts for the record; empty when asked to stop before the end, and in all processes but the first.
 
     Raises:
         TrainingError: when there is too little text, a start-up check fails, or numbers stop being finite.
         ModelError: when `start` holds no weights for this model.
     """
     with settings_of_a_run(device.kind, device.threads, compiled=device.compile):
-        run = TrainingRun(tokens, model, phase, seed, device, progress, start, materials)
-        checkpoint = newest_checkpoint(scratch, progress)
-        if checkpoint:
-            run.state.restore(checkpoint)
-            progress.note(f"going on from step {run.state.step:,} of {run.steps:,}")
-        else:
+        run = TrainingRun(tokens, model, phase, seed, device, progress, start, materials, ranks)
+        if not run.resume(scratch) and ranks.is_first:
             run.check()
             run.tell_repeats()
+        if not ranks.is_first:
+            run.go_on(scratch, stopping)
+            return {}
         with run.watching(trackers, observed, scratch, seed) as watch:
             if not run.go_on(scratch, stopping):
                 return {}
@@ -130,13 +132,16 @@ class TrainingRun:
         progress: Progress,
         start: Path | None = None,
         materials: Materials | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         if phase.precision == "auto":
             phase = phase.model_copy(update={"precision": resolve_precision("auto", device.kind)})
         self.model, self.phase, self.device, self.progress, self.start = model, phase, device, progress, start
+        self.ranks = ranks
         self.lessons = open_lessons(tokens, model, phase, seed, progress, materials)
         self.plan, self.loader = self.lessons.plan, self.lessons.loader
         self.steps = self.plan.steps
+        self.rows = ranks.share(self.plan.rows, where=f"train.{phase.name}.batch_tokens")
         torch.manual_seed(derive_seed(seed, "weights", phase.name))
         network = starting_network(model, self.lessons.vocab_size, start, self.lessons.head, progress)
         network.to(device.kind).train()
@@ -158,10 +163,23 @@ class TrainingRun:
         if phase.sparsity:
             matrices = [name for name in hidden_matrices(network) if name in treated]
             sparsity = Sparsity(phase.sparsity, matrices, optimizer, self.steps)
-        self.state = TrainingState(network, optimizer, average, sparsity, micro_rows=self.plan.micro_rows)
-        torch.manual_seed(derive_seed(seed, "dropout", phase.name))
+        micro_rows = largest_divisor(len(self.rows), self.plan.micro_rows)
+        self.state = TrainingState(network, optimizer, average, sparsity, ranks=ranks, micro_rows=micro_rows)
+        torch.manual_seed(derive_seed(seed, "dropout", phase.name, *([ranks.rank] if ranks.rank else [])))
         self.watch: Watch | None = None
         self.losses = make_losses(network, self.objective, compile=device.compile, progress=progress)
+
+    def resume(self, scratch: Path) -> bool:
+        """Go on from the newest sound checkpoint, of whatever number of processes; False where there is none."""
+        checkpoint = newest_checkpoint(scratch, self.progress) if self.ranks.is_first else None
+        step = self.ranks.told(checkpoint.state["step"] if checkpoint else -1)
+        if step < 0:
+            return False
+        state = self.state
+        state.restore(checkpoint or checkpoint_at(scratch, step))
+        state.micro_rows = largest_divisor(len(self.rows), state.micro_rows)
+        self.progress.note(f"going on from step {state.step:,} of {self.steps:,}")
+        return True
 
     def watching(self, trackers: Sequence[str], observed: Path, scratch: Path, seed: int) -> Watch:
         """Show the curve as it comes: as a TensorBoard event file, and in trackers."""
@@ -172,9 +190,7 @@ class TrainingRun:
             "phase": self.phase.model_dump(mode="json"),
         }
         curve, progress = self.state.curve, self.progress
-        self.watch = Watch(
-            trackers, observed=observed, scratch=scratch, settings=settings, earlier=curve, progress=progress
-        )
+        self.watch = Watch(trackers, observed=observed, scratch=scratch, settings=settings, earlier=curve, progress=progress)
         return self.watch
 
     def check(self) -> None:
@@ -205,7 +221,7 @@ class TrainingRun:
         if state.step == 0 and self._may_roll_back:
             self._save(scratch, anchor=True)
         while state.step < self.steps and not state.stop_reason:
-            if stopping():
+            if self.ranks.any(stopping()):
                 self._save(scratch)
                 return False
             if not self._one_step(scratch, watched=state.step + 1 in validate_at):
@@ -226,7 +242,10 @@ class TrainingRun:
         state = self.state
         if anchor and self._may_roll_back:
             state.anchor = state.step
-        save_checkpoint(scratch, state.step, state.to_checkpoint(), kept=state.anchor)
+        checkpoint = state.to_checkpoint()
+        if self.ranks.is_first:
+            save_checkpoint(scratch, state.step, checkpoint, kept=state.anchor)
+        self.ranks.wait()  # it may be rolled back to as soon as the next step
 
     def _one_step(self, scratch: Path, *, watched: bool) -> bool:
         """Take one step, or skip it; False after a roll-back."""
@@ -259,29 +278,32 @@ class TrainingRun:
         return self.objective.prepare(self.loader.batch(position), position)
 
     def _gradient(self, batch: Sequence[NDArray[Any]]) -> Gradient:
-        """Of one batch, in as many parts as the memory takes."""
+        """Of one batch: this process's rows in as many parts as its memory takes, then all processes' together."""
         state = self.state
         supervised = self.objective.supervised(batch)
+        mine = [array[self.rows.start : self.rows.stop] for array in batch]
         while True:
             random_state = torch.get_rng_state()
             try:
-                parts = parts_of(batch, state.micro_rows, self.device.kind)
-                return accumulate(self.losses, state.optimizer, parts, supervised)
+                parts = parts_of(mine, state.micro_rows, self.device.kind)
+                sums = accumulate(self.losses, state.optimizer, parts, supervised)
+                break
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
                 failed = state.micro_rows
             state.optimizer.discard()
             torch.set_rng_state(random_state)
-            state.micro_rows = fewer_rows(failed, self.plan.rows)
+            state.micro_rows = fewer_rows(failed, len(self.rows))
             self.progress.note(
                 f"the memory was not enough for {failed} rows at once: going on with {state.micro_rows}, in "
-                f"{self.plan.rows // state.micro_rows} parts; the batch stays {self.loader.tokens_per_batch:,} tokens"
+                f"{len(self.rows) // state.micro_rows} parts; the batch stays {self.loader.tokens_per_batch:,} tokens"
             )
+        return added_up(sums, state.optimizer, self.ranks)
 
     def _update(self, gradient: Gradient, fraction: float, *, watched: bool) -> None:
         state = self.state
-        if watched and self.phase.statistics:
+        if watched and self.phase.statistics and self.ranks.is_first:
             self._observe()
         state.optimizer.update(fraction, self.phase.clip_norm)
         if state.average:
@@ -311,7 +333,8 @@ class TrainingRun:
         incidents, position, failed_at = state.incidents, state.position, state.step + 1
         seconds, meters, micro_rows = state.seconds, state.meters, state.micro_rows
         state.restore(checkpoint_at(scratch, state.anchor))
-        forget_after(scratch, state.anchor)
+        if self.ranks.is_first:
+            forget_after(scratch, state.anchor)
         state.incidents, state.position, state.micro_rows = incidents, position + 1, micro_rows
         state.seconds, state.meters = seconds, meters
         self._note_incident({"step": state.step, "tokens": state.tokens, "rolled_back_from": failed_at, "reason": reason})
@@ -340,6 +363,7 @@ class TrainingRun:
                 self.validation,
                 micro_rows=state.micro_rows,
                 device=self.device.kind,
+                ranks=self.ranks,
             )
         if error := perplexed(loss, state.step):
             raise error

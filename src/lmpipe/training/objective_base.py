@@ -24,6 +24,8 @@ class ObjectiveBase(Config):
     """Of the loss that is reported."""
     has_answers: ClassVar[bool] = True
     """Whether what it learns from says what is right, so that a few rows can be learned by heart."""
+    divides: ClassVar[bool] = True
+    """Whether the rows of a batch may be divided among processes."""
     judged_by_accuracy: ClassVar[bool] = False
     """Whether it counts answers that are right."""
 

@@ -23,6 +23,7 @@ from lmpipe.training.optimizer_config import (
     SgdConfig,
 )
 from lmpipe.training.parameters import Treatment, token_tables, treatments
+from lmpipe.training.ranks import Ranks
 
 PRUNED = "pruned."
 SCALE = "lr_factor"
@@ -52,9 +53,10 @@ class MasterOptimizer:
         """Where masters are zero and stay so, by name."""
         self.rules = make_rules(self.masters, config, treated, token_tables(model))
         self._rule_of = {p: rule for rule in self.rules for group in rule.param_groups for p in group["params"]}
+        self._norm: Tensor | None = None
 
-    def take_gradients(self) -> float:
-        """Take the gradients that the model holds, in fp32; gives the norm of all of them together."""
+    def take_gradients(self) -> None:
+        """Take the gradients that the model holds, in fp32."""
         for name, parameter in self.parameters.items():
             gradient = parameter.grad
             self.masters[name].grad = None if gradient is None else gradient.float()
@@ -62,13 +64,26 @@ class MasterOptimizer:
         for name, where in self.pruned.items():
             if (gradient := self.masters[name].grad) is not None:
                 gradient.masked_fill_(where, 0.0)
-        self._norm = torch.nn.utils.get_total_norm(m.grad for m in self.masters.values() if m.grad is not None)
-        return float(self._norm)
+
+    def add_gradients(self, ranks: Ranks) -> None:
+        """Add up what the processes have taken. A weight without a gradient here may have one elsewhere: an expert, say."""
+        masters = list(self.masters.values())
+        found = ranks.totals([float(master.grad is not None) for master in masters]) if ranks.count > 1 else []
+        for master, somewhere in zip(masters, found, strict=False):
+            if somewhere and master.grad is None:
+                master.grad = torch.zeros_like(master)
+        ranks.add_up([master.grad for master in masters if master.grad is not None])
+
+    def norm(self) -> Tensor:
+        """Of all gradients taken, together."""
+        if self._norm is None:
+            self._norm = torch.nn.utils.get_total_norm(m.grad for m in self.masters.values() if m.grad is not None)
+        return self._norm
 
     def update(self, rate_fraction: float, clip_norm: float | None) -> None:
         """One update from the gradients taken, which are then released."""
         if clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.masters.values(), clip_norm, self._norm)
+            torch.nn.utils.clip_grads_with_norm_(self.masters.values(), clip_norm, self.norm())
         for rule in self.rules:
             for group in rule.param_groups:
                 group["lr"] = self.peak_rate * rate_fraction * group[SCALE]
@@ -78,6 +93,7 @@ class MasterOptimizer:
 
     def discard(self) -> None:
         """Let go of the gradients, taken or not."""
+        self._norm = None
         for name, parameter in self.parameters.items():
             parameter.grad = self.masters[name].grad = None
 

@@ -14,6 +14,7 @@ from lmpipe.models.network import Network
 from lmpipe.training.averaging import Average
 from lmpipe.training.checkpoint import Checkpoint
 from lmpipe.training.optimizers import MasterOptimizer
+from lmpipe.training.ranks import ALONE, Ranks
 from lmpipe.training.sparsity import Sparsity
 
 BEST = "best."
@@ -35,6 +36,8 @@ class TrainingState:
     position: int = 0
     """Batches read: the loader's whole state. More than `step` after a roll-back, which goes on behind the batch it met."""
     tokens: int = 0
+    ranks: Ranks = ALONE
+    """The processes that hold this state together: equal but for the random draws of dropout."""
     micro_rows: int = 0
     """Rows that go through the model at once."""
     anchor: int = -1
@@ -61,8 +64,9 @@ class TrainingState:
     """Time spent in steps, over all attempts."""
 
     def to_checkpoint(self) -> Checkpoint:
-        """Weights, optimiser, average, random state, best weights, and the numbers."""
-        tensors = {**self.optimizer.tensors(), RANDOM_STATE: torch.get_rng_state()}
+        """Weights, optimiser, average, every process's random state, best weights, and the numbers."""
+        tensors = self.optimizer.tensors()
+        tensors |= {_random_state(rank): state for rank, state in enumerate(self.ranks.gathered(torch.get_rng_state()))}
         tensors |= {BEST + name: weight for name, weight in self.best_weights.items()}
         numbers = {key: getattr(self, key) for key in NUMBERS}
         if self.average:
@@ -71,7 +75,7 @@ class TrainingState:
         return Checkpoint(tensors, numbers)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """The inverse of `to_checkpoint`, on a state made from the same configuration."""
+        """The inverse of `to_checkpoint`, on a state made from the same configuration, of any number of processes."""
         tensors, numbers = checkpoint
         self.optimizer.restore(tensors)
         self.best_weights = {name.removeprefix(BEST): t for name, t in tensors.items() if name.startswith(BEST)}
@@ -79,7 +83,8 @@ class TrainingState:
             setattr(self, key, numbers[key])
         if self.average:
             self.average.restore(tensors, numbers["average_updates"])
-        torch.set_rng_state(tensors[RANDOM_STATE])
+        if (mine := _random_state(self.ranks.rank)) in tensors:  # else there are more processes than before: it keeps its own
+            torch.set_rng_state(tensors[mine])
 
     @contextmanager
     def weights_to_judge(self) -> Iterator[None]:
@@ -111,6 +116,10 @@ class TrainingState:
             self.without_improvement = 0
         else:
             self.without_improvement += 1
+
+
+def _random_state(rank: int) -> str:
+    return f"{RANDOM_STATE}.{rank}" if rank else RANDOM_STATE
 
 
 NUMBERS = (

@@ -1,4 +1,4 @@
-"""The gradient of one optimiser step: of one or several parts of the batch, added up. The update is the optimiser's."""
+"""The gradient of one optimiser step: of all parts of a batch, in one process or several. The update is the optimiser's."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lmpipe.models.network import Network
 from lmpipe.training.compiling import LossFunction, compiled_or_plain, has_compiler
 from lmpipe.training.objectives import Losses, Objective
 from lmpipe.training.optimizers import MasterOptimizer
+from lmpipe.training.ranks import Ranks
 
 Part = tuple[Tensor, ...]
 """Some rows of every array of a batch."""
@@ -58,8 +59,15 @@ def parts_of(batch: Sequence[Any], micro_rows: int, device: str) -> list[Part]:
     return list(zip(*(torch.split(tensor, micro_rows) for tensor in tensors), strict=True))
 
 
-def accumulate(losses: LossFunction, optimizer: MasterOptimizer, parts: list[Part], supervised: int) -> Gradient:
-    """Backward through every part, each weighed by its share of the batch's supervised tokens.
+class Sums(NamedTuple):
+    """What the backward passes of one process measured: its share of a `Gradient`."""
+
+    loss: float
+    measured: dict[str, float]
+
+
+def accumulate(losses: LossFunction, optimizer: MasterOptimizer, parts: list[Part], supervised: int) -> Sums:
+    """Backward through every part, each weighed by its share of the `supervised` tokens of the whole batch.
 
     The gradient is then the optimiser's, to be used (`update`) or dropped (`discard`).
     """
@@ -71,4 +79,12 @@ def accumulate(losses: LossFunction, optimizer: MasterOptimizer, parts: list[Par
         total += float(found.nats.detach()) / count
         for name, value in (found.measured or {}).items():
             measured[name] = measured.get(name, 0.0) + float(value.detach()) / count
-    return Gradient(total, optimizer.take_gradients(), measured)
+    optimizer.take_gradients()
+    return Sums(total, measured)
+
+
+def added_up(sums: Sums, optimizer: MasterOptimizer, ranks: Ranks) -> Gradient:
+    """The gradient of the whole batch, in every process's optimiser: what each of them accumulated, together."""
+    optimizer.add_gradients(ranks)
+    loss, *measured = ranks.totals([sums.loss, *sums.measured.values()])
+    return Gradient(loss, float(optimizer.norm()), dict(zip(sums.measured, measured, strict=True)))

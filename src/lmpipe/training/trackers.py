@@ -4,8 +4,8 @@
                                \\-> trackers, every five seconds
     scratch/trackers.json       which tracker run this is and the last row that it has: a resumed run goes on in it
 
-Both stay on this machine unless their own variables say otherwise (`MLFLOW_TRACKING_URI`, `WANDB_MODE`). A tracker that fails is
-told and left; training goes on. Rows of the five seconds before a kill may be told twice.
+Both stay on this machine unless their own variables say otherwise (`MLFLOW_TRACKING_URI`, `WANDB_MODE`). A tracker that fails
+is told and left; training goes on. Rows of the five seconds before a kill may be told twice.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class MlflowTracker:
 class WandbTracker:
     """A run of Weights & Biases: offline in `wandb/` here (`wandb sync` sends it), or as `WANDB_MODE` and `WANDB_DIR` say.
 
-    A resumed run is a further folder with the same id. Steps only grow there, so after a roll-back the repeated ones are missing.
+    A resumed run is a further folder with the same id. Steps only grow there, so repeated ones are missing after a roll-back.
     """
 
     def __init__(self, run_id: str | None, name: str) -> None:
@@ -276,7 +276,9 @@ def trackers_of(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         if name not in TRACKERS:
-            raise RecipeError(f"there is no tracker '{name}'", where="--track", expected=f"one or more of: {', '.join(TRACKERS)}")
+            raise RecipeError(
+                f"there is no tracker '{name}'", where="--track", expected=f"one or more of: {', '.join(TRACKERS)}"
+            )
     return names
 
 

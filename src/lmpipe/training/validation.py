@@ -15,6 +15,7 @@ from lmpipe.tokens.loader import Loader
 from lmpipe.tokens.shards import open_shards
 from lmpipe.training.compiling import LossFunction
 from lmpipe.training.objectives import Losses, Objective
+from lmpipe.training.ranks import ALONE, Ranks
 from lmpipe.training.step import Part, parts_of
 
 
@@ -36,8 +37,9 @@ def validation_loss(
     *,
     micro_rows: int,
     device: str,
+    ranks: Ranks = ALONE,
 ) -> Judged:
-    """The means over the batches, dropout off.
+    """The means over the batches, dropout off; several processes take one batch each in turn.
 
     Without dropout training and predicting compute the same, so the compiled step is used as it is, gradients on: turned off,
     torch compiles it a second time (22 processor seconds at the quickstart's shape, half of what the step itself took).
@@ -45,16 +47,21 @@ def validation_loss(
     total, count, right = 0.0, 0, 0.0
     counted, measured = False, dict[str, float]()
     plain = any(isinstance(rate := getattr(module, "dropout", 0.0), float) and rate for module in network.modules())
-    for batch in batches:
+    for number in range(ranks.rank, -(-len(batches) // ranks.count) * ranks.count, ranks.count):
+        batch = batches[min(number, len(batches) - 1)]
+        counts = number < len(
+            batches
+        )  # beyond the end the last one again, for nothing: all pass through the model equally often
         for part in parts_of(batch, micro_rows, device):
             found = without_dropout(network, objective, part) if plain else losses(*part)
-            total += float(found.nats.detach())
+            total += float(found.nats.detach()) * counts
             counted = found.right is not None
-            right += float(found.right) if found.right is not None else 0.0
+            right += float(found.right) * counts if found.right is not None else 0.0
             for name, value in (found.measured or {}).items():
-                measured[name] = measured.get(name, 0.0) + float(value.detach())
-        count += objective.supervised(batch)
-    count = max(1, count)
+                measured[name] = measured.get(name, 0.0) + float(value.detach()) * counts
+        count += objective.supervised(batch) * counts
+    total, all_supervised, right, *sums = ranks.totals([total, count, right, *measured.values()])
+    measured, count = dict(zip(measured, sums, strict=True)), max(1, round(all_supervised))
     return Judged(total / count, right / count if counted else None, {name: value / count for name, value in measured.items()})
 
 
