@@ -67,7 +67,7 @@ def ours(folder: Path) -> Steps:
     )
     _write_random_tokens(folder, VOCABULARY, CONTEXT, phase)
     stack = contextlib.ExitStack()
-    stack.enter_context(settings_of_a_run("cpu", THREADS))  # until the process ends
+    stack.enter_context(settings_of_a_run("cpu", THREADS, compiled=True))  # until the process ends
     run = TrainingRun(folder, model, phase, 0, Device("cpu", THREADS, True), Silent())
     return _timed(lambda: run._one_step(folder, watched=False))
 

@@ -163,7 +163,7 @@ class Ours:
         log.close()
         folders = Run(log.record, open_store(runtime.store))
         stack = contextlib.ExitStack()
-        stack.enter_context(settings_of_a_run("cpu", task.threads))  # until the process ends
+        stack.enter_context(settings_of_a_run("cpu", task.threads, compiled=True))  # until the process ends
         config: Any = stages["train-tune"].config
         tokens, start = folders.folder("tokenize-rows"), folders.folder("pretrained")
         assert tokens is not None

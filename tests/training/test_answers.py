@@ -19,6 +19,7 @@ from lmpipe.models import families
 from lmpipe.models.config import ModelConfig
 from lmpipe.tokens.config import BpeConfig
 from lmpipe.tokens.examples import ExampleShards, tokenize_examples
+from lmpipe.tokens.packing import PackedLoader
 from lmpipe.tokens.training import train_on_texts
 from lmpipe.training.answers import Classification, class_weights
 from lmpipe.training.config import PhaseConfig
@@ -79,6 +80,22 @@ def phase_of(held: str, **options: Any) -> PhaseConfig:
 
 def model_of(held: str, **options: Any) -> ModelConfig:
     return TypeAdapter(ModelConfig).validate_python({**(T5 if held == "pairs" else ENCODER), **options})
+
+
+@pytest.mark.parametrize("held", ["classes", "several", "scores", "tags", "pairs"])
+def test_by_length_or_packed_an_epoch_has_the_same_loss(held: str, examples: dict[str, Path]) -> None:
+    model, shards = model_of(held), ExampleShards(examples[held] / "train")
+    lessons = open_lessons(examples[held], model, phase_of(held, bucket_by_length=True), 1, Silent())
+    torch.manual_seed(1)
+    network = starting_network(model, lessons.vocab_size, None, lessons.head).eval()
+    objective, found = lessons.objective_for(network), []
+    for loader in (lessons.loader, PackedLoader(shards, row_tokens=64, batch_size=4, seed=None)):
+        batches = [objective.prepare(loader.batch(number), number) for number in range(loader.batches(1))]
+        with torch.no_grad():
+            sums = [objective.losses(network, *parts_of(arrays, len(arrays[0]), "cpu")[0]).nats.item() for arrays in batches]
+        found.append((sum(sums), sum(objective.supervised(arrays) for arrays in batches)))
+    assert found[0][1] == found[1][1]
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
 
 
 @pytest.mark.parametrize("held", ["classes", "several", "scores", "tags", "pairs"])

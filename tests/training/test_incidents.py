@@ -30,7 +30,7 @@ def run_with_faults(
     for part in ("scratch", "output/observed"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     phase = example.tiny_phase(tokens=STEPS * 128, **options)
-    with settings_of_a_run("cpu", 1):
+    with settings_of_a_run("cpu", 1, compiled=False):
         run = TrainingRun(corpus, example.tiny_model(), phase, 7, Device(), Silent())
         plain = run.losses
 
@@ -118,7 +118,7 @@ class Notes(Silent):
 notes = []
 corpus, megabytes, vocabulary = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 phase = example.tiny_phase(tokens=4096, batch_tokens=1024, micro_batch_tokens=1024)
-with settings_of_a_run("cpu", 1):
+with settings_of_a_run("cpu", 1, compiled=False):
     run = TrainingRun(corpus, example.tiny_model(dropout=0.0), phase, 7, Device(), Notes())
     if megabytes:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

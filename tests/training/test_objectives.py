@@ -158,7 +158,12 @@ def test_a_base_model_is_made_and_then_taught_to_answer(tmp_path: Path) -> None:
     chat = values["train"].pop()
     runtime = Runtime(store=str(tmp_path / "store"), device="cpu", threads=1, workers=1, compile=False, isolate=False)
     base = run(values, runtime=runtime)
-    tuned_recipe = {"name": "tuned", "data": {"dialogs": dialogs}, "model": {"from": str(base.bundle)}, "train": [chat]}
+    tuned_recipe = {
+        "name": "tuned",
+        "data": {"dialogs": dialogs},
+        "model": {"from": str(base.bundle)},
+        "train": [{**chat, "bucket_by_length": True}],
+    }
     done = run(tuned_recipe, runtime=runtime)
     assert done.status == "finished"
     assert run(tuned_recipe, runtime=runtime).same_before() is not None

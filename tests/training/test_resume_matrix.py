@@ -18,7 +18,7 @@ STEPS = 12
 ENCODER = {"kind": "bert", "layers": 1, "width": 16, "heads": 2, "context": example.CONTEXT}
 DECODER = {"kind": "llama", "layers": 1, "width": 16, "heads": 2, "context": example.CONTEXT, "dropout": 0.1}
 CELLS: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
-    # documents, model, phase
+    # documents (0: examples), model, phase
     "one epoch": (200, DECODER, {}),
     "several epochs": (30, DECODER, {"precision": "bf16"}),
     "averaged": (30, DECODER, {"average": {"decay": 0.9}, "optimizer": {"kind": "lion"}}),
@@ -26,6 +26,7 @@ CELLS: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
     "2:4": (30, DECODER, {"sparsity": {"kind": "2:4", "start": 0.4}}),
     "adapters": (30, DECODER, {"adapter": {"kind": "lora", "dropout": 0.1}}),
     "masked": (30, ENCODER, {"objective": {"kind": "masked"}, "optimizer": {"kind": "adafactor"}}),
+    "bucketed": (0, ENCODER, {"objective": {"kind": "classification"}, "bucket_by_length": True, "row_tokens": 32}),
 }
 PLACES = {"before the first save": 1, "mid-epoch": 4, "at a border": 6, "before the last step": STEPS - 1}
 
@@ -44,8 +45,9 @@ def run(corpus: Path, folder: Path, cell: str, accumulation: int, stop_at: int =
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """Of 200 documents (156 rows) and of 30 (some 23 rows: a border between epochs at every sixth batch of four)."""
-    return {size: example.write_corpus(tmp_path_factory.mktemp("corpus"), documents=size) for size in (200, 30)}
+    """Of 200 documents (156 rows) and of 30 (some 23 rows: a border between epochs at every sixth batch of four); examples."""
+    written = {size: example.write_corpus(tmp_path_factory.mktemp("corpus"), documents=size) for size in (200, 30)}
+    return {**written, 0: example.write_examples(tmp_path_factory.mktemp("examples"))}
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])

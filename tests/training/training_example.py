@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lmpipe.base.files import write_json
 from lmpipe.base.progress import Progress, Silent
 from lmpipe.models.config import ModelConfig
 from lmpipe.tokens.shards import ShardWriter
@@ -38,6 +39,20 @@ def write_corpus(folder: Path, documents: int = 200, vocab_size: int = VOCABULAR
             for _ in range(documents):
                 start, length = generator.integers(0, vocab_size - 1), generator.integers(10, 40)
                 writer.append([*(1 + (start + np.arange(length)) % (vocab_size - 1)).tolist(), 0], int(length))
+    return folder
+
+
+def write_examples(folder: Path, examples: int = 60) -> Path:
+    """Texts of 3 to 30 tokens in two classes, told by their first token: a tokenize stage's folder of labels."""
+    generator = np.random.default_rng(1)
+    for split in ("train", "validation"):
+        answers = generator.integers(0, 2, examples)
+        with ShardWriter(folder / split / "inputs", vocab_size=VOCABULARY, end_of_text_id=0) as writer:
+            for answer in answers.tolist():
+                length = int(generator.integers(1, 28))
+                writer.append([0, 10 + answer, *generator.integers(20, VOCABULARY, length).tolist()], length)
+        np.save(folder / split / "answers.npy", answers.astype(np.int32), allow_pickle=False)
+    write_json(folder / "examples.json", {"kind": "labels", "names": ["a", "b"], "several": False})
     return folder
 
 

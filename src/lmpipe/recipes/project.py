@@ -188,6 +188,13 @@ def check_processes(recipe: Recipe, runtime: Runtime) -> None:
                 expected="an objective whose batches can be divided among processes",
                 fix="leave --processes out",
             )
+        if runtime.processes > 1 and phase.bucket_by_length:
+            raise RecipeError(
+                "batches by length have a number of rows of their own, which may be fewer than there are processes",
+                where=f"train.{number}.bucket_by_length",
+                expected="rows that hold several examples, which several processes can share",
+                fix="leave --processes out, or bucket_by_length",
+            )
 
 
 def check_extras(recipe: Recipe) -> None:

@@ -12,6 +12,7 @@ which are laid out once. Knows nothing of models.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -112,15 +113,7 @@ class PackedLoader:
             raise TrainingError("there is no example", where=str(examples.folder), expected="one at least", fix="add some")
         self.examples, self.row_tokens, self.batch_size, self.seed = examples, row_tokens, batch_size, seed
         self.target_tokens = target_tokens or row_tokens
-        lengths = examples.inputs.document_lengths()
-        self.cut = int((lengths > row_tokens).sum())
-        """Examples that are longer than a row."""
-        self._lengths = np.minimum(lengths, row_tokens)
-        self._target_lengths = np.zeros_like(lengths)
-        if examples.kind == "pairs" and examples.targets is not None:
-            targets = examples.targets.document_lengths()
-            self.cut = int(((lengths > row_tokens) | (targets > self.target_tokens)).sum())
-            self._target_lengths = np.minimum(targets, self.target_tokens)
+        self._lengths, self._target_lengths, self.cut = clipped_lengths(examples, row_tokens, self.target_tokens)
         fill = max(self._lengths.mean() / row_tokens, self._target_lengths.mean() / self.target_tokens)
         self.places = places or max(1, math.ceil(1.5 / fill))
         self._epochs: list[list[Ids]] = []
@@ -148,7 +141,9 @@ class PackedLoader:
     def batch(self, position: int) -> ExampleBatch:
         """Batch number `position` (from 0). In order, rows beyond the last one are empty."""
         first = position * self.batch_size
-        return self._laid(list(map(self._row, range(first, first + self.batch_size))))
+        rows = list(map(self._row, range(first, first + self.batch_size)))
+        sizes = {"row_tokens": self.row_tokens, "target_tokens": self.target_tokens, "places": self.places}
+        return laid_out(self.examples, rows, self._lengths, self._target_lengths, **sizes)
 
     def _row(self, number: int) -> Ids:
         if self.seed is None:
@@ -196,33 +191,54 @@ class PackedLoader:
             space[best] = (space[best][0] - length, space[best][1] - target)
         return rows + [np.array(row, np.int64) for row in members]
 
-    def _laid(self, rows: list[Ids]) -> ExampleBatch:
-        shards, count = self.examples, len(rows)
-        inputs = np.full((count, self.row_tokens), shards.end_of_text_id, np.int64)
-        segments = np.full((count, self.row_tokens), PADDING, np.int64)
-        examples = np.full((count, self.places), -1, np.int64)
-        places = np.zeros((count, self.places), np.int64)
-        tags = np.zeros_like(inputs) if shards.kind == "tags" else None
-        pairs = shards.kind == "pairs"
-        targets = np.full((count, self.target_tokens), shards.end_of_text_id, np.int64) if pairs else None
-        target_segments = np.full((count, self.target_tokens), PADDING, np.int64) if pairs else None
-        for row, members in enumerate(rows):
-            start = target_start = 0
-            for place, example in enumerate(members.tolist()):
-                examples[row, place], places[row, place] = example, start
-                stop = start + int(self._lengths[example])
-                _put(inputs[row, start:stop], shards.inputs, example)
-                segments[row, start:stop] = place
-                if tags is not None and shards.targets is not None:
-                    tags[row, start:stop] = shards.targets.document(example)[: stop - start]
-                start = stop
-                if targets is not None and target_segments is not None and shards.targets is not None:
-                    stop = target_start + int(self._target_lengths[example])
-                    _put(targets[row, target_start:stop], shards.targets, example)
-                    target_segments[row, target_start:stop] = place
-                    target_start = stop
-        answers = None if shards.answers is None else np.asarray(shards.answers[np.maximum(examples, 0)])
-        return ExampleBatch(inputs, segments, examples, places, answers, tags, targets, target_segments)
+
+def clipped_lengths(examples: PackedExamples, row_tokens: int, target_tokens: int) -> tuple[Ids, Ids, int]:
+    """Tokens of each text and of each target as far as they find room (targets: 0 but for pairs), and how many are cut."""
+    lengths = examples.inputs.document_lengths()
+    if examples.kind != "pairs" or examples.targets is None:
+        return np.minimum(lengths, row_tokens), np.zeros_like(lengths), int((lengths > row_tokens).sum())
+    targets = examples.targets.document_lengths()
+    cut = int(((lengths > row_tokens) | (targets > target_tokens)).sum())
+    return np.minimum(lengths, row_tokens), np.minimum(targets, target_tokens), cut
+
+
+def laid_out(
+    shards: PackedExamples,
+    rows: Sequence[Ids],
+    lengths: Ids,
+    target_lengths: Ids,
+    *,
+    row_tokens: int,
+    target_tokens: int,
+    places: int,
+) -> ExampleBatch:
+    """The batch whose rows hold these examples; `lengths` are those of all examples, as far as rows have room."""
+    count = len(rows)
+    inputs = np.full((count, row_tokens), shards.end_of_text_id, np.int64)
+    segments = np.full((count, row_tokens), PADDING, np.int64)
+    examples = np.full((count, places), -1, np.int64)
+    places_BK = np.zeros((count, places), np.int64)
+    tags = np.zeros_like(inputs) if shards.kind == "tags" else None
+    pairs = shards.kind == "pairs"
+    targets = np.full((count, target_tokens), shards.end_of_text_id, np.int64) if pairs else None
+    target_segments = np.full((count, target_tokens), PADDING, np.int64) if pairs else None
+    for row, members in enumerate(rows):
+        start = target_start = 0
+        for place, example in enumerate(members.tolist()):
+            examples[row, place], places_BK[row, place] = example, start
+            stop = start + int(lengths[example])
+            _put(inputs[row, start:stop], shards.inputs, example)
+            segments[row, start:stop] = place
+            if tags is not None and shards.targets is not None:
+                tags[row, start:stop] = shards.targets.document(example)[: stop - start]
+            start = stop
+            if targets is not None and target_segments is not None and shards.targets is not None:
+                stop = target_start + int(target_lengths[example])
+                _put(targets[row, target_start:stop], shards.targets, example)
+                target_segments[row, target_start:stop] = place
+                target_start = stop
+    answers = None if shards.answers is None else np.asarray(shards.answers[np.maximum(examples, 0)])
+    return ExampleBatch(inputs, segments, examples, places_BK, answers, tags, targets, target_segments)
 
 
 def _put(into: Ids, shards: PackedTexts, example: int) -> None:

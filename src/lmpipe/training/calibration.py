@@ -36,7 +36,7 @@ def calibrate(request: dict[str, Any], started_at: float) -> dict[str, Any]:
     from lmpipe.training.process import settings_of_a_run
 
     model: Any = TypeAdapter(ModelConfig).validate_json(json.dumps(request["model"]))
-    phase = PhaseConfig.model_validate_json(json.dumps(request["phase"]))
+    phase = PhaseConfig.model_validate_json(json.dumps({**request["phase"], "bucket_by_length": False}))  # random ids: one text
     device = Device(request["device"], request["threads"], request["compile"])
     with tempfile.TemporaryDirectory() as folder, settings_of_a_run(device.kind, device.threads, compiled=device.compile):
         writing = _timed(lambda: _write_random_tokens(Path(folder), request["vocab_size"], model.context, phase))

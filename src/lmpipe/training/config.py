@@ -93,6 +93,9 @@ class PhaseConfig(Config):
     row_tokens: int | None = Field(default=None, ge=8)
     """Positions of a row of examples, of which several stand in one; longer ones are cut. Null: a power of two that holds the
     longest, 128 at least, the model's context at most. (Rows of text are as long as the context.)"""
+    bucket_by_length: bool = False
+    """Whether batches hold examples (or conversations) of similar length, one to a row, in the place of rows that hold several.
+    A batch has at most batch_tokens positions and a width of its own; training then runs uncompiled."""
     micro_batch_tokens: int = Field(default=8_192, ge=1)
     """Tokens that go through the model at once, at most: fewer need less memory and give the same step but for rounding."""
     adapter: AdapterConfig | None = None
@@ -142,6 +145,11 @@ class PhaseConfig(Config):
             raise ValueError("row_tokens is for examples; rows of text are as long as the model's context")
         if self.row_tokens is not None and "conversations" in self.objective.learns:
             raise ValueError("row_tokens is for examples; conversations fill rows as long as the model's context")
+        if self.bucket_by_length and not (self.objective.takes_buckets and isinstance(self.on, str)):
+            raise ValueError(
+                "bucket_by_length is for one corpus of conversations, or of examples with classes, scores, tags or targets; "
+                "expected false"
+            )
         if self.sparsity and self.adapter:
             raise ValueError(
                 "sparsity sets weights that learn to zero, and with an adapter they stay as they are; expected one of the two "

@@ -44,7 +44,7 @@ from lmpipe.training.sparsity import Sparsity
 from lmpipe.training.starting import starting_network
 from lmpipe.training.startup import check_startup
 from lmpipe.training.state import TrainingState
-from lmpipe.training.step import Gradient, accumulate, added_up, make_losses, parts_of
+from lmpipe.training.step import Gradient, accumulate, added_up, make_losses, parts_of, rows_at_once
 from lmpipe.training.trackers import Watch
 from lmpipe.training.validation import validation_loss
 
@@ -167,7 +167,8 @@ class TrainingRun:
         self.state = TrainingState(network, optimizer, average, sparsity, ranks=ranks, micro_rows=micro_rows)
         torch.manual_seed(derive_seed(seed, "dropout", phase.name, *([ranks.rank] if ranks.rank else [])))
         self.watch: Watch | None = None
-        self.losses = make_losses(network, self.objective, compile=device.compile, progress=progress)
+        compiles = device.compile and self.lessons.row_tokens is None  # else each width would be compiled by itself
+        self.losses = make_losses(network, self.objective, compile=compiles, progress=progress)
 
     def resume(self, scratch: Path) -> bool:
         """Go on from the newest sound checkpoint, of whatever number of processes; False where there is none."""
@@ -281,11 +282,13 @@ class TrainingRun:
         """Of one batch: this process's rows in as many parts as its memory takes, then all processes' together."""
         state = self.state
         supervised = self.objective.supervised(batch)
-        mine = [array[self.rows.start : self.rows.stop] for array in batch]
+        share = self.rows if self.lessons.row_tokens is None else self.ranks.share(len(batch[0]))
+        mine = [array[share.start : share.stop] for array in batch]
         while True:
             random_state = torch.get_rng_state()
             try:
-                parts = parts_of(mine, state.micro_rows, self.device.kind)
+                rows = rows_at_once(batch, state.micro_rows, self.lessons.row_tokens)
+                parts = parts_of(mine, rows, self.device.kind)
                 sums = accumulate(self.losses, state.optimizer, parts, supervised)
                 break
             except (MemoryError, RuntimeError) as error:
@@ -364,6 +367,7 @@ class TrainingRun:
                 micro_rows=state.micro_rows,
                 device=self.device.kind,
                 ranks=self.ranks,
+                row_tokens=self.lessons.row_tokens,
             )
         if error := perplexed(loss, state.step):
             raise error

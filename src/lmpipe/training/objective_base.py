@@ -29,6 +29,9 @@ class ObjectiveBase(Config):
     judged_by_accuracy: ClassVar[bool] = False
     """Whether it counts answers that are right."""
 
+    takes_buckets: ClassVar[bool] = False
+    """Whether it learns from texts that stand in a row each, so that they may be batched by length."""
+
     @property
     def needs_tokenizer(self) -> bool:
         """Whether it cannot be learned from ids alone."""

@@ -32,6 +32,7 @@ class ChatConfig(TokenObjective):
     architectures = ("decoder",)
     reason = CausalConfig.reason
     learns = ("conversations",)
+    takes_buckets = True
 
     kind: Literal["chat"] = "chat"
 
@@ -114,6 +115,7 @@ class ClassificationConfig(ObjectiveBase):
     architectures = ("encoder",)
     reason = "a class is read off what an encoder makes of the whole text"
     learns = ("labels", "scores")
+    takes_buckets = True
     head = "sequence"
     judged_by_accuracy = True
     loss_unit = "per text"
@@ -138,6 +140,7 @@ class TaggingConfig(ObjectiveBase):
     architectures = ("encoder",)
     reason = "a tag is read off what an encoder makes of a word among those on both sides"
     learns = ("tags",)
+    takes_buckets = True
     head = "token"
     judged_by_accuracy = True
     loss_unit = "nats per word"
@@ -153,6 +156,7 @@ class Seq2SeqConfig(TokenObjective):
     architectures = ("encoder-decoder",)
     reason = "the text is read by an encoder, and its target written by a decoder"
     learns = ("pairs",)
+    takes_buckets = True
 
     kind: Literal["seq2seq"] = "seq2seq"
     target_tokens: int | None = Field(default=None, ge=8)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lmpipe.base.progress import Progress
@@ -64,6 +65,11 @@ class Sums(NamedTuple):
 
     loss: float
     measured: dict[str, float]
+
+
+def rows_at_once(batch: Sequence[NDArray[Any]], micro_rows: int, row_tokens: int | None) -> int:
+    """Rows of a batch that go through the model at once: as many as hold the positions of `micro_rows` rows of `row_tokens`."""
+    return micro_rows if row_tokens is None else max(1, micro_rows * row_tokens // batch[0].shape[1])
 
 
 def accumulate(losses: LossFunction, optimizer: MasterOptimizer, parts: list[Part], supervised: int) -> Sums:

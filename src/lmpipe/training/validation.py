@@ -16,7 +16,7 @@ from lmpipe.tokens.shards import open_shards
 from lmpipe.training.compiling import LossFunction
 from lmpipe.training.objectives import Losses, Objective
 from lmpipe.training.ranks import ALONE, Ranks
-from lmpipe.training.step import Part, parts_of
+from lmpipe.training.step import Part, parts_of, rows_at_once
 
 
 class Judged(NamedTuple):
@@ -38,8 +38,10 @@ def validation_loss(
     micro_rows: int,
     device: str,
     ranks: Ranks = ALONE,
+    row_tokens: int | None = None,
 ) -> Judged:
     """The means over the batches, dropout off; several processes take one batch each in turn.
+    `micro_rows`, `row_tokens`: see `rows_at_once`.
 
     Without dropout training and predicting compute the same, so the compiled step is used as it is, gradients on: turned off,
     torch compiles it a second time (22 processor seconds at the quickstart's shape, half of what the step itself took).
@@ -52,7 +54,7 @@ def validation_loss(
         counts = number < len(
             batches
         )  # beyond the end the last one again, for nothing: all pass through the model equally often
-        for part in parts_of(batch, micro_rows, device):
+        for part in parts_of(batch, rows_at_once(batch, micro_rows, row_tokens), device):
             found = without_dropout(network, objective, part) if plain else losses(*part)
             total += float(found.nats.detach()) * counts
             counted = found.right is not None
