@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,11 @@ from lmpipe.training.checkpoint import newest_checkpoint
 from lmpipe.training.fitting import fewer_rows
 from lmpipe.training.loop import Device, TrainingRun
 from lmpipe.training.objectives import Losses
+from lmpipe.training.optimizer_config import AdamWConfig
+from lmpipe.training.optimizers import MasterOptimizer
 from lmpipe.training.process import settings_of_a_run
+from lmpipe.training.scaling import FIRST, INTERVAL, LossScale, no_half
+from lmpipe.training.step import Gradient
 
 STEPS = 24
 
@@ -59,6 +64,37 @@ def test_a_step_that_is_not_finite_is_skipped(corpus: Path, tmp_path: Path) -> N
     assert [row["step"] for row in skipped] == [10, 11]
     assert "nan" in skipped[0]["skipped"]
     assert [row["step"] for row in curve(tmp_path) if "loss" in row] == [*range(1, 10), *range(12, STEPS + 1)]
+
+
+def test_in_fp16_an_overflow_halves_the_scale_and_a_resume_remembers_it(corpus: Path, tmp_path: Path) -> None:
+    faults = {3: 5e3, 4: 5e3}  # times a scale of 65,536: beyond fp16's range, and so for a scale of 32,768
+    facts = run_with_faults(corpus, tmp_path / "whole", faults, precision="fp16")
+    assert facts["incidents"] == 2
+    assert [row["step"] for row in curve(tmp_path / "whole") if "skipped" in row] == [4, 5]
+    assert all(math.isfinite(row["gradient_norm"]) for row in curve(tmp_path / "whole") if "loss" in row)
+    run_with_faults(corpus, tmp_path / "stopped", faults, precision="fp16", stop_before=6)
+    checkpoint = newest_checkpoint(tmp_path / "stopped" / "scratch", Silent())
+    assert checkpoint
+    assert checkpoint.state["loss_scale"][0] == 65536 / 4
+    run_with_faults(corpus, tmp_path / "stopped", faults, precision="fp16")
+    assert example.result(tmp_path / "stopped") == example.result(tmp_path / "whole")
+
+
+def test_after_many_steps_without_an_overflow_the_scale_grows() -> None:
+    network = torch.nn.Linear(2, 2)
+    scale = LossScale(MasterOptimizer(network, AdamWConfig(), "fp16"))
+    for _ in range(INTERVAL):
+        assert not scale.judge(Gradient(1.0, 1.0, {}))
+    assert scale.numbers() == [2 * FIRST, 0]
+    assert "left the range" in scale.judge(Gradient(1.0, math.inf, {}))
+    assert scale.numbers() == [FIRST, 0]
+    assert not scale.judge(Gradient(math.nan, math.nan, {})), "the loss itself is none: not the scale's fault"
+
+
+def test_fp16_is_refused_where_torch_cannot_compute_it() -> None:
+    with pytest.raises(TrainingError, match="cannot train in fp16") as raised:
+        raise no_half(RuntimeError("\"addmm_impl_cpu_\" not implemented for 'Half'"), "cpu")
+    assert "precision: auto" in str(raised.value)
 
 
 def test_a_jump_is_skipped_and_without_the_rule_it_is_not(corpus: Path, tmp_path: Path) -> None:

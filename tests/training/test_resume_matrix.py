@@ -21,6 +21,7 @@ CELLS: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
     # documents (0: examples), model, phase
     "one epoch": (200, DECODER, {}),
     "several epochs": (30, DECODER, {"precision": "bf16"}),
+    "fp16": (30, DECODER, {"precision": "fp16"}),
     "averaged": (30, DECODER, {"average": {"decay": 0.9}, "optimizer": {"kind": "lion"}}),
     "pruned": (30, DECODER, {"sparsity": {"kind": "magnitude", "times": 3}, "average": {"decay": 0.9}, "precision": "bf16"}),
     "2:4": (30, DECODER, {"sparsity": {"kind": "2:4", "start": 0.4}}),

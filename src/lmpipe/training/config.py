@@ -26,7 +26,7 @@ from lmpipe.training.schedule_config import CosineConfig, ScheduleConfig
 from lmpipe.training.sparsity_config import SparsityConfig
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-Precision = Literal["auto", "bf16", "fp32"]
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
 IncidentAction = Literal["skip", "roll_back", "stop"]
 
 BF16_FLAGS = frozenset({"amx_bf16", "bf16"})
@@ -112,7 +112,7 @@ class PhaseConfig(Config):
     """Gradients longer than this are scaled down to it; null: never."""
     precision: Precision = "auto"
     """Type of weights, activations and gradients in the products; optimiser and saved weights stay fp32. auto: bf16 where the
-    processor has it."""
+    processor has it. fp16 (for GPUs without bf16): the loss is scaled; a step whose gradient leaves fp16's range is skipped."""
     checkpoint_activations: bool = False
     """Whether activations are computed again in the backward pass instead of kept: a third more work, far less memory."""
     average: AverageConfig | None = None
@@ -223,7 +223,7 @@ def largest_divisor(rows: int, at_most: int) -> int:
     return max(divisor for divisor in range(1, min(rows, at_most) + 1) if rows % divisor == 0)
 
 
-def resolve_precision(precision: Precision, device: str) -> Literal["bf16", "fp32"]:
+def resolve_precision(precision: Precision, device: str) -> Literal["bf16", "fp16", "fp32"]:
     """What `auto` means on this machine: bf16 on CUDA and on processors with bf16 products, else fp32. Loads no torch."""
     if precision != "auto":
         return precision

@@ -70,6 +70,8 @@ def distillation(
     _check_tokenizers(tokenizer, teacher)
     device = next(network.parameters()).device.type
     taught = load_model(teacher, device=device, dtype="bfloat16" if precision == "bf16" else "float32")
+    if precision == "fp16":
+        taught = taught.half()
     if taught.context_length < context:
         raise ModelError(
             f"the teacher sees {taught.context_length:,} tokens, and rows have {context:,}",

@@ -39,6 +39,7 @@ from lmpipe.training.parameters import hidden_matrices, treatments
 from lmpipe.training.process import settings_of_a_run
 from lmpipe.training.ranks import ALONE, Ranks
 from lmpipe.training.results import write_results
+from lmpipe.training.scaling import LossScale, check_half
 from lmpipe.training.schedules import rate_fraction
 from lmpipe.training.sparsity import Sparsity
 from lmpipe.training.starting import starting_network
@@ -138,6 +139,8 @@ class TrainingRun:
             phase = phase.model_copy(update={"precision": resolve_precision("auto", device.kind)})
         self.model, self.phase, self.device, self.progress, self.start = model, phase, device, progress, start
         self.ranks = ranks
+        if phase.precision == "fp16":
+            check_half(device.kind)
         self.lessons = open_lessons(tokens, model, phase, seed, progress, materials)
         self.plan, self.loader = self.lessons.plan, self.lessons.loader
         self.steps = self.plan.steps
@@ -164,7 +167,8 @@ class TrainingRun:
             matrices = [name for name in hidden_matrices(network) if name in treated]
             sparsity = Sparsity(phase.sparsity, matrices, optimizer, self.steps)
         micro_rows = largest_divisor(len(self.rows), self.plan.micro_rows)
-        self.state = TrainingState(network, optimizer, average, sparsity, ranks=ranks, micro_rows=micro_rows)
+        scale = LossScale(optimizer) if phase.precision == "fp16" else None
+        self.state = TrainingState(network, optimizer, average, sparsity, scale, ranks=ranks, micro_rows=micro_rows)
         torch.manual_seed(derive_seed(seed, "dropout", phase.name, *([ranks.rank] if ranks.rank else [])))
         self.watch: Watch | None = None
         compiles = device.compile and self.lessons.row_tokens is None  # else each width would be compiled by itself
@@ -256,8 +260,9 @@ class TrainingRun:
         rate = state.optimizer.peak_rate * fraction
         state.prune()
         gradient = self._gradient(self.batch(state.position))
-        reason, action = judge(gradient, self.phase, state.curve)
-        if reason and (action == "stop" or state.incidents >= LIMIT):
+        overflow = state.scale.judge(gradient) if state.scale else ""
+        reason, action = (overflow, "skip") if overflow else judge(gradient, self.phase, state.curve)
+        if reason and not overflow and (action == "stop" or state.incidents >= LIMIT):
             state.optimizer.discard()
             raise refusal(reason, state.step, rate, incidents=state.incidents)
         if reason and action == "roll_back":

@@ -25,6 +25,8 @@ from lmpipe.training.optimizer_config import (
 from lmpipe.training.parameters import Treatment, token_tables, treatments
 from lmpipe.training.ranks import Ranks
 
+NARROW = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""What the model computes in, by precision; else fp32, in which the masters always are."""
 PRUNED = "pruned."
 SCALE = "lr_factor"
 """Key of a parameter group's learning rate over the schedule's."""
@@ -42,13 +44,15 @@ class MasterOptimizer:
         parameters = dict(model.named_parameters())
         self.parameters = {name: parameters[name] for name in treated}
         self.peak_rate = config.lr
-        if precision == "bf16":
+        if precision in NARROW:
             wide = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-            model.to(torch.bfloat16)
+            model.to(NARROW[precision])
         else:
             wide = {name: parameter.data for name, parameter in parameters.items()}
         self.masters = {name: wide.pop(name) for name in treated}
         self.frozen = wide
+        self.loss_scale = 1.0
+        """By how much gradients are too large when they are taken: a power of two, 1 but for fp16."""
         self.pruned: dict[str, Tensor] = {}
         """Where masters are zero and stay so, by name."""
         self.rules = make_rules(self.masters, config, treated, token_tables(model))
@@ -60,6 +64,8 @@ class MasterOptimizer:
         for name, parameter in self.parameters.items():
             gradient = parameter.grad
             self.masters[name].grad = None if gradient is None else gradient.float()
+            if gradient is not None and self.loss_scale != 1:
+                self.masters[name].grad = gradient.float() / self.loss_scale
             parameter.grad = None
         for name, where in self.pruned.items():
             if (gradient := self.masters[name].grad) is not None:

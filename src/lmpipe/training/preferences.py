@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from lmpipe.models.network import Network
 from lmpipe.tokens.loader import Ids
 from lmpipe.tokens.packing import PADDING, ExampleBatch
 from lmpipe.training.objectives import IGNORED, Losses
+from lmpipe.training.optimizers import NARROW
 from lmpipe.training.preference_config import DpoConfig, IpoConfig, OrpoConfig, PreferenceConfig, PreferenceLoss
 
 
@@ -43,7 +44,7 @@ class PreferenceBatch(NamedTuple):
 class Preference:
     """The preferred answer over the rejected one."""
 
-    def __init__(self, config: PreferenceConfig, network: Network, precision: Literal["auto", "bf16", "fp32"]) -> None:
+    def __init__(self, config: PreferenceConfig, network: Network, precision: str) -> None:
         """Keep a copy of `network`, which is about to learn, where the loss asks for one; it computes as training does."""
         self.config, self.reference = config, None
         if config.loss.needs_reference:
@@ -98,7 +99,7 @@ class Preference:
 def frozen_copy(network: Network, precision: str) -> Network:
     """A network that stays as this one is, and predicts."""
     copied = copy.deepcopy(network).requires_grad_(False).eval()
-    return copied.to(torch.bfloat16) if precision == "bf16" else copied
+    return copied.to(NARROW[precision]) if precision in NARROW else copied
 
 
 def answer_log_probabilities(

@@ -15,6 +15,7 @@ from lmpipe.training.averaging import Average
 from lmpipe.training.checkpoint import Checkpoint
 from lmpipe.training.optimizers import MasterOptimizer
 from lmpipe.training.ranks import ALONE, Ranks
+from lmpipe.training.scaling import LossScale
 from lmpipe.training.sparsity import Sparsity
 
 BEST = "best."
@@ -31,6 +32,8 @@ class TrainingState:
     """Of the weights, where the phase asks for one."""
     sparsity: Sparsity | None = None
     """What prunes the weights, where the phase asks for it; where they are pruned, the optimiser holds."""
+    scale: LossScale | None = None
+    """Of the loss, in fp16."""
     step: int = 0
     """Optimiser steps done, skipped ones included."""
     position: int = 0
@@ -72,6 +75,8 @@ class TrainingState:
         if self.average:
             tensors |= self.average.tensors()
             numbers["average_updates"] = self.average.updates
+        if self.scale:
+            numbers["loss_scale"] = self.scale.numbers()
         return Checkpoint(tensors, numbers)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -83,6 +88,8 @@ class TrainingState:
             setattr(self, key, numbers[key])
         if self.average:
             self.average.restore(tensors, numbers["average_updates"])
+        if self.scale:
+            self.scale.restore(numbers["loss_scale"])
         if (mine := _random_state(self.ranks.rank)) in tensors:  # else there are more processes than before: it keeps its own
             torch.set_rng_state(tensors[mine])
 

@@ -81,7 +81,8 @@ def accumulate(losses: LossFunction, optimizer: MasterOptimizer, parts: list[Par
     count = max(1, supervised)
     for part in parts:
         found = losses(*part)
-        (found.minimised / count).backward()  # type: ignore[no-untyped-call]
+        share = found.minimised / count
+        (share if optimizer.loss_scale == 1 else share * optimizer.loss_scale).backward()  # type: ignore[no-untyped-call]
         total += float(found.nats.detach()) / count
         for name, value in (found.measured or {}).items():
             measured[name] = measured.get(name, 0.0) + float(value.detach()) / count
