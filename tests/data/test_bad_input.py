@@ -240,6 +240,30 @@ def test_a_column_that_is_not_there(tmp_path, read_corpus):
         read_corpus(PARQUET)
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize(("asked", "there"), [("text", "Txt"), ("color", "colour")])
+def test_a_column_that_is_spelled_almost_so_is_named(tmp_path, read_corpus, kind, asked, there):
+    others = {"text": "body text"} if asked != "text" else {}
+    row = {**others, there: "red", "length": "3"}
+    match kind:
+        case "csv":
+            (tmp_path / "a.csv").write_text(",".join(row) + "\n" + ",".join(row.values()) + "\n")
+        case "parquet":
+            pq.write_table(pa.table({name: [value] for name, value in row.items()}), tmp_path / "a.parquet")
+        case "jsonl":
+            (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(SourceError, match=rf"'a.{kind}' has no column '{asked}' \(did you mean '{there}'\?\)") as error:
+        read_corpus({"kind": kind, "paths": [f"a.{kind}"], "meta_columns": ["color"] if asked == "color" else []})
+    assert there in error.value.expected
+    assert "correct text_column" in error.value.fix
+
+
+def test_a_key_that_few_json_lines_have_is_no_error(tmp_path, read_corpus):
+    rows = [{"text": f"line {number}", "titles": "x"} for number in range(3)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"text": "last", "title": "rare"}]))
+    assert len(read_corpus({**JSONL, "meta_columns": ["title", "subtitle"]}).texts) == 4
+
+
 @pytest.mark.parametrize("how", ["truncated", "not one at all", "empty", "damaged"])
 def test_parquet_that_is_none(tmp_path, read_corpus, how):
     path = tmp_path / "a.parquet"

@@ -49,11 +49,28 @@ def test_log_probabilities_give_the_same_temperature():
     assert choose_temperature(logits, labels).value == pytest.approx(choose_temperature(shifted, labels).value)
 
 
+def separable(count, classes, margin, seed=5):
+    """Logits whose largest is always that of the true class."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, count)
+    return rng.random((count, classes)) + margin * np.eye(classes)[labels], labels
+
+
 def test_without_an_error_answers_are_as_sure_as_so_few_examples_allow():
     for count in (2, 100):
         logits = np.eye(2)[np.arange(count) % 2]
         found = choose_temperature(logits, np.arange(count) % 2)
-        assert at_temperature(logits, found.value).max(axis=1).mean() == pytest.approx((count + 1) / (count + 2))
+        doubt = 1 - at_temperature(logits, 1.0).max(axis=1)[0]
+        left = 1 - at_temperature(logits, found.value).max(axis=1)
+        assert left == pytest.approx(2 * doubt / (count + 2)), "two of n + 2 examples are the model's own doubt"
+
+
+@pytest.mark.parametrize(("count", "classes", "margin"), [(20, 2, 1.0), (60, 2, 6.0), (100, 77, 9.0), (400, 3, 0.2)])
+def test_separable_validation_data_are_never_told_worse(count, classes, margin):
+    logits, labels = separable(count, classes, margin)
+    found = choose_temperature(logits, labels)
+    assert found.nats_after < found.nats_before
+    assert 0.05 < found.value < 1
 
 
 def test_abstention_answers_most_while_it_is_right_often_enough():

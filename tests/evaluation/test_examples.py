@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from lmpipe.base.errors import SourceError
+from lmpipe.base.errors import ModelError, SourceError
 from lmpipe.base.files import read_json
 from lmpipe.base.measures import Metric
 from lmpipe.evaluation.catalogue import statistic_names
@@ -253,6 +253,40 @@ def test_sums_can_be_made_again_from_the_texts(tmp_path):
     for name, values in again.items():
         assert examples.table[name].to_pylist() == list(values), name
     assert isinstance(read_examples(tmp_path).measured(), Generation)
+
+
+WRONG_LISTS = {
+    "fewer references": (lambda: generated(["a", "b"], references=[["a"]]), "1 references and 2 predictions", "references"),
+    "more sources": (
+        lambda: generated(["a"], references=[["a"]], sources=["s", "t"]),
+        "2 sources and 1 predictions",
+        "sources",
+    ),
+    "no reference": (lambda: generated(["a", "b"], references=[["a"], []]), "1 of 2 examples have no reference", "example 1"),
+    "fewer labels": (lambda: classified(("x", "y"), ["x"], predictions=["x", "y"]), "1 labels and 2 predictions", "labels"),
+    "more label lists": (lambda: labelled(("x",), [["x"], []], predictions=[["x"]]), "2 labels and 1 predictions", "labels"),
+    "more numbers": (lambda: regressed([1.0, 2.0], [1.0]), "2 labels and 1 predictions", "labels"),
+    "fewer sentences": (lambda: tagged([["X"], ["Y"]], [["X"]]), "2 labels and 1 predictions", "labels"),
+    "another number of tags": (lambda: tagged([["X", "Y"]], [["X"]]), "sentence 0 of the batch has 2 tags and 1", "'X Y'"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_LISTS)
+def test_lists_of_another_length_are_named(case):
+    make, said, where = WRONG_LISTS[case]
+    with pytest.raises(SourceError, match=said) as error:
+        make()
+    assert where in error.value.where
+    assert error.value.expected
+    assert error.value.fix
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_predicted_value_that_is_no_number_is_named(value):
+    with pytest.raises(ModelError, match="1 of 3 predicted values are not finite") as error:
+        regressed([1.0, 2.0, 3.0], [1.0, value, 3.0])
+    assert error.value.where == "example 1 of the batch"
+    assert "optimizer.lr" in error.value.fix
 
 
 def test_texts_without_references_or_sources(tmp_path):

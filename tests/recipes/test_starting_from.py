@@ -163,6 +163,19 @@ def test_a_body_without_a_head_is_named_where_a_head_is_needed() -> None:
         load_network(minilm())
 
 
+def test_a_tokenizer_that_is_not_the_models_is_refused_before_training(tmp_path: Path) -> None:
+    llama(tmp_path / "theirs")
+    stated = json.loads((tmp_path / "theirs" / "config.json").read_text())
+    library = tokenizers.Tokenizer.from_file(str(tmp_path / "theirs" / "tokenizer.json"))
+    library.add_tokens([f"<more{number}>" for number in range(30)])
+    library.save(str(tmp_path / "theirs" / "tokenizer.json"))
+    with pytest.raises(ModelError, match=r"the tokenizer has 3\d\d ids, and the model beside it knows 320") as error:
+        run(recipe(tmp_path, str(tmp_path / "theirs")), runtime=runtime(tmp_path))
+    assert "tokenizer.json" in error.value.fix
+    assert stated["vocab_size"] == 320
+    assert not list((tmp_path / "store").glob("train-*/*"))
+
+
 def test_pickles_are_refused_by_name(tmp_path: Path) -> None:
     llama(tmp_path / "theirs")
     (tmp_path / "theirs/model.safetensors").rename(tmp_path / "theirs/pytorch_model.bin")

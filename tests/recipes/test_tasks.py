@@ -10,16 +10,23 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, pipeline
 from typer.testing import CliRunner
 
 import lmpipe
-from lmpipe.base.errors import RecipeError, ServingError
+from lmpipe.base.errors import ModelError, RecipeError, ServingError, SourceError
+from lmpipe.base.progress import Silent
 from lmpipe.base.runtime import Runtime
 from lmpipe.cli.main import app
+from lmpipe.evaluation.predicting import class_logits, targets, word_tags
+from lmpipe.evaluation.task_config import GenerationEvaluation
+from lmpipe.models.loading import load_network
 from lmpipe.recipes.reporting import build_report
 from lmpipe.recipes.results import Run
 from lmpipe.serving.asking import ask
+from lmpipe.tokens.examples import ExampleShards
+from lmpipe.tokens.tokenizer import load_tokenizer
 
 COLOURS, SIZES, THINGS = ("red", "green", "blue"), ("tall", "short", "wide"), ("cat", "house", "river", "song")
 HELD: dict[str, Any] = {
@@ -279,5 +286,41 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path, changes: dict[str
 def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
     values = recipe(tmp_path / "data", "classes")
     values["data"]["things"]["holds"]["column"] = "color"
-    with pytest.raises(lmpipe.LmpipeError, match=r"has no column 'color'|has no answer"):
+    with pytest.raises(SourceError, match=r"rows.jsonl' has no column 'color' \(did you mean 'colour'\?\)") as error:
         lmpipe.run(values, runtime=Runtime(store=str(tmp_path / "store"), **RUNTIME))
+    assert "colour, first, half" in error.value.expected
+    assert error.value.exit_code == 1
+    assert not list((tmp_path / "store").glob("read-things/*"))
+
+
+def test_empty_texts_and_texts_beyond_the_context_are_told_and_not_lost(tmp_path: Path) -> None:
+    values = recipe(tmp_path / "data", "classes")
+    found = rows(120)
+    found[4]["text"], found[5]["text"] = "", "red cat " * 100
+    (tmp_path / "data" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    values["train"][0]["epochs"] = 1
+    run = lmpipe.run(values, runtime=Runtime(store=str(tmp_path / "store"), **RUNTIME))
+    ledger = json.loads((run.folder("read-things") / "record.json").read_text())["facts"]["ledger"]
+    assert (ledger["rows_in"], ledger["rows_kept"], ledger["dropped"]) == (120, 119, {"empty": 1})
+    tokenized = json.loads((run.folder("tokenize-things") / "examples.json").read_text())["sides"]
+    assert sum(side["examples"] for side in tokenized.values()) + ledger["dropped"]["empty"] >= 120 - 8, "but for no class"
+    assert max(side["longest"] for side in tokenized.values()) > 64, "stored whole, cut where it is read"
+
+
+@pytest.mark.parametrize("held", ["classes", "scores", "tags", "pairs"])
+def test_weights_that_give_no_numbers_are_named(runs: dict[str, Run], tmp_path: Path, held: str) -> None:
+    run = runs[held]
+    network = load_network(run.folder("train-learn") / "best")
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.fill_(float("nan"))
+    examples, told = ExampleShards(run.folder("tokenize-things") / "test"), {"device": "cpu", "progress": Silent()}
+    tokenizer, config = load_tokenizer(run.bundle), GenerationEvaluation(on="things", max_new_tokens=4)
+    answer = {
+        "tags": lambda: word_tags(network, examples, **told),
+        "pairs": lambda: targets(network, tokenizer, ["red cat"], config, prefix="", progress=Silent()),
+    }.get(held, lambda: class_logits(network, examples, **told))
+    with pytest.raises(ModelError, match="not finite") as error:
+        answer()
+    assert error.value.expected
+    assert error.value.fix

@@ -19,6 +19,8 @@ from lmpipe.evaluation.weighting import Booleans, Integers, group_sums, ratio
 
 TEMPERATURES = (0.01, 100.0)
 """Where the temperature is looked for."""
+UNSEEN = 2
+"""Examples that stand for what was not seen; as many as in Laplace's rule of succession."""
 
 
 def equal_width_bins(confidence_N: Floats, bins: int) -> Integers:
@@ -102,10 +104,12 @@ class Temperature(Config):
 def choose_temperature(logits_NC: npt.ArrayLike, labels_N: npt.ArrayLike) -> Temperature:
     """The temperature with the least log loss on validation data (Guo et al. 2017, section 4.2).
 
-    As in Platt 1999, section 2.2, the true class of n examples counts (n + 1) / (n + 2) and the others share the rest: else the
-    best temperature of data without an error would be 0, and every answer, to other questions too, would count as certain. The
-    loss is convex in 1 / temperature, so bisection of its slope finds the one minimum. The decision for the most probable class
-    does not change.
+    Beside the n examples, two stand for what was not seen: their classes are drawn from the model's own probabilities. Else the
+    best temperature of data without an error would be 0, and every answer, to other questions too, would count as certain. Of
+    those two the loss is least at temperature 1 (Gibbs' inequality), so that the loss of the n examples never rises. Platt's
+    smoothed targets (1999, section 2.2) also bound the temperature, but make a model that is right and surer than they are
+    less sure: .0024 nats became .0177. The loss is convex in 1 / temperature: bisection of its slope finds the one minimum. The
+    decision for the most probable class does not change.
 
     Args:
         logits_NC: or log-probabilities, which differ by a constant for each example that does not matter.
@@ -147,12 +151,15 @@ def _nats(logits: Floats, labels: Integers, inverse: float) -> float:
 
 def _slope(logits: Floats, labels: Integers, inverse: float) -> float:
     """The derivative of the mean log loss by 1 / temperature: expected logit minus the wanted one."""
-    probabilities = np.exp(_log_softmax(logits * inverse))
-    expected = (probabilities * logits).sum(axis=1)
-    count, classes = logits.shape
-    true = logits[np.arange(count), labels]
-    others = (logits.sum(axis=1) - true) / max(1, classes - 1)
-    return float((expected - (true * (count + 1) + others) / (count + 2)).mean())
+    count = len(labels)
+    wanted = count * logits[np.arange(count), labels] + UNSEEN * _expected(logits, 1.0)
+    return float((_expected(logits, inverse) - wanted / (count + UNSEEN)).mean())
+
+
+def _expected(logits: Floats, inverse: float) -> Floats:
+    """The mean logit of each example under its probabilities."""
+    result: Floats = (np.exp(_log_softmax(logits * inverse)) * logits).sum(axis=1)
+    return result
 
 
 class Abstention(Config):

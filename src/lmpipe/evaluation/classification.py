@@ -19,6 +19,7 @@ import pyarrow as pa
 from lmpipe.base.errors import SourceError
 from lmpipe.evaluation.bootstrap import Floats
 from lmpipe.evaluation.calibration import calibration_error, equal_mass_bins, equal_width_bins
+from lmpipe.evaluation.lengths import check_lengths
 from lmpipe.evaluation.ranking import Ranking
 from lmpipe.evaluation.weighting import ClassCounts, Integers, group_sums, ratio, weighted_mean
 
@@ -56,6 +57,7 @@ def classified(
     if probabilities_NC is None:
         if predictions is None:
             raise SourceError("neither predictions nor probabilities were given", expected="one of them at least")
+        check_lengths(predictions, labels=labels)
         return {"label": labels, "prediction": predictions}
     probabilities = np.asarray(probabilities_NC, dtype=np.float64)
     check_probabilities(probabilities, (len(labels), len(classes)))

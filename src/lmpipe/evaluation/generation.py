@@ -18,6 +18,7 @@ import pyarrow as pa
 from lmpipe.base.errors import SourceError
 from lmpipe.base.extras import require
 from lmpipe.evaluation.bootstrap import Floats
+from lmpipe.evaluation.lengths import check_lengths
 from lmpipe.evaluation.overlap import (
     chrf_counts,
     chrf_score,
@@ -71,15 +72,22 @@ def generated(
         sources: what the model was given (the article, the passage); needed for novelty and unsupported facts.
 
     Raises:
-        SourceError: when an example has an empty list of references.
+        SourceError: when an example has an empty list of references, or there are more or fewer lists than predictions.
         MissingExtraError: when references are given and the extra `[eval]` is not installed.
     """
+    check_lengths(predictions, references=references, sources=sources)
     columns: dict[str, Sequence[object]] = {"prediction": predictions}
     rows = [_own_sums(prediction) for prediction in predictions]
     columns |= _columns(_OWN_COLUMNS, rows)
     if references is not None:
-        if not all(references):
-            raise SourceError("an example has no reference", expected="at least one right text for each prediction")
+        empty = [position for position, texts in enumerate(references) if not texts]
+        if empty:
+            raise SourceError(
+                f"{len(empty):,} of {len(references):,} examples have no reference",
+                where=f"example {empty[0]} of the batch",
+                expected="at least one right text for each prediction",
+                fix="leave such examples out, or measure without references",
+            )
         columns["references"] = [list(texts) for texts in references]
         against = [_reference_sums(p, list(r)) for p, r in zip(predictions, references, strict=True)]
         columns |= _columns(_REFERENCE_COLUMNS, against)

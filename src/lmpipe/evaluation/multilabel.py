@@ -17,6 +17,7 @@ import pyarrow as pa
 from lmpipe.base.errors import SourceError
 from lmpipe.evaluation.bootstrap import Floats
 from lmpipe.evaluation.classification import check_probabilities, mean_where_known, probabilities_of
+from lmpipe.evaluation.lengths import check_lengths
 from lmpipe.evaluation.ranking import Ranking
 from lmpipe.evaluation.weighting import Booleans, ClassCounts, weighted_mean
 
@@ -56,6 +57,7 @@ def labelled(
             predictions = [[name for name, p in zip(classes, row, strict=True) if p >= threshold] for row in probabilities]
     if predictions is None:
         raise SourceError("neither predictions nor probabilities were given", expected="one of them at least")
+    check_lengths(predictions, labels=labels)
     columns["prediction"] = [sorted(names) for names in predictions]
     return columns
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lmpipe.base.errors import ModelError
 from lmpipe.base.progress import Progress
 from lmpipe.evaluation.task_config import GenerationEvaluation
 from lmpipe.models.generate_target import TargetGenerator
@@ -27,7 +28,11 @@ TOKENS_AT_ONCE = 8192
 
 
 def class_logits(network: Encoder, examples: ExampleShards, *, device: str, progress: Progress) -> NDArray[np.float32]:
-    """Logits (N, L) of every example, in their order."""
+    """Logits (N, L) of every example, in their order.
+
+    Raises:
+        ModelError: when one is not a finite number.
+    """
     found: NDArray[np.float32] | None = None
     for batch, ids_BT, segments_BT in _batches(network, examples, device, progress):
         with torch.inference_mode():
@@ -37,16 +42,22 @@ def class_logits(network: Encoder, examples: ExampleShards, *, device: str, prog
             found = np.zeros((len(examples), logits_BKL.shape[-1]), np.float32)
         there_BK = batch.examples_BK >= 0
         found[batch.examples_BK[there_BK]] = logits_BKL[there_BK]
-    return found if found is not None else np.zeros((0, 0), np.float32)
+    return _finite(found if found is not None else np.zeros((0, 0), np.float32))
 
 
 def word_tags(network: Encoder, examples: ExampleShards, *, device: str, progress: Progress) -> list[list[str]]:
-    """The most likely tag of every word of every example; words that were cut off get none."""
+    """The most likely tag of every word of every example; words that were cut off get none.
+
+    Raises:
+        ModelError: when a logit is not a finite number.
+    """
     found: list[list[str]] = [[] for _ in range(len(examples))]
     for batch, ids_BT, segments_BT in _batches(network, examples, device, progress):
         with torch.inference_mode():
-            best_BT = network(ids_BT, segments_BT).argmax(-1).cpu().numpy()
+            logits_BTL = network(ids_BT, segments_BT)
         assert batch.tags_BT is not None, "shards of tags have them"
+        _finite(logits_BTL.float().cpu().numpy()[batch.tags_BT > 0])
+        best_BT = logits_BTL.argmax(-1).cpu().numpy()
         for row, place in zip(*np.nonzero(batch.examples_BK >= 0), strict=True):
             asked_T = (batch.segments_BT[row] == place) & (batch.tags_BT[row] > 0)
             found[batch.examples_BK[row, place]] = [examples.names[tag] for tag in best_BT[row, asked_T]]
@@ -90,6 +101,18 @@ def targets(
         return [tokenizer.decode([one for one in ids if one != end]).strip() for ids in found]
 
     return transform_long(texts, write, lambda text: len(encoded(text)), network.context_length, config.long_texts)
+
+
+def _finite(logits_NL: NDArray[np.float32]) -> NDArray[np.float32]:
+    broken = int((~np.isfinite(logits_NL).all(axis=1)).sum())
+    if broken:
+        raise ModelError(
+            f"{broken:,} of {len(logits_NL):,} answers are not finite numbers",
+            where="the model's weights",
+            expected="finite logits",
+            fix="train again with a lower optimizer.lr, or in precision: fp32",
+        )
+    return logits_NL
 
 
 def _batches(

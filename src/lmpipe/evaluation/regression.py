@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from lmpipe.base.errors import ModelError
 from lmpipe.evaluation.bootstrap import Floats
+from lmpipe.evaluation.lengths import check_lengths
 from lmpipe.evaluation.weighting import ratio, weighted_mean
 
 SCHEMA = {"label": pa.float64(), "prediction": pa.float64()}
@@ -21,10 +22,18 @@ def regressed(labels: Sequence[float], predictions: Sequence[float]) -> dict[str
     """Columns for a batch of per-example results.
 
     Raises:
+        SourceError: when there are more or fewer predictions than true values.
         ModelError: when a prediction is not a finite number.
     """
-    if not bool(np.all(np.isfinite(np.asarray(predictions, dtype=np.float64)))):
-        raise ModelError("a predicted value is not a finite number", expected="finite predictions for every example")
+    check_lengths(predictions, labels=labels)
+    broken = np.flatnonzero(~np.isfinite(np.asarray(predictions, dtype=np.float64)))
+    if len(broken):
+        raise ModelError(
+            f"{len(broken):,} of {len(predictions):,} predicted values are not finite numbers",
+            where=f"example {broken[0]} of the batch",
+            expected="a finite number for each example",
+            fix="train again with a lower optimizer.lr, or in precision: fp32",
+        )
     return {"label": [float(v) for v in labels], "prediction": [float(v) for v in predictions]}
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from lmpipe.base.errors import SourceError
 from lmpipe.evaluation.bootstrap import Floats
+from lmpipe.evaluation.lengths import check_lengths
 from lmpipe.evaluation.weighting import ClassCounts, weighted_sum
 
 SCHEMA = {"label": pa.list_(pa.string()), "prediction": pa.list_(pa.string())}
@@ -28,13 +29,17 @@ def tagged(labels: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]
     """Columns for a batch of per-sentence results.
 
     Raises:
-        SourceError: when a sentence has another number of predicted tags than of true ones.
+        SourceError: when there are more or fewer sentences with predicted tags than with true ones, or a sentence has another
+            number of predicted tags than of true ones.
     """
+    check_lengths(predictions, labels=labels)
     for position, (true, predicted) in enumerate(zip(labels, predictions, strict=True)):
         if len(true) != len(predicted):
             raise SourceError(
                 f"sentence {position} of the batch has {len(true)} tags and {len(predicted)} predicted ones",
+                where=f"its true tags begin {' '.join(true[:5])!r}",
                 expected="one predicted tag for each token",
+                fix="predict for the words of the file as they are, without joining or cutting any",
             )
     return {"label": [list(tags) for tags in labels], "prediction": [list(tags) for tags in predictions]}
 

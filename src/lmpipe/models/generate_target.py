@@ -174,6 +174,10 @@ class TargetGenerator:
             last_R1 = torch.tensor([[one] for target in active for one in target.last_ids()], device=source_NS.device)
             hidden_RC = self.model.hidden(last_R1, memory_NSC, segments_NS, cache=cache)[:, -1]
             log_probability_RV = torch.log_softmax(self.model.head(hidden_RC).float(), dim=-1).cpu()
+            if not torch.isfinite(log_probability_RV[:, 0]).all():  # one bad logit makes its whole row NaN
+                raise ModelError(
+                    "the model gives scores that are not finite", expected="finite weights", fix="train or export again"
+                )
             parts = log_probability_RV.view(len(active), search.beams, -1)
             rows = [target.extend(part_BV) for target, part_BV in zip(active, parts, strict=True)]
             going = [number for number, found in enumerate(rows) if found]

@@ -50,7 +50,7 @@ VERSIONS = {
     "evaluate": 1,
     "linear": 1,
     "hmm": 1,
-    "answers": 4,
+    "answers": 5,
     "chatbot": 1,
     "samples": 1,
     "memorization": 2,

@@ -339,9 +339,10 @@ def pretrained(work: Work) -> None:
 
 def adopt(work: Work) -> None:
     """The tokenizer of that model."""
+    from lmpipe.models.published import vocab_size_of
     from lmpipe.tokens.adopting import adopt_tokenizer
 
-    tokenizer = adopt_tokenizer(work.inputs["bundle"], work.output)
+    tokenizer = adopt_tokenizer(work.inputs["bundle"], work.output, known_ids=vocab_size_of(work.inputs["bundle"]))
     write_json(work.output / "tokenizer_training.json", {"vocab_size": tokenizer.vocab_size})
     work.facts["vocab_size"] = tokenizer.vocab_size
 

@@ -5,7 +5,6 @@ Works for any `Config` tree; knows the field types only through their annotation
 
 from __future__ import annotations
 
-import difflib
 import json
 import types
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from lmpipe.base.config import Config
 from lmpipe.base.errors import RecipeError
+from lmpipe.base.nearest import did_you_mean
 from lmpipe.recipes.reading import Path_, Source, parse_value
 
 T = TypeVar("T", bound=Config)
@@ -129,7 +129,7 @@ def _problem(cls: type[BaseModel], source: Source, error: ErrorDetails) -> tuple
     where = source.where(path)
     if kind == "extra_forbidden":
         known = known_keys(cls, source.data, path[:-1])
-        return where, f"'{name}' is not a known key{_nearest(str(path[-1]), known)}; expected one of: {', '.join(known)}"
+        return where, f"'{name}' is not a known key{did_you_mean(str(path[-1]), known)}; expected one of: {', '.join(known)}"
     if kind == "missing":
         keys = f"; it has only: {', '.join(map(str, parent))}" if isinstance(parent, dict) and parent else ""
         return where, f"'{name}' is required{keys}"
@@ -137,7 +137,9 @@ def _problem(cls: type[BaseModel], source: Source, error: ErrorDetails) -> tuple
         tags = [tag.strip("'") for tag in str(context["expected_tags"]).split(", ")]
         tag = str(context["tag"])
         path = (*path, "kind")
-        return source.where(path), f"'{dotted_path(path)}' is '{tag}'{_nearest(tag, tags)}; expected one of: {', '.join(tags)}"
+        return source.where(
+            path
+        ), f"'{dotted_path(path)}' is '{tag}'{did_you_mean(tag, tags)}; expected one of: {', '.join(tags)}"
     if kind == "union_tag_not_found":
         return where, f"'{name}' has no 'kind'; expected kind: one of {_kinds(cls, source.data, path)}"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
@@ -152,11 +154,6 @@ def _problem(cls: type[BaseModel], source: Source, error: ErrorDetails) -> tuple
 def dotted_path(path: Path_) -> str:
     """`("data", "corpus", 0)` -> `data.corpus.0`, as `--set` takes it."""
     return ".".join(map(str, path)) or "the recipe"
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f" (did you mean '{close[0]}'?)" if close else ""
 
 
 def _path_in_data(data: Any, location: tuple[int | str, ...]) -> tuple[Path_, Any]:

@@ -125,7 +125,7 @@ def _read(config: PathSource, stream: IO[bytes], file: RawFile, part: Slice, tic
         case JsonlSource():
             from lmpipe.data.readers.jsonl import read_jsonl
 
-            return read_jsonl(config, stream, tick, **place)
+            return read_jsonl(config, stream, file.name, tick, **place)
         case CsvSource():
             from lmpipe.data.readers.csv import read_csv
 

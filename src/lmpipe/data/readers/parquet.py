@@ -14,7 +14,7 @@ from pyarrow import types
 from lmpipe.data.readers.config import ParquetSource
 from lmpipe.data.readers.lines import Tick
 from lmpipe.data.readers.opening import damaged, is_url
-from lmpipe.data.readers.record import INVALID_TEXT, Record, Records, check_columns, decode, record_of_row
+from lmpipe.data.readers.record import INVALID_TEXT, Record, Records, check_columns, columns_asked, decode, record_of_row
 
 BATCH_BYTES = 4 << 20
 BATCH_ROWS = 1024
@@ -49,7 +49,7 @@ def read_parquet(
         pq.ParquetFile(stream if is_url(url) else Path(url), buffer_size=1 << 20, pre_buffer=False) as file,
     ):
         check_columns(config, file.schema_arrow.names, name)
-        columns = _columns(config)
+        columns = columns_asked(config)
         rows = max(1, file.metadata.num_rows)
         batch_rows = int(min(BATCH_ROWS, max(1, BATCH_BYTES * rows // (_stored_bytes(file.metadata, columns) + 1))))
         number = first
@@ -59,11 +59,6 @@ def read_parquet(
                 yield _record(config, number, row)
                 number += 1
             tick(_file_bytes(file.metadata) * batch.num_rows / rows)
-
-
-def _columns(config: ParquetSource) -> list[str]:
-    named = [config.text_column, config.id_column, config.licence_column, config.language_column, *config.meta_columns]
-    return list(dict.fromkeys(column for column in named if column is not None))
 
 
 def _stored_bytes(metadata: Any, columns: list[str]) -> int:

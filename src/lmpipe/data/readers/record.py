@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from lmpipe.base.errors import SourceError
+from lmpipe.base.nearest import did_you_mean
 from lmpipe.data.readers.config import RecordSource
 from lmpipe.data.readers.lines import KEPT_BYTES
 
@@ -121,15 +122,26 @@ def check_columns(config: RecordSource, columns: list[str], name: str) -> None:
     Raises:
         SourceError: naming the column and those that are there.
     """
-    asked = [config.text_column, config.id_column, config.licence_column, config.language_column, *config.meta_columns]
-    missing = [column for column in asked if column is not None and column not in columns]
+    missing = [column for column in columns_asked(config) if column not in columns]
     if missing:
-        raise SourceError(
-            f"'{name}' has no column '{missing[0]}'",
-            where=name,
-            expected="one of its columns: " + ", ".join(sorted(columns)[:30]),
-            fix="correct text_column, id_column, licence_column, language_column or meta_columns in the recipe",
-        )
+        raise no_such_column(missing[0], columns, name)
+
+
+def columns_asked(config: RecordSource) -> list[str]:
+    """The columns that a source names, each once."""
+    named = (config.text_column, config.id_column, config.licence_column, config.language_column, *config.meta_columns)
+    return list(dict.fromkeys(column for column in named if column is not None))
+
+
+def no_such_column(missing: str, columns: Collection[str], name: str) -> SourceError:
+    """The error for a column that a recipe names and a file lacks."""
+    return SourceError(
+        f"'{name}' has no column '{missing}'{did_you_mean(missing, columns)}",
+        where=name,
+        expected="one of its columns: " + ", ".join(sorted(columns)[:30]),
+        fix="correct text_column, id_column, licence_column, language_column or meta_columns of the source, or the column that "
+        "the corpus `holds`",
+    )
 
 
 def meta_json(meta: Mapping[str, Any] | None) -> str:

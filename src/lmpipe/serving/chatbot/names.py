@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from typing import Annotated
 
 from pydantic import StringConstraints
+
+from lmpipe.base.nearest import did_you_mean
 
 CHATBOT = "chatbot"
 """The folder of a bundle that holds its chatbot."""
@@ -27,9 +28,8 @@ def check_known(what: str, name: str, known: Collection[str], where: str) -> Non
     """
     if name in known:
         return
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    nearest = f" (did you mean '{close[0]}'?)" if close else ""
-    raise ValueError(f"{where} speaks of the {what} '{name}', which is not there{nearest}; known: {', '.join(known) or 'none'}")
+    meant = did_you_mean(name, known)
+    raise ValueError(f"{where} speaks of the {what} '{name}', which is not there{meant}; known: {', '.join(known) or 'none'}")
 
 
 def check_unique(what: str, names: Collection[str]) -> None:
