@@ -8,7 +8,8 @@
 The weight of a document is how much more likely its words and pairs of words are under the target's frequencies than under the
 corpus's own: the sum over its features of log p_target / p_corpus. Adding Gumbel noise and taking the largest is sampling
 without replacement in proportion to the weights (Kool et al. 2019); the noise comes from the hash of the id. Memory follows the
-number of buckets and one row group: keys lie sorted in files, and the threshold is found by bisection.
+number of buckets and one row group: keys lie sorted in files, and the threshold is found by bisection. Text is read as words
+once: its buckets wait in the scratch folder, two to four bytes for each word and as many for each pair.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lmpipe.base.errors import SourceError
 from lmpipe.base.files import write_json
@@ -34,7 +36,7 @@ from lmpipe.data.parts import PartTask, finish, run_over_parts, run_part_tasks
 from lmpipe.data.ranks import float_of_key, keys_of_floats, nth
 from lmpipe.data.tasks import Tick, save_ledger
 
-COUNTS, KEYS, SORTED = "counts.npy", "keys.npy", "sorted.npy"
+COUNTS, BUCKETS, SIZES, KEYS, SORTED = "counts.npy", "buckets.bin", "sizes.npy", "keys.npy", "sorted.npy"
 FACTS = "importance.json"
 RULE = "select_toward"
 WORD = re.compile(r"\w+|[^\w\s]+")
@@ -78,16 +80,18 @@ def select_toward(
     if wanted > rows:
         raise _too_many_asked(wanted, rows)
     of_target = _added(run_over_parts(_count_part, target, config.buckets, scratch / "target", **options))
-    of_corpus = _added(run_over_parts(_count_part, documents, config.buckets, scratch / "corpus", **options))
+    counted = run_over_parts(_count_part, documents, config.buckets, scratch / "corpus", **options)
+    of_corpus = _added(counted)
     ratio = np.log(of_target / of_target.sum() + SMOOTHING) - np.log(of_corpus / of_corpus.sum() + SMOOTHING)
     np.save(scratch / "ratio.npy", ratio, allow_pickle=False)
-    scored = run_over_parts(_score_part, documents, (scratch / "ratio.npy", seed), scratch / "scores", **options)
+    parts = parts_of(documents)
+    to_score = [PartTask(part, (scratch / "ratio.npy", seed), (c,)) for part, c in zip(parts, counted, strict=True)]
+    scored = run_part_tasks(_score_part, to_score, scratch / "scores", **options)
     keys = [np.load(folder / SORTED, mmap_mode="r", allow_pickle=False) for folder in scored]
     threshold = float_of_key(nth(keys, rows - wanted))
-    tasks = [
-        PartTask(part, (threshold, config.buckets), (s / KEYS,)) for part, s in zip(parts_of(documents), scored, strict=True)
-    ]
-    done = run_part_tasks(_select_part, tasks, scratch / "select", **options)
+    both = zip(parts, counted, scored, strict=True)
+    to_select = [PartTask(part, (threshold, config.buckets), (c, s)) for part, c, s in both]
+    done = run_part_tasks(_select_part, to_select, scratch / "select", **options)
     ledger = finish(done, output, "select_toward")
     gather_dropped(done, output)
     facts = {"kept": ledger.rows_kept, "of": rows, "divergence_before": _divergence(of_target, of_corpus)}
@@ -104,14 +108,14 @@ class Features:
 
     def __init__(self, buckets: int) -> None:
         self.buckets = buckets
-        self._known: dict[str, int] = {}
+        self._known = _Hashes()
 
     def of(self, text: str) -> npt.NDArray[np.int64]:
         """(n,): the bucket of every word and of every pair of neighbours, repeats included."""
         words = WORD.findall(text.lower())
         if len(self._known) > REMEMBERED_WORDS:
             self._known.clear()
-        hashes = np.array([self._known.get(word) or self._hash(word) for word in words], np.uint64)
+        hashes = np.fromiter(map(self._known.__getitem__, words), np.uint64, len(words))
         pairs = _mixed(hashes[:-1] * np.uint64(0x9E3779B97F4A7C15) + hashes[1:])
         return (np.concatenate([hashes, pairs]) % np.uint64(self.buckets)).astype(np.int64)
 
@@ -120,12 +124,12 @@ class Features:
         found = [self.of(text) for text in texts]
         return np.concatenate([np.empty(0, np.int64), *found]), np.array([len(one) for one in found], np.int64)
 
-    def counts(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
-        """(buckets,): how often each stands in all of them."""
-        return np.bincount(self.of_all(texts)[0], minlength=self.buckets)
 
-    def _hash(self, word: str) -> int:
-        return self._known.setdefault(word, derive_seed(0, "word", word))
+class _Hashes(dict[str, int]):
+    """The hash of every word that was asked for."""
+
+    def __missing__(self, word: str) -> int:
+        return self.setdefault(word, derive_seed(0, "word", word))
 
 
 def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -136,12 +140,39 @@ def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def _count_part(task: PartTask, folder: Path, tick: Tick) -> None:
-    features = Features(task.config)
+    """How often each bucket stands in a part, and the buckets of each of its documents."""
+    features, sizes = Features(task.config), [np.empty(0, np.int64)]
     counts = np.zeros(task.config, np.int64)
-    for table in tables_of(task.part, ["text"]):
-        counts += features.counts(table.column("text").to_pylist())
-        tick(table.num_rows)
+    with (folder / BUCKETS).open("wb") as file:
+        for table in tables_of(task.part, ["text"]):
+            buckets, sizes_of_table = features.of_all(table.column("text").to_pylist())
+            buckets.astype(_stored_type(task.config)).tofile(file)
+            counts += np.bincount(buckets, minlength=task.config)
+            sizes.append(sizes_of_table)
+            tick(table.num_rows)
+    np.save(folder / SIZES, np.concatenate(sizes), allow_pickle=False)
     np.save(folder / COUNTS, counts, allow_pickle=False)
+
+
+class _Counted:
+    """The buckets of a part's documents, as `_count_part` left them, some documents after others."""
+
+    def __init__(self, folder: Path, buckets: int) -> None:
+        self._sizes = np.load(folder / SIZES, allow_pickle=False)
+        self._starts = np.concatenate([[0], np.cumsum(self._sizes)])
+        self._path, self._type, self._row = folder / BUCKETS, _stored_type(buckets), 0
+
+    def next(self, rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The buckets of the next `rows` documents, one after another, and how many each has."""
+        first, self._row = self._row, self._row + rows
+        start, stop = int(self._starts[first]), int(self._starts[self._row])
+        offset = start * self._type.itemsize
+        found = np.fromfile(self._path, self._type, stop - start, offset=offset)
+        return found.astype(np.int64), self._sizes[first : self._row]
+
+
+def _stored_type(buckets: int) -> np.dtype[Any]:
+    return np.min_scalar_type(buckets - 1)
 
 
 def _added(folders: Sequence[Path]) -> npt.NDArray[np.int64]:
@@ -151,10 +182,12 @@ def _added(folders: Sequence[Path]) -> npt.NDArray[np.int64]:
 
 def _score_part(task: PartTask, folder: Path, tick: Tick) -> None:
     path, seed = task.config
+    (folder_counted,) = task.beside
+    assert folder_counted is not None
     ratio: Floats = np.load(path, allow_pickle=False)
-    features, keys = Features(len(ratio)), []
-    for table in tables_of(task.part, ["id", "text"]):
-        buckets, sizes = features.of_all(table.column("text").to_pylist())
+    counted, keys = _Counted(folder_counted, len(ratio)), []
+    for table in tables_of(task.part, ["id"]):
+        buckets, sizes = counted.next(table.num_rows)
         sums = np.concatenate([[0.0], np.cumsum(ratio[buckets])])[np.cumsum([0, *sizes])]
         keys.append(np.diff(sums) + _noise(table, seed))
         tick(table.num_rows)
@@ -172,10 +205,11 @@ def _noise(table: Any, seed: int) -> Floats:
 
 def _select_part(task: PartTask, folder: Path, tick: Tick) -> None:
     threshold, buckets = task.config
-    (path,) = task.beside
-    assert path is not None
-    keys: Floats = np.load(path, allow_pickle=False)
-    features, ledger, counts, row = Features(buckets), Ledger(), np.zeros(buckets, np.int64), 0
+    folder_counted, folder_scored = task.beside
+    assert folder_counted is not None
+    assert folder_scored is not None
+    keys: Floats = np.load(folder_scored / KEYS, allow_pickle=False)
+    counted, ledger, counts, row = _Counted(folder_counted, buckets), Ledger(), np.zeros(buckets, np.int64), 0
     with (
         TableWriter(folder / part_name(0)) as kept_rows,
         dropped_writer(folder) as gone,
@@ -183,13 +217,14 @@ def _select_part(task: PartTask, folder: Path, tick: Tick) -> None:
         for table in tables_of(task.part):
             values = keys[row : row + table.num_rows]
             stays = values >= threshold
-            texts = table.column("text").to_pylist()
-            counts += features.counts([text for text, kept in zip(texts, stays.tolist(), strict=True) if kept])
-            for text, kept in zip(texts, stays.tolist(), strict=True):
+            found, sizes = counted.next(table.num_rows)
+            counts += np.bincount(found[np.repeat(stays, sizes)], minlength=buckets)
+            lengths = pc.utf8_length(table.column("text")).to_pylist()
+            for length, kept in zip(lengths, stays.tolist(), strict=True):
                 if kept:
-                    ledger.keep(len(text))
+                    ledger.keep(length)
                 else:
-                    ledger.drop(RULE, len(text))
+                    ledger.drop(RULE, length)
             kept_rows.write(table.filter(pa.array(stays)))
             gone.write(dropped_rows(table.filter(pa.array(~stays)), RULE, value=values[~stays], threshold=threshold))
             row += table.num_rows
