@@ -26,10 +26,12 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import BertConfig, BertModel, GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))  # for `answering`
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))  # for `harness_tasks`
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving" / "chatbot"))  # for `example_bot`
 from answering import Server, completion, failure, serving
 from example_bot import YAML as BOT
 from example_bot import trained
+from harness_tasks import write_tasks
 
 from lmpipe.base.config import Config
 from lmpipe.base.errors import SourceError
@@ -570,6 +572,7 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, se
     lists = write_lists(tmp_path / "data")
     whole = recipe(write_sources(tmp_path / "data"), write_encoder(tmp_path / "encoder"), lists, teachers)
     whole["data"]["corpus"]["pii"]["names"]["train_on"] = [str(tmp_path / "data" / "marked" / "names.jsonl")]
+    whole["suites"] = [{"folder": str(write_tasks(tmp_path / "asked")), "tasks": ["rolling"], "limit": 2}]
     rewrites, whole["data"]["made"] = written(server)
     whole["data"]["corpus"]["augment"] = [*augmentation(tmp_path), *rewrites]
     whole["data"]["corpus"]["dedup"][1] = {"kind": "minhash", "against": ["made"]}

@@ -20,7 +20,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "remote": ("aiohttp",),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
     "wandb": ("wandb",),
-    "eval": ("sacrebleu", "rouge_score"),
+    "eval": ("sacrebleu", "rouge_score", "lm_eval"),
 }
 """Which modules each extra of `pyproject.toml` brings: the table that `lmpipe doctor` prints and a test compares with it."""
 

@@ -22,6 +22,7 @@ from lmpipe.evaluation.catalogue import COUNT_UNITS, describe
 from lmpipe.evaluation.document_comparison import paired_document_interval
 from lmpipe.evaluation.examples import EXAMPLES, Examples, read_examples, test_set_digest
 from lmpipe.evaluation.significance import approximate_randomization, holm, mcnemar
+from lmpipe.evaluation.suite_items import ITEMS, paired_interval, paired_test, read_items
 from lmpipe.evaluation.units import PER_DOCUMENT, read_table
 from lmpipe.evaluation.weighting import weighted_mean
 
@@ -63,7 +64,7 @@ def compare(first: Path, second: Path, *, resampling: Resampling | None = None) 
         SourceError: when a folder holds no evaluation.
     """
     resampling = resampling or Resampling()
-    present = [[(folder / file).is_file() for file in (EXAMPLES, PER_DOCUMENT)] for folder in (first, second)]
+    present = [[(folder / file).is_file() for file in (EXAMPLES, PER_DOCUMENT, ITEMS)] for folder in (first, second)]
     if present[0][0] and present[1][0]:
         return compare_examples(first, second, resampling=resampling)
     if present[0] != present[1]:
@@ -72,7 +73,27 @@ def compare(first: Path, second: Path, *, resampling: Resampling | None = None) 
             where=f"{first} and {second}",
             expected="output folders of two `evaluate` stages that measure the same thing",
         )
+    if present[0][2]:
+        return compare_items(first, second, resampling=resampling)
     return compare_documents(first, second, resampling=resampling)
+
+
+def compare_items(first: Path, second: Path, *, resampling: Resampling) -> list[Difference]:
+    """Compare two suites of tasks item by item."""
+    items = read_items(first), read_items(second)
+    sides = _recorded(first), _recorded(second)
+    found = []
+    for name in (name for name in sides[0] if name in sides[1]):
+        before, after = items[0].get(name), items[1].get(name)
+        if before is None or after is None:
+            found.append(_difference(sides[0][name], sides[1][name], None, note="a single number without parts to resample"))
+            continue
+        if before.digests != after.digests:
+            raise _different(first, second, f"the same items of {name}")
+        p = paired_test(before, after)
+        test = None if p is None else SignificanceTest(method="McNemar, exact", p=p, adjusted_p=p)
+        found.append(_difference(sides[0][name], sides[1][name], paired_interval(before, after, resampling), test=test))
+    return _corrected(found)
 
 
 def compare_documents(first: Path, second: Path, *, resampling: Resampling) -> list[Difference]:

@@ -21,6 +21,7 @@ from lmpipe.recipes.model_graph import (
     gate_stage,
     made_tokenizer,
     starting_model,
+    suites,
     tokenized,
     training,
 )
@@ -48,6 +49,7 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     tokens = tokenized(graph, recipe, splits, tokenizer, planted)
     train = training(graph, recipe, tokens, tokenizer, start, base_folders)
     measured = evaluations(graph, recipe, splits, tokens, tokenizer, train)
+    measured |= suites(graph, recipe, tokenizer, train, base_folders)
     measured |= chatbot(graph, recipe, splits, tokenizer, train, measured)
     measured |= audits(graph, recipe, tokens, tokenizer, train, planted)
     gate = gate_stage(graph, recipe, measured)

@@ -102,10 +102,12 @@ def files_of(folder: Path) -> list[StageSource]:
     return [file_source(path) for path in (*needed, *(path for path in others if path.is_file()))]
 
 
-def file_source(path: Path) -> StageSource:
-    """One local file, by name and digest; where it lies is no part of an identity."""
+def file_source(path: Path, name: str = "") -> StageSource:
+    """One local file, by name (its own where none is given) and digest; where it lies is no part of an identity."""
     stat = path.stat()
-    return StageSource(path.name, str(path.absolute()), stat.st_size, str(stat.st_mtime_ns), partial(digest_of_file, path))
+    return StageSource(
+        name or path.name, str(path.absolute()), stat.st_size, str(stat.st_mtime_ns), partial(digest_of_file, path)
+    )
 
 
 def _described(folder: Path) -> dict[str, Any]:

@@ -51,6 +51,7 @@ VERSIONS = {
     "linear": 1,
     "hmm": 1,
     "answers": 5,
+    "suite": 1,
     "chatbot": 1,
     "samples": 1,
     "memorization": 2,
@@ -59,7 +60,7 @@ VERSIONS = {
     "bundle": 3,
 }
 
-MODULES = dict.fromkeys(("linear", "hmm", "answers", "chatbot"), "lmpipe.recipes.task_stages")
+MODULES = dict.fromkeys(("linear", "hmm", "answers", "suite", "chatbot"), "lmpipe.recipes.task_stages")
 """Where stages are that do not stand in `stages.py`."""
 
 

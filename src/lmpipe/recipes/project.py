@@ -18,6 +18,7 @@ from lmpipe.data.filters.config import LanguageConfig
 from lmpipe.data.generation.config import EndpointConfig
 from lmpipe.data.readers.config import modules_of
 from lmpipe.evaluation.config import known_metric_names
+from lmpipe.evaluation.suite_config import known_suite_metrics
 from lmpipe.pipeline.stage import Stage
 from lmpipe.recipes.building import build_graph, resolve
 from lmpipe.recipes.calls import generators_of
@@ -109,7 +110,8 @@ def check_gate(recipe: Recipe) -> None:
         )
     if recipe.gate:
         bounds = resolve_gate(recipe.gate, recipe.goal, goal_corpus(recipe))
-        metrics = [*known_metric_names(recipe.evaluate), *((*CHATBOT_METRICS, *STORIES) if recipe.chatbot else ())]
+        metrics = [*known_metric_names(recipe.evaluate), *known_suite_metrics(recipe.suites)]
+        metrics += (*CHATBOT_METRICS, *STORIES) if recipe.chatbot else ()
         check_names(bounds, metrics=metrics, findings=known_finding_names(recipe.audit))
 
 

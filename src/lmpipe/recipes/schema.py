@@ -18,6 +18,7 @@ from lmpipe.base.config import Config
 from lmpipe.data.config import CorpusConfig
 from lmpipe.data.holding import kind_held
 from lmpipe.evaluation.config import EvaluationConfig, PerplexityConfig
+from lmpipe.evaluation.suite_config import SuiteConfig
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
 from lmpipe.serving.chatbot.making_config import MadeChatbotConfig, ModelIntents
@@ -52,6 +53,8 @@ class Recipe(Config):
     """Training phases, in order, each starting from the weights of the one before."""
     evaluate: tuple[EvaluationConfig, ...] = ()
     """What is measured on held-out text and examples."""
+    suites: tuple[SuiteConfig, ...] = ()
+    """Tasks of lm-evaluation-harness that are asked of the model."""
     chatbot: MadeChatbotConfig | None = None
     """A chatbot that the bundle carries: what it understands, remembers, says and does."""
     audit: tuple[AuditConfig, ...] = ()
@@ -103,6 +106,7 @@ class Recipe(Config):
                     )
         if architecture != "decoder":
             asked = [f"evaluate.{i}" for i, part in enumerate(self.evaluate) if part.kind == "perplexity"]
+            asked += [f"suites.{i}" for i in range(len(self.suites))]
             asked += [f"audit.{i}" for i, part in enumerate(self.audit) if part.kind == "memorization"]
             if asked:
                 raise ValueError(f"{asked[0]} asks how probable texts are, which the {architecture} '{kind}' does not say")
@@ -150,6 +154,10 @@ class Recipe(Config):
             if (part.on, part.split) in seen:
                 raise ValueError(f"evaluate.{i} measures {part.on}.{part.split} a second time; each once")
             seen.add((part.on, part.split))
+        tasks = [task for suite in self.suites for task in suite.tasks]
+        for task in tasks:
+            if tasks.count(task) > 1:
+                raise ValueError(f"suites ask the task '{task}' twice, and its numbers would share their names; each once")
         for kind in {audit.kind for audit in self.audit}:
             if sum(audit.kind == kind for audit in self.audit) > 1:
                 raise ValueError(f"audit has two parts of kind '{kind}'; each once, else their findings share names")

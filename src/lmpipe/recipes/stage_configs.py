@@ -21,6 +21,7 @@ from lmpipe.data.pii.config import MaskConfig, NameKind, PresidioConfig, TaggerC
 from lmpipe.data.splitting.config import SplitConfig
 from lmpipe.data.synthesis.config import SynthesisConfig
 from lmpipe.evaluation.config import PerplexityConfig
+from lmpipe.evaluation.suite_config import SuiteConfig
 from lmpipe.evaluation.task_config import AnyTaskEvaluation
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
@@ -163,6 +164,14 @@ class AnswersStage(Config):
 
     evaluation: Annotated[AnyTaskEvaluation, Field(discriminator="kind")]
     holds: Holds
+    weights: str
+    seed: int
+
+
+class SuiteStage(Config):
+    """Tasks of lm-evaluation-harness. Where the recipe has a folder, its files are beside this."""
+
+    suite: SuiteConfig
     weights: str
     seed: int
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,13 @@ from lmpipe.base.files import read_json
 from lmpipe.data.columns import OWN_COLUMNS
 from lmpipe.data.documents import parts_of, tables_of
 from lmpipe.data.holding import Holds, LabelsConfig, PairsConfig, TagsConfig
+from lmpipe.evaluation.suites import evaluate_suite
 from lmpipe.evaluation.task_work import Asked
 from lmpipe.evaluation.tasks import evaluate_task
 from lmpipe.models.hmm.tagger import load_tagger, save_tagger, train_tagger
 from lmpipe.models.linear.model import load_linear, save_linear
 from lmpipe.models.linear.training import train_linear
-from lmpipe.models.loading import load_network
+from lmpipe.models.loading import load_model, load_network
 from lmpipe.pipeline.stage import Work
 from lmpipe.serving.chatbot.making import Sides, make_chatbot
 from lmpipe.tokens.documents import read_examples
@@ -46,6 +48,27 @@ def answers(work: Work) -> None:
         output=work.output,
         seed=work.config.seed,
         device=device,
+        progress=work.progress,
+    )
+
+
+def suite(work: Work) -> None:
+    """Tasks of lm-evaluation-harness, asked of a decoder in fp32, so that the numbers are those of the bundle."""
+    import torch
+
+    torch.set_num_threads(work.runtime.resolved_threads())
+    folder = work.scratch / "tasks" if work.sources else None
+    for source in work.sources:
+        copy = work.scratch / "tasks" / source.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source.url, copy)
+    evaluate_suite(
+        work.config.suite,
+        load_model(work.inputs["train"] / work.config.weights, device=work.runtime.resolved_device(), dtype="float32"),
+        tokenizer=load_tokenizer(work.inputs["tokenizer"]),
+        folder=folder,
+        output=work.output,
+        seed=work.config.seed,
         progress=work.progress,
     )
 
