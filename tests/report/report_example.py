@@ -39,6 +39,7 @@ from lmpipe.report.model import (
     Stage,
     TextSource,
     Tokenizer,
+    Written,
 )
 from lmpipe.report.task_model import AnsweredExample, Baseline, Choice, Confusion, Fit, Part, ReliabilityBar, Score, Task
 
@@ -124,6 +125,12 @@ def curves(steps: int = STEPS, *, seed: int = 3) -> Phase:
         stopped_early=True,
         stop_reason="validation loss did not fall for 3 evaluations",
         sparsity=Sparsity(kind="magnitude", pruned=5_308_416, of=10_616_832),
+        prompts=["def main(", "import "],
+        written=[
+            Written(tokens=0, texts=["\x07q)=%", "((0x"]),
+            Written(tokens=BATCH_TOKENS * 60, texts=["self, self", "os.pa"]),
+            Written(tokens=BATCH_TOKENS * 120, texts=["argv=None):", "os\nimport sys"]),
+        ],
     )
 
 

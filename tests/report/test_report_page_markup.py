@@ -242,7 +242,7 @@ FREE_TEXT_OF_LISTS = {
     "stages": ("name", "version", "fingerprint", "content_digest", "inputs", "versions"),
     "predictions": ("name", "unit", "method"),
     "verify": ("command", "purpose"),
-    "phases": ("name", "stop_reason"),
+    "phases": ("name", "stop_reason", "prompts"),
     "corpora": ("name", "licences", "limits"),
 }
 
@@ -255,6 +255,8 @@ def poisoned(payload: str) -> Report:
     for part, names in FREE_TEXT_OF_LISTS.items():
         for target in data[part]:
             target.update({name: strings(target[name], payload) for name in names})
+    for one in data["phases"][0]["written"]:
+        one["texts"] = strings(one["texts"], payload)
     for corpus in data["corpora"]:
         corpus["steps"][2]["dropped"] = strings(corpus["steps"][2]["dropped"], payload)
         corpus["personal_data"]["counts"] = strings(corpus["personal_data"]["counts"], payload)

@@ -20,6 +20,7 @@ from lmpipe.base.runtime import Runtime
 from lmpipe.models.config import ModelConfig
 from lmpipe.models.loading import load_network
 from lmpipe.recipes.project import open_project
+from lmpipe.recipes.reporting import build_report
 from lmpipe.recipes.running import run
 from lmpipe.tokens.chat import CHAT_TEMPLATE, render
 from lmpipe.tokens.controls import Controls
@@ -158,11 +159,12 @@ def test_a_base_model_is_made_and_then_taught_to_answer(tmp_path: Path) -> None:
     chat = values["train"].pop()
     runtime = Runtime(store=str(tmp_path / "store"), device="cpu", threads=1, workers=1, compile=False, isolate=False)
     base = run(values, runtime=runtime)
+    asked = {"prompts": ["what is 2 and 3?", "who?"], "every_tokens": 1024, "new_tokens": 5}
     tuned_recipe = {
         "name": "tuned",
         "data": {"dialogs": dialogs},
         "model": {"from": str(base.bundle)},
-        "train": [{**chat, "bucket_by_length": True}],
+        "train": [{**chat, "bucket_by_length": True, "samples": asked}],
     }
     done = run(tuned_recipe, runtime=runtime)
     assert done.status == "finished"
@@ -174,6 +176,10 @@ def test_a_base_model_is_made_and_then_taught_to_answer(tmp_path: Path) -> None:
     bundle = Path(str(done.bundle))
     tokenizer = load_tokenizer(bundle)
     assert tokenizer.chat_template == CHAT_TEMPLATE
+    told = build_report(done).phases[0]
+    assert told.prompts == asked["prompts"]
+    assert [one.tokens for one in told.written] == [0, 1024, 2048, 3072, 4096]
+    assert told.written[0].texts != told.written[-1].texts
     tokens = next((tmp_path / "store").glob("tokenize-dialogs/*/train"))
     document = open_shards(tokens).document(0).tolist()
     rendered = {tuple(render(dialog, tokenizer, add_generation_prompt=False)[1:]) for dialog in DIALOGS}

@@ -26,6 +26,7 @@ from lmpipe.models.config import ModelConfig
 from lmpipe.tokens.shards import ShardWriter
 from lmpipe.training.config import PhaseConfig
 from lmpipe.training.loop import Device, train
+from lmpipe.training.materials import Materials
 from lmpipe.training.ranks import ALONE, Ranks, joined
 
 VOCABULARY, CONTEXT = 100, 32
@@ -85,6 +86,7 @@ def run_training(
     progress: Progress | None = None,
     start: Path | None = None,
     trackers: tuple[str, ...] = (),
+    materials: Materials | None = None,
     ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Train in `folder`: scratch/, output/ and output/observed/, which are made where absent."""
@@ -104,6 +106,7 @@ def run_training(
         stopping=stopping,
         start=start,
         trackers=trackers,
+        materials=materials,
         ranks=ranks,
     )
 

@@ -106,7 +106,7 @@ def training(
     last = start
     for phase in recipe.train:
         inputs = {"tokens": tokens[phase.source()]} | ({"start": last} if last else {})
-        inputs |= {"tokenizer": tokenizer} if phase.objective.needs_tokenizer else {}
+        inputs |= {"tokenizer": tokenizer} if phase.objective.needs_tokenizer or phase.samples else {}
         if isinstance(phase.objective, DistillationConfig):
             inputs["teacher"] = _teacher(graph, f"teacher-{phase.name}", phase.objective.teacher, base_folders)
             phase = phase.model_copy(update={"objective": phase.objective.model_copy(update={"teacher": "teacher"})})

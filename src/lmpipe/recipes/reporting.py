@@ -195,6 +195,7 @@ def _phase(run: Run, phase: PhaseConfig) -> model.Phase | None:
         return None
     rows = _json_lines(folder / "curve.jsonl")
     meters = _json_lines(folder / "observed" / "meters.jsonl")
+    written = _json_lines(folder / "observed" / "samples.jsonl")
     return model.Phase(
         name=name,
         steps=training["steps"],
@@ -209,6 +210,8 @@ def _phase(run: Run, phase: PhaseConfig) -> model.Phase | None:
         best_validation_loss=training.get("best_validation_loss"),
         stopped_early=training.get("stopped_early", False),
         stop_reason=training.get("stop_reason", ""),
+        prompts=list(phase.samples.prompts) if written and phase.samples else [],
+        written=[model.Written(tokens=row["tokens"], texts=row["written"]) for row in written],
         sparsity=model.Sparsity(**_without(pruned, "share")) if (pruned := training.get("sparsity")) else None,
     )
 

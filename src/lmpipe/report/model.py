@@ -108,6 +108,15 @@ class Sparsity(Config):
     """Weights of the matrices that are pruned."""
 
 
+class Written(Config):
+    """What a model wrote at one time of a phase."""
+
+    tokens: int
+    """Seen by then."""
+    texts: list[str]
+    """One for each prompt."""
+
+
 class Phase(Config):
     """One phase of training."""
 
@@ -127,6 +136,10 @@ class Phase(Config):
     stopped_early: bool = False
     stop_reason: str = ""
     sparsity: Sparsity | None = None
+    prompts: list[str] = Field(default_factory=list)
+    """What the model went on with on the way."""
+    written: list[Written] = Field(default_factory=list)
+    """Samples on the way, in order."""
 
     @model_validator(mode="after")
     def _losses_share_an_axis(self) -> Phase:

@@ -21,15 +21,15 @@ from lmpipe.tokens.loader import Batch, Ids, order_keys, permuted
 from lmpipe.tokens.packing import PADDING, ExampleBatch, PackedExamples, clipped_lengths, laid_out
 from lmpipe.tokens.shards import TokenShards
 
-NARROWEST = 8
+NARROWEST = 4
 """Positions; widths are multiples of this, and of an eighth of the power of two below them."""
 
 
 def width_of(length: int) -> int:
-    """The positions of a row for a text of so many tokens: at most an eighth of them, or seven, stay empty.
+    """The positions of a row for a text of so many tokens: at most an eighth of them, or three, stay empty.
 
     >>> width_of(3), width_of(25), width_of(130), width_of(500)
-    (8, 32, 144, 512)
+    (4, 28, 144, 512)
     """
     step = max(NARROWEST, (1 << max(0, length - 1).bit_length()) >> 4)
     return -(-length // step) * step

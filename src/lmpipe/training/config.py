@@ -22,6 +22,7 @@ from lmpipe.tokens.config import MixtureConfig
 from lmpipe.training.adapter_config import AdapterConfig
 from lmpipe.training.objective_config import CausalConfig, ObjectiveConfig
 from lmpipe.training.optimizer_config import AdamWConfig, OptimizerConfig, ParameterRule
+from lmpipe.training.samples_config import SamplesConfig
 from lmpipe.training.schedule_config import CosineConfig, ScheduleConfig
 from lmpipe.training.sparsity_config import SparsityConfig
 
@@ -115,6 +116,8 @@ class PhaseConfig(Config):
     processor has it. fp16 (for GPUs without bf16): the loss is scaled; a step whose gradient leaves fp16's range is skipped."""
     checkpoint_activations: bool = False
     """Whether activations are computed again in the backward pass instead of kept: a third more work, far less memory."""
+    samples: SamplesConfig | None = None
+    """What the model is asked to write on the way; null: nothing."""
     average: AverageConfig | None = None
     """Average of the weights; null: the last weights count."""
     sparsity: SparsityConfig | None = None
@@ -150,6 +153,8 @@ class PhaseConfig(Config):
                 "bucket_by_length is for one corpus of conversations, or of examples with classes, scores, tags or targets; "
                 "expected false"
             )
+        if self.samples and not self.objective.writes:
+            raise ValueError(f"samples is for causal, chat and distillation, and the objective is {self.objective.kind}")
         if self.sparsity and self.adapter:
             raise ValueError(
                 "sparsity sets weights that learn to zero, and with an adapter they stay as they are; expected one of the two "

@@ -14,6 +14,7 @@ class DistillationConfig(TokenObjective):
 
     architectures = ("decoder",)
     reason = "it predicts each token from those before it as the teacher does, and the model must not see what follows"
+    writes = "text"
 
     kind: Literal["distillation"] = "distillation"
     teacher: str = Field(min_length=1)

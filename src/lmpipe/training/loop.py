@@ -25,6 +25,8 @@ from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
 from lmpipe.models import families
 from lmpipe.models.config import ModelConfig
+from lmpipe.models.network import Decoder
+from lmpipe.tokens.tokenizer import load_tokenizer
 from lmpipe.training.adapters import adapt
 from lmpipe.training.averaging import Average
 from lmpipe.training.checkpoint import checkpoint_at, forget_after, newest_checkpoint, save_checkpoint
@@ -39,6 +41,7 @@ from lmpipe.training.parameters import hidden_matrices, treatments
 from lmpipe.training.process import settings_of_a_run
 from lmpipe.training.ranks import ALONE, Ranks
 from lmpipe.training.results import write_results
+from lmpipe.training.sampling import Sampling
 from lmpipe.training.scaling import LossScale, check_half
 from lmpipe.training.schedules import rate_fraction
 from lmpipe.training.sparsity import Sparsity
@@ -170,6 +173,7 @@ class TrainingRun:
         scale = LossScale(optimizer) if phase.precision == "fp16" else None
         self.state = TrainingState(network, optimizer, average, sparsity, scale, ranks=ranks, micro_rows=micro_rows)
         torch.manual_seed(derive_seed(seed, "dropout", phase.name, *([ranks.rank] if ranks.rank else [])))
+        self.sampling = _sampling(phase, materials, derive_seed(seed, "samples", phase.name))
         self.watch: Watch | None = None
         compiles = device.compile and self.lessons.row_tokens is None  # else each width would be compiled by itself
         self.losses = make_losses(network, self.objective, compile=compiles, progress=progress)
@@ -223,6 +227,9 @@ class TrainingRun:
         state = self.state
         validate_at = marks(self.steps, validations(self.phase, self.plan))
         save_at = marks(self.steps, CHECKPOINTS)
+        sample_at = self._sample_at()
+        if state.step == 0 and not state.samples:
+            self._sample()
         if state.step == 0 and self._may_roll_back:
             self._save(scratch, anchor=True)
         while state.step < self.steps and not state.stop_reason:
@@ -233,6 +240,8 @@ class TrainingRun:
                 continue
             if state.step in validate_at:
                 self._validate()
+            if state.step in sample_at:
+                self._sample()
             if state.step in save_at and state.step < self.steps:
                 self._save(scratch, anchor=True)
         return True
@@ -361,6 +370,22 @@ class TrainingRun:
         total = self.steps * self.loader.tokens_per_batch
         self.progress.update(state.tokens, total, "tokens", loss=loss, tokens_per_second=speed)
 
+    def _sample_at(self) -> set[int]:
+        if self.phase.samples is None:
+            return set()
+        return marks(self.steps, max(1, round(self.steps * self.plan.tokens_per_step / self.phase.samples.every_tokens)))
+
+    def _sample(self) -> None:
+        """Note what the model writes; the first process's alone, and it writes what would be saved."""
+        if self.sampling is None or not self.ranks.is_first:
+            return
+        state = self.state
+        assert isinstance(state.model, Decoder), "the schema keeps samples to objectives of decoders"
+        with state.weights_to_judge():
+            written = self.sampling.draw(state.model)
+        prompts = self.sampling.config.prompts
+        state.samples.append({"step": state.step, "tokens": state.tokens, "prompts": prompts, "written": written})
+
     def _validate(self) -> None:
         state, stopping = self.state, self.phase.early_stopping
         with state.weights_to_judge():
@@ -401,6 +426,14 @@ class TrainingRun:
             phase=self.phase,
             start=self.start,
         )
+
+
+def _sampling(phase: PhaseConfig, materials: Materials | None, seed: int) -> Sampling | None:
+    if phase.samples is None:
+        return None
+    assert materials is not None, "recipes hand in the tokenizer"
+    assert materials.tokenizer is not None
+    return Sampling(phase.samples, load_tokenizer(materials.tokenizer), chats=phase.objective.writes == "chat", seed=seed)
 
 
 def validations(phase: PhaseConfig, plan: Batching) -> int:

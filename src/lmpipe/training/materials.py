@@ -26,7 +26,8 @@ class Materials:
     """Nothing of it, for most objectives."""
 
     tokenizer: Path | None = None
-    """Folder of the tokenizer that made the tokens; there for objectives whose config says `needs_tokenizer`."""
+    """Folder of the tokenizer that made the tokens; there for objectives whose config says `needs_tokenizer`,
+    and for samples."""
     teacher: Path | None = None
     """Folder of the model that is learned from, in Hugging Face layout."""
     judge: Judge | None = None

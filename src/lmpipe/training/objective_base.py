@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -29,6 +29,8 @@ class ObjectiveBase(Config):
     judged_by_accuracy: ClassVar[bool] = False
     """Whether it counts answers that are right."""
 
+    writes: ClassVar[Literal["", "text", "chat"]] = ""
+    """What a model that learns it can be asked for while it does: to go on with a text, to answer, or nothing."""
     takes_buckets: ClassVar[bool] = False
     """Whether it learns from texts that stand in a row each, so that they may be batched by length."""
 

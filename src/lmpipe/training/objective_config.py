@@ -17,6 +17,7 @@ class CausalConfig(TokenObjective):
 
     architectures = ("decoder",)
     reason = "it predicts each token from those before it, and the model must not see what follows"
+    writes = "text"
 
     kind: Literal["causal"] = "causal"
 
@@ -32,6 +33,7 @@ class ChatConfig(TokenObjective):
     architectures = ("decoder",)
     reason = CausalConfig.reason
     learns = ("conversations",)
+    writes = "chat"
     takes_buckets = True
 
     kind: Literal["chat"] = "chat"

@@ -67,6 +67,8 @@ def write_results(
     if state.statistics:
         _write_lines(output / "statistics.jsonl", state.statistics)
     _write_lines(observed / "meters.jsonl", state.meters)
+    if state.samples:
+        _write_lines(observed / "samples.jsonl", state.samples)
     return {**totals, "step_seconds": state.seconds, "tokens_per_second": state.tokens / max(state.seconds, 1e-9)}
 
 

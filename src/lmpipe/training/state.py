@@ -59,6 +59,8 @@ class TrainingState:
     stop_reason: str = ""
     curve: list[dict[str, Any]] = field(default_factory=list)
     """Rows of curve.jsonl: no clock."""
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    """Rows of observed/samples.jsonl."""
     statistics: list[dict[str, Any]] = field(default_factory=list)
     """Rows of statistics.jsonl."""
     meters: list[dict[str, Any]] = field(default_factory=list)
@@ -143,6 +145,7 @@ NUMBERS = (
     "without_improvement",
     "stop_reason",
     "curve",
+    "samples",
     "statistics",
     "meters",
     "seconds",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lmpipe.report.charts import LineChart, Marker, Series, line_chart
 from lmpipe.report.html import Content, Markup, element, join
-from lmpipe.report.model import Curve, Phase, Report, Sparsity
+from lmpipe.report.model import Curve, Phase, Report, Sparsity, Written
 from lmpipe.report.numbers import compact, count, fixed, share
-from lmpipe.report.parts import Section, facts
+from lmpipe.report.parts import Section, cut, facts
+from lmpipe.report.tables import Cell, Column, table
 
 POSITION_UNIT = "tokens seen"
+MAX_TIMES = 8
+"""Times of a phase at which its samples are shown, the first and the last among them."""
 
 
 def section(report: Report) -> Section:
@@ -34,6 +39,7 @@ def phase(given: Phase, number: int) -> Markup:
             _facts(given),
             _losses(given, f"{prefix}-loss"),
             element("div", charts, class_="small-charts") if charts else None,
+            *_written(given),
         ]
     )
 
@@ -59,6 +65,30 @@ def _pruned(given: Sparsity | None) -> Content:
     if given is None:
         return None
     return f"{share(given.pruned, given.of)} of the hidden matrices' {count(given.of)} weights are zero ({given.kind})"
+
+
+def _written(given: Phase) -> list[Markup]:
+    """One table for each prompt: what was written after it, from the start to the end of the phase."""
+    if not given.written:
+        return []
+    columns = [Column("Tokens seen", "number"), Column("The model wrote")]
+    first, last = given.written[0], given.written[-1]
+    shown = [first, *thinned(given.written[1:-1], MAX_TIMES - 2), last] if len(given.written) > 1 else [first]
+    tables = []
+    for number, prompt in enumerate(given.prompts):
+        caption = ["After ", element("q", cut(prompt))]
+        rows: list[list[Content | Cell]] = [
+            [Cell(compact(one.tokens), one.tokens), element("pre", cut(one.texts[number]))] for one in shown
+        ]
+        tables.append(table(caption, columns, rows))
+    return tables
+
+
+def thinned(given: Sequence[Written], most: int) -> list[Written]:
+    """At most so many, evenly over all."""
+    if len(given) <= most:
+        return list(given)
+    return [given[number * len(given) // most] for number in range(most)]
 
 
 def _losses(given: Phase, name: str) -> Markup | None:
