@@ -50,6 +50,26 @@ def test_every_document_is_in_one_bin_before_and_those_that_stayed_after(scored)
     assert found["share"]["before"] == expected.tolist()
 
 
+@pytest.mark.parametrize(
+    ("kind", "values", "ends", "bins"),
+    [
+        (pa.float64(), [0.0, 0.25, 1.0], (0, 1), 24),
+        (pa.int64(), [0, 1, 1], (-0.5, 1.5), 2),
+        (pa.int64(), [3, 4, 9], (2.5, 9.5), 7),
+    ],
+)
+def test_a_share_goes_from_least_to_greatest_and_few_whole_numbers_have_a_bin_each(tmp_path, kind, values, ends, bins):
+    schema = pa.schema([("id", pa.string()), ("score", kind)])
+    with TableWriter(tmp_path / "measures" / "part-00000.parquet", schema) as writer:
+        writer.write(pa.table({"id": ["a", "b", "c"], "score": pa.array(values, kind)}, schema=schema))
+    with TableWriter(tmp_path / DROPPED, DROPPED_SCHEMA) as writer:
+        writer.write(DROPPED_SCHEMA.empty_table())
+    found = score_histograms(tmp_path / "measures", tmp_path / DROPPED)["score"]
+    assert (found["edges"][0], found["edges"][-1]) == ends
+    assert len(found["before"]) == bins
+    assert sum(found["before"]) == 3
+
+
 def test_the_nearest_that_stayed_are_the_five_next_to_the_bound(scored):
     rows, measures, dropped = scored
     rules = [Rule("few", "words", at_least=10), Rule("much", "share", at_most=1.0), Rule("none", "absent", at_most=1)]

@@ -41,8 +41,8 @@ def score_histograms(measures: Path, dropped: Path) -> dict[str, Any]:
     Returns:
         {score: {scale, edges (n + 1), before (n), after (n)}}; scores that are the same everywhere are left out.
     """
-    ranges = _ranges(measures)
-    edges = {score: _edges(*ends) for score, ends in ranges.items() if ends[0] < ends[1]}
+    ranges, scores = _ranges(measures), _scores(measures)
+    edges = {score: _edges(*ends, whole=scores[score]) for score, ends in ranges.items() if ends[0] < ends[1]}
     before = {score: np.zeros(len(cuts) - 1, np.int64) for score, cuts in edges.items()}
     after = {score: np.zeros(len(cuts) - 1, np.int64) for score, cuts in edges.items()}
     for table, stays in _with_fate(measures, dropped):
@@ -90,14 +90,15 @@ def clusters(duplicates: Path) -> dict[str, Any]:
     }
 
 
-def _scores(measures: Path) -> list[str]:
-    """The columns that hold one number for each document; others (vectors, words) are never read."""
+def _scores(measures: Path) -> dict[str, bool]:
+    """The columns that hold one number for each document, and whether it is a whole one; others are never read."""
     part = next(iter(parts_of(measures)), None)
     if part is None:
-        return []
+        return {}
     with opened(part) as file:
         fields = list(file.schema_arrow)
-    return [field.name for field in fields if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)]
+    numbers = [field for field in fields if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)]
+    return {field.name: pa.types.is_integer(field.type) for field in numbers}
 
 
 def _column(table: Any, score: str) -> Values:
@@ -107,7 +108,7 @@ def _column(table: Any, score: str) -> Values:
 def _ranges(measures: Path) -> dict[str, tuple[float, float, float]]:
     """(least, greatest, greatest of the row groups' medians) of every score."""
     found: dict[str, tuple[float, float, float]] = {}
-    scores = _scores(measures)
+    scores = list(_scores(measures))
     for table in read_tables(measures, scores):
         for score in scores:
             values = _column(table, score)
@@ -123,10 +124,11 @@ def _scale(low: float, high: float, median: float) -> str:
     return "log" if low >= 1 and high > WIDE * max(median, 1) / 5 and high / low > WIDE else "linear"
 
 
-def _edges(low: float, high: float, median: float) -> Values:
+def _edges(low: float, high: float, median: float, *, whole: bool) -> Values:
+    """Ends of the bins. A few whole numbers have a bin each; a share from 0 to 1 is not taken for two whole numbers."""
     if _scale(low, high, median) == "log":
         return np.geomspace(low, high, BINS + 1)
-    if low == int(low) and high == int(high) and high - low < BINS:
+    if whole and high - low < BINS:
         return np.arange(low, high + 2) - 0.5
     return np.linspace(low, high, BINS + 1)
 

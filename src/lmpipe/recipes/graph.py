@@ -57,7 +57,7 @@ VERSIONS = {
     "memorization": 2,
     "energy": 1,
     "gate": 1,
-    "bundle": 3,
+    "bundle": 4,
 }
 
 MODULES = dict.fromkeys(("linear", "hmm", "answers", "suite", "chatbot"), "lmpipe.recipes.task_stages")
