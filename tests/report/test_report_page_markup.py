@@ -175,7 +175,7 @@ def test_a_run_that_failed_says_where_and_how_to_fix_it_and_names_what_is_missin
 
 def test_a_bare_run_names_every_section_as_missing() -> None:
     page = Page(render(examples.bare()))
-    assert page.text.count("not recorded") == 10
+    assert page.text.count("not recorded") == 11
     assert "NO VERDICT" in page.text
 
 

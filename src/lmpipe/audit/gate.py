@@ -27,6 +27,8 @@ from lmpipe.base.measures import Finding, Interval, Metric, Requirement, Verdict
 
 Answer = Literal["GO", "NO-GO", "INCONCLUSIVE"]
 GOAL = "goal"
+MEANS = {"seeds": "mean over seeds of ", "folds": "out-of-fold "}
+"""Numbers over repeats, in words, by the part of their names that says so."""
 
 
 class GoalConfig(Config):
@@ -35,7 +37,8 @@ class GoalConfig(Config):
     task: Literal["generate", "classify", "score", "tag", "transform", "embed"] = "generate"
     """What the model is for."""
     metric: str = Field(default="bits_per_byte", min_length=1)
-    """The number that decides, by the last part of its name: `bits_per_byte`, `accuracy`, `macro_f1`, `rougeL`."""
+    """The number that decides, by the last part of its name: `bits_per_byte`, `accuracy`, `macro_f1`, `rougeL`; with `seeds`
+    also their mean (`seeds.accuracy`), with `cross_validation` also that of all folds (`folds.accuracy`)."""
     on: Literal["validation", "test"] = "test"
     """The split on which it is taken."""
     at_most: float | None = None
@@ -63,7 +66,9 @@ class GoalConfig(Config):
             "embed": "find what is alike",
         }
         bounds = _bounds_in_words(self.at_most, self.at_least)
-        return f"{purposes[self.task]} with {self.metric.replace('_', ' ')} of {bounds} on the {self.on} split"
+        over, _, statistic = self.metric.rpartition(".")
+        metric = f"{MEANS.get(over, '')}{statistic.replace('_', ' ')}"
+        return f"{purposes[self.task]} with {metric} of {bounds} on the {self.on} split"
 
 
 class RequirementConfig(Config):

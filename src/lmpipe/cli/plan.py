@@ -47,6 +47,9 @@ def plan(
         out.print("training         by epochs: as many tokens as the corpus turns out to have")
     else:
         out.print(f"training         {numbers['training_tokens']:,} tokens, {numbers['training_flops']:.2e} FLOPs")
+    if numbers["trainings"] > 1:
+        whole = "" if numbers["training_flops"] is None else f": {numbers['trainings'] * numbers['training_flops']:.2e} FLOPs"
+        out.print(f"repeats          {numbers['trainings']} trainings instead of one{whole}")
     for call in numbers["calls"]:
         out.print(f"{call['stage']:<17}{call['says']} to {call['generator']}")
     for name, cost in numbers["stages"].items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -37,10 +37,29 @@ def show(
         return
     out.print(f"[bold]{found.name}[/]  run {found.id}  {MARKS.get(found.verdict_word, found.status)}")
     out.print(_numbers("metric", [(m.name, m.value, m.interval, m.unit) for m in found.metrics]))
+    for repeated in found.repeats:
+        out.print(_repeats(repeated))
     out.print(_numbers("finding", [(f.name, f.value, f.interval, f.unit) for f in found.findings]))
     for requirement in found.verdict.requirements if found.verdict else ():
         out.print(f"{MARKS[requirement.verdict]}  {requirement.subject}: {requirement.reason}")
     out.print(f"spent   {seconds_text(found.seconds)}\nbundle  {found.bundle}\nreport  {found.report}")
+
+
+def _repeats(given: Any) -> Table:
+    """One table of `Run.repeats`."""
+    table = Table(title=f"{given.subject}: {given.title}", title_justify="left", box=None, pad_edge=False)
+    for column in ("", *given.columns):
+        table.add_column(column, justify="right" if column else "left")
+    for row in given.rows:
+        table.add_row(row.name, *(_number(number) for number in row.numbers))
+    return table
+
+
+def _number(given: Any) -> str:
+    if given is None:
+        return ""
+    span = f" \\[{given.low:.4g}, {given.high:.4g}]" if given.low is not None else ""
+    return f"{given.value:.4g}{span}"
 
 
 def _numbers(title: str, rows: list[tuple[str, float, object, str]]) -> Table:

@@ -99,6 +99,9 @@ STATISTICS_OF: dict[TaskKind, dict[str, Described]] = {
 }
 """Statistics of each kind of task in the order in which they are reported. `_at` ones are made once for each k."""
 
+SEEDS = "seeds"
+"""Part of the names of numbers over several training seeds, `reviews.test.seeds.accuracy`, and the name of their file."""
+
 ZERO_ONE = ("accuracy", "subset_accuracy", "exact_match")
 """Statistics that are a share of examples which are right or wrong: Wilson's interval, McNemar's test."""
 

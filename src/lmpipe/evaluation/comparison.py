@@ -86,13 +86,13 @@ def compare_items(first: Path, second: Path, *, resampling: Resampling) -> list[
     for name in (name for name in sides[0] if name in sides[1]):
         before, after = items[0].get(name), items[1].get(name)
         if before is None or after is None:
-            found.append(_difference(sides[0][name], sides[1][name], None, note="a single number without parts to resample"))
+            found.append(difference_of(sides[0][name], sides[1][name], None, note="a single number without parts to resample"))
             continue
         if before.digests != after.digests:
             raise _different(first, second, f"the same items of {name}")
         p = paired_test(before, after)
         test = None if p is None else SignificanceTest(method="McNemar, exact", p=p, adjusted_p=p)
-        found.append(_difference(sides[0][name], sides[1][name], paired_interval(before, after, resampling), test=test))
+        found.append(difference_of(sides[0][name], sides[1][name], paired_interval(before, after, resampling), test=test))
     return _corrected(found)
 
 
@@ -105,7 +105,7 @@ def compare_documents(first: Path, second: Path, *, resampling: Resampling) -> l
     found = []
     for name in (name for name in sides[0] if name in sides[1]):
         interval, note = paired_document_interval(name, *tables, resampling)
-        found.append(_difference(sides[0][name], sides[1][name], interval, note=note))
+        found.append(difference_of(sides[0][name], sides[1][name], interval, note=note))
     return found
 
 
@@ -134,7 +134,7 @@ def compare_examples(first: Path, second: Path, *, resampling: Resampling) -> li
         if after is not None:
             note = "" if statistic in intervals else "a single number without parts to resample"
             interval, test = intervals.get(statistic), tests.get(statistic) if before.direction != "none" else None
-            found.append(_difference(before, after, interval, test=test, note=note))
+            found.append(difference_of(before, after, interval, test=test, note=note))
     return _corrected(found)
 
 
@@ -213,9 +213,10 @@ def _corrected(differences: list[Difference]) -> list[Difference]:
     return corrected
 
 
-def _difference(
+def difference_of(
     before: Metric, after: Metric, interval: Interval | None, *, test: SignificanceTest | None = None, note: str = ""
 ) -> Difference:
+    """The two numbers side by side, with the verdict that the interval gives."""
     return Difference(
         name=before.name,
         first=before,

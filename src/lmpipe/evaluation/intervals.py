@@ -34,3 +34,28 @@ def newcombe(hits: int, trials: int, other_hits: int, other_trials: int, level: 
     above = math.hypot(first.high - share, other_share - other.low)
     method = f"Newcombe's hybrid score interval over {trials} and {other_trials} trials"
     return Interval(low=max(-1.0, difference - below), high=min(1.0, difference + above), level=level, method=method)
+
+
+def student_quantile(probability: float, freedom: int) -> float:
+    """Quantile of Student's t for a whole number of degrees of freedom, by bisection of its distribution function (Abramowitz
+    and Stegun 26.7.3 and 26.7.4).
+
+    >>> [round(student_quantile(0.975, n), 3) for n in (1, 2, 4, 30)]
+    [12.706, 4.303, 2.776, 2.042]
+    """
+    wanted, low, high = 2 * probability - 1, 0.0, math.pi / 2
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, freedom) < wanted else (low, middle)
+    return math.sqrt(freedom) * math.tan((low + high) / 2)
+
+
+def _within(angle: float, freedom: int) -> float:
+    """Probability that |t| is at most sqrt(freedom) tan(angle)."""
+    sine, squared = math.sin(angle), math.cos(angle) ** 2
+    odd = freedom % 2
+    term, total = (math.cos(angle), 0.0) if odd else (1.0, 0.0)
+    for step in range((freedom - odd) // 2):
+        total += term
+        term *= squared * ((2 * step + 2) / (2 * step + 3) if odd else (2 * step + 1) / (2 * step + 2))
+    return 2 / math.pi * (angle + sine * total) if odd else sine * total

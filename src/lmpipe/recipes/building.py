@@ -20,11 +20,13 @@ from lmpipe.recipes.model_graph import (
     evaluations,
     gate_stage,
     made_tokenizer,
+    samples,
     starting_model,
     suites,
     tokenized,
     training,
 )
+from lmpipe.recipes.repeats import folds, seeds
 from lmpipe.recipes.schema import Recipe
 from lmpipe.training.config import resolve_precision
 
@@ -47,10 +49,13 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     start = starting_model(graph, recipe, base_folders)
     tokenizer = made_tokenizer(graph, recipe, splits, start)
     tokens = tokenized(graph, recipe, splits, tokenizer, planted)
-    train = training(graph, recipe, tokens, tokenizer, start, base_folders)
+    train = training(graph, recipe, tokens, tokenizer, start, base_folders, seed=recipe.training_seeds()[0])
     measured = evaluations(graph, recipe, splits, tokens, tokenizer, train)
+    samples(graph, recipe, tokens, tokenizer, train)
     measured |= suites(graph, recipe, tokenizer, train, base_folders)
     measured |= chatbot(graph, recipe, splits, tokenizer, train, measured)
+    measured |= seeds(graph, recipe, splits, tokens, tokenizer, start, base_folders)
+    measured |= folds(graph, recipe, splits, start, planted, base_folders)
     measured |= audits(graph, recipe, tokens, tokenizer, train, planted)
     gate = gate_stage(graph, recipe, measured)
     bundle(graph, recipe, tokenizer, train, measured, gate, planted)

@@ -1,4 +1,6 @@
-"""Two runs side by side: every shared metric with its interval, the paired difference, and what differs in their recipes."""
+"""Two runs side by side: every shared metric with its interval, the paired difference, and what differs in their recipes.
+
+Where both trained several seeds, their means are compared too, by a bootstrap over seeds and test items."""
 
 from __future__ import annotations
 
@@ -21,6 +23,7 @@ def compare_runs(first: str, second: str, *, store: str = "store") -> dict[str, 
     """
     runs = open_run(first, store), open_run(second, store)
     rows = [row for stage in runs[0].stages_of("evaluate") for row in _rows(stage, *runs)]
+    rows += [row for stage in runs[0].stages_of("seeds") for row in _rows_of_seeds(stage, *runs)]
     if not rows:
         raise RecipeError(
             "the two runs share no evaluation",
@@ -65,6 +68,33 @@ def _rows(stage: str, first: Run, second: Run) -> list[dict[str, Any]]:
             "values": row.model_dump(mode="json"),
         }
         for row in compare(folders[0], folders[1])
+    ]
+
+
+def _rows_of_seeds(stage: str, first: Run, second: Run) -> list[dict[str, Any]]:
+    """Both runs over all their seeds, where both have several."""
+    from lmpipe.evaluation.catalogue import SEEDS
+    from lmpipe.evaluation.repeats import compare_seeds
+
+    facts = [run.read(stage, f"{SEEDS}.json") for run in (first, second)]
+    if not all(facts):
+        return []
+    folders = [
+        {seed: folder for seed, name in zip(found["seeds"], found["stages"], strict=True) if (folder := run.folder(name))}
+        for run, found in zip((first, second), facts, strict=True)
+    ]
+    return [
+        {
+            "name": row.first.name,
+            "first": _number(row.first.value, row.first.interval),
+            "second": _number(row.second.value, row.second.interval),
+            "difference": _number(row.difference, row.interval),
+            "answer": ANSWERS[row.verdict],
+            "p": "",
+            "note": "",
+            "values": row.model_dump(mode="json"),
+        }
+        for row in compare_seeds(folders[0], folders[1], facts[0]["subject"])
     ]
 
 

@@ -40,8 +40,7 @@ def corpora(graph: Graph, recipe: Recipe, base_folders: list[Path]) -> dict[str,
     for name in recipe.splits_in_order():
         splits[name] = splits.get(name) or _split(graph, name, recipe, cleaned[name], splits)
     splits |= _decontaminated(graph, recipe, splits)
-    splits |= {name: _augment(graph, name, recipe, split, base_folders) for name, split in splits.items()}
-    splits = {name: _training_side(graph, name, recipe.data[name], recipe.seed, split) for name, split in splits.items()}
+    splits = {name: training_side(graph, name, recipe, split, base_folders) for name, split in splits.items()}
     for name in splits:
         divided = (f"{kind}-{name}" for kind in ("toward", "split", "decontaminate", "augment", "balance", "arrange"))
         graph.corpora[name] += [stage for stage in divided if stage in graph.stages]
@@ -168,9 +167,10 @@ def _list_file(kind: str, path: str, base_folders: list[Path]) -> Source:
     return Source(kind, found[0].url, found[0].size, found[0].stamp, found[0].digest)
 
 
-def _training_side(graph: Graph, name: str, corpus: CorpusConfig, seed: int, split: Stage) -> Stage:
+def training_side(graph: Graph, name: str, recipe: Recipe, split: Stage, base_folders: list[Path]) -> Stage:
     """What is done to training text alone; gives what looks like a split and is one."""
-    last = split
+    corpus, seed = recipe.data[name], recipe.seed
+    last = _augment(graph, name, recipe, split, base_folders)
     if corpus.balance:
         config: Config = configs.BalanceStage(balance=corpus.balance, seed=seed)
         last = graph.add("balance", f"balance-{name}", config, {"documents": last})

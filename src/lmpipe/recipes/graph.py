@@ -54,13 +54,19 @@ VERSIONS = {
     "suite": 1,
     "chatbot": 1,
     "samples": 1,
+    "seeds": 1,
+    "fold": 1,
+    "folds": 1,
     "memorization": 2,
     "energy": 1,
     "gate": 1,
     "bundle": 4,
 }
 
-MODULES = dict.fromkeys(("linear", "hmm", "answers", "suite", "chatbot"), "lmpipe.recipes.task_stages")
+MODULES = {
+    **dict.fromkeys(("linear", "hmm", "answers", "suite", "chatbot"), "lmpipe.recipes.task_stages"),
+    **dict.fromkeys(("seeds", "fold", "folds"), "lmpipe.recipes.repeat_stages"),
+}
 """Where stages are that do not stand in `stages.py`."""
 
 

@@ -101,6 +101,8 @@ def training(
     tokenizer: Stage,
     start: Stage | None,
     base_folders: list[Path],
+    *,
+    seed: int,
 ) -> Stage:
     """Every phase, each starting from the weights of the one before; gives the last."""
     last = start
@@ -111,7 +113,7 @@ def training(
             inputs["teacher"] = _teacher(graph, f"teacher-{phase.name}", phase.objective.teacher, base_folders)
             phase = phase.model_copy(update={"objective": phase.objective.model_copy(update={"teacher": "teacher"})})
         phase, files = _pinned_reward(phase, base_folders)
-        config = configs.TrainStage(model=recipe.model, phase=phase, seed=recipe.seed)
+        config = configs.TrainStage(model=recipe.model, phase=phase, seed=seed)
         found = (lambda files=files: files) if files else None
         last = graph.add("train", f"train-{phase.name}", config, inputs, sources=found)
     assert last is not None, "the schema asks for one phase at least"
@@ -126,7 +128,7 @@ def evaluations(
     tokenizer: Stage,
     train: Stage,
 ) -> dict[str, Stage]:
-    """Every evaluation, and the samples; by stage name."""
+    """Every evaluation, by stage name."""
     weights = recipe.export[0].weights
     measured = {}
     for part in recipe.evaluate:
@@ -155,11 +157,16 @@ def evaluations(
         config = configs.EvaluateStage(evaluation=part, weights=weights, seed=recipe.seed)
         stage = graph.add("evaluate", f"evaluate-{part.on}-{part.split}", config, inputs)
         measured[stage.name] = stage
+    return measured
+
+
+def samples(graph: Graph, recipe: Recipe, tokens: Mapping[str, Stage], tokenizer: Stage, train: Stage) -> None:
+    """What the model writes, where it writes."""
     text = recipe.text_phase()
     if recipe.model.architecture == "decoder" and text:
         inputs = {"train": train, "tokens": tokens[text.source()], "tokenizer": tokenizer}
-        graph.add("samples", "samples", configs.SamplesStage(weights=weights, seed=recipe.seed), inputs)
-    return measured
+        config = configs.SamplesStage(weights=recipe.export[0].weights, seed=recipe.seed)
+        graph.add("samples", "samples", config, inputs)
 
 
 def suites(graph: Graph, recipe: Recipe, tokenizer: Stage, train: Stage, base_folders: list[Path]) -> dict[str, Stage]:

@@ -28,6 +28,7 @@ from lmpipe.pipeline.stage import Stage
 from lmpipe.pipeline.store import Store
 from lmpipe.recipes.building import resolve
 from lmpipe.recipes.project import Project
+from lmpipe.recipes.repeats import training_prefixes
 from lmpipe.recipes.schema import Recipe
 from lmpipe.training.prediction import Calibration, predict
 
@@ -46,6 +47,7 @@ def estimate(recipe: Recipe) -> dict[str, Any]:
     return {
         "parameters": parameters,
         "derived": {} if isinstance(recipe.model, AutoConfig) else derivation(recipe.model, parameters),
+        "trainings": 1 + len(training_prefixes(recipe)),
         "training_tokens": tokens,
         "flops_per_token": per_token,
         "training_flops": None if tokens is None else per_token * tokens,
@@ -82,7 +84,8 @@ def training_costs(recipe: Recipe, calibration: Calibration | None) -> dict[str,
         steps = max(1, round(calibration.phase_steps * share))
         costs = predict(calibration.model_copy(update={"phase_steps": steps}))
         watt_hours = costs["cpu_seconds"] * WATTS_PER_CORE / 3600
-        stages[f"train-{phase.name}"] = {**costs, "watt_hours": watt_hours, "method": method}
+        for prefix in ("", *training_prefixes(recipe)):
+            stages[f"{prefix}train-{phase.name}"] = {**costs, "watt_hours": watt_hours, "method": method}
     return stages
 
 

@@ -27,6 +27,7 @@ from lmpipe.recipes.continuing import continue_from
 from lmpipe.recipes.diagnosis import installed_version
 from lmpipe.recipes.model_graph import goal_corpus
 from lmpipe.recipes.reading import Source, parse_recipe, read_recipe
+from lmpipe.recipes.repeats import repeated_metric_names
 from lmpipe.recipes.schema import Recipe
 from lmpipe.recipes.validation import apply_overrides, validate
 from lmpipe.serving.chatbot.making_config import CHATBOT_METRICS
@@ -110,7 +111,7 @@ def check_gate(recipe: Recipe) -> None:
         )
     if recipe.gate:
         bounds = resolve_gate(recipe.gate, recipe.goal, goal_corpus(recipe))
-        metrics = [*known_metric_names(recipe.evaluate), *known_suite_metrics(recipe.suites)]
+        metrics = [*known_metric_names(recipe.evaluate), *known_suite_metrics(recipe.suites), *repeated_metric_names(recipe)]
         metrics += (*CHATBOT_METRICS, *STORIES) if recipe.chatbot else ()
         check_names(bounds, metrics=metrics, findings=known_finding_names(recipe.audit))
 

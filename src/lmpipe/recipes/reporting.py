@@ -24,6 +24,7 @@ from lmpipe.recipes.results import Run, open_run
 from lmpipe.recipes.schema import Recipe
 from lmpipe.report import model
 from lmpipe.report.page import render
+from lmpipe.report.repeat_model import Repeats
 from lmpipe.report.summary import Line, summary
 from lmpipe.report.task_model import Fit, Task
 from lmpipe.training.config import PhaseConfig
@@ -72,11 +73,13 @@ def summary_lines(run: Run) -> list[Line]:
     return summary(build_report(run, summary_only=True), page=_shown(run.report), next_commands=following)
 
 
-def _tasks_and_fits(run: Run, recipe: Recipe, cards: Sequence[Mapping[str, Any]]) -> tuple[list[Task], list[Fit]]:
+def _tasks_and_fits(
+    run: Run, recipe: Recipe, cards: Sequence[Mapping[str, Any]]
+) -> tuple[list[Task], list[Fit], list[Repeats]]:
     from lmpipe.recipes.fit import fits_of  # these read tables; a summary reads none, and pyarrow would cost it .2 s
     from lmpipe.recipes.reporting_tasks import tasks_of
 
-    return tasks_of(run), fits_of(run, recipe, cards)
+    return tasks_of(run), fits_of(run, recipe, cards), run.repeats
 
 
 def build_report(run: Run, *, summary_only: bool = False) -> model.Report:
@@ -87,7 +90,7 @@ def build_report(run: Run, *, summary_only: bool = False) -> model.Report:
     recipe = Recipe.model_validate_json(json.dumps(run.entry.recipe))
     metrics = run.metrics
     cards = [] if summary_only else run_cards(run)
-    tasks, fits = ([], []) if summary_only else _tasks_and_fits(run, recipe, cards)
+    tasks, fits, repeats = ([], [], []) if summary_only else _tasks_and_fits(run, recipe, cards)
     corpus, split = goal_corpus(recipe), recipe.goal.on if recipe.goal else "test"
     subject = f"{corpus}.{split}.{recipe.goal.metric if recipe.goal else 'bits_per_byte'}"
     return model.Report(
@@ -104,6 +107,7 @@ def build_report(run: Run, *, summary_only: bool = False) -> model.Report:
         comparison=_comparison(recipe, metrics, corpus, split),
         metrics=metrics,
         tasks=tasks,
+        repeats=repeats,
         phases=[] if summary_only else [phase for phase in (_phase(run, one) for one in recipe.train) if phase],
         fits=fits,
         corpora=[_corpus(run, card) for card in cards],
@@ -169,7 +173,7 @@ def _comparison(recipe: Recipe, metrics: list[Metric], corpus: str, split: str) 
 
 def _beside_linear(recipe: Recipe, found: Mapping[str, Metric], held_out: str) -> model.Comparison | None:
     """The model beside a linear classifier: by the goal's number, else by accuracy."""
-    statistic = recipe.goal.metric if recipe.goal else "accuracy"
+    statistic = recipe.goal.metric.rpartition(".")[2] if recipe.goal else "accuracy"
     own, simple = found.get(f"{held_out}.{statistic}"), found.get(f"{held_out}.{LINEAR}.{statistic}")
     if own is None or simple is None or own.direction == "none":
         return None

@@ -17,7 +17,10 @@ from lmpipe.pipeline.record import Record
 from lmpipe.pipeline.runs import RunRecord, find_run
 from lmpipe.pipeline.runs import list_runs as list_run_records
 from lmpipe.pipeline.store import Store, open_store
+from lmpipe.report.repeat_model import Repeats
 
+MEASURING = ("evaluate", "seeds", "folds", "chatbot")
+"""Kinds of stages that leave metrics."""
 RECIPE_SUFFIXES = (".yaml", ".yml")
 
 
@@ -83,9 +86,16 @@ class Run:
         """Every number of every evaluation."""
         return [
             Metric.model_validate(m)
-            for stage in (*self.stages_of("evaluate"), *self.stages_of("chatbot"))
+            for stage in (stage for kind in MEASURING for stage in self.stages_of(kind))
             for m in self.read(stage, "metrics.json") or ()
         ]
+
+    @property
+    def repeats(self) -> list[Repeats]:
+        """Every evaluation that was repeated, with what came of each repetition."""
+        from lmpipe.recipes.reporting_repeats import repeats_of
+
+        return repeats_of(self)
 
     @property
     def findings(self) -> list[Finding]:
@@ -131,6 +141,7 @@ class Run:
             "status": self.status,
             "verdict": self.verdict.model_dump(mode="json") if self.verdict else None,
             "metrics": [metric.model_dump(mode="json") for metric in self.metrics],
+            "repeats": [one.model_dump(mode="json", exclude={"chart"}) for one in self.repeats],
             "findings": [finding.model_dump(mode="json") for finding in self.findings],
             "seconds": self.seconds,
             "stages": [stage.model_dump(mode="json") for stage in self.entry.stages],

@@ -17,6 +17,7 @@ from lmpipe.audit.gate import GateConfig, GoalConfig
 from lmpipe.base.config import Config
 from lmpipe.data.config import CorpusConfig
 from lmpipe.data.holding import kind_held
+from lmpipe.data.splitting.fold_config import CrossValidationConfig
 from lmpipe.evaluation.config import EvaluationConfig, PerplexityConfig
 from lmpipe.evaluation.suite_config import SuiteConfig
 from lmpipe.export.config import HuggingFaceConfig
@@ -29,6 +30,10 @@ from lmpipe.training.objective_config import SpanCorruptionConfig, objectives_by
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+SeedCount = Annotated[int, Field(ge=2, le=100)]
+
+
 class Recipe(Config):
     """Everything that defines a model: what is computed, never where."""
 
@@ -38,8 +43,15 @@ class Recipe(Config):
     """One sentence for the report and the model card."""
     seed: int = Field(default=1, ge=0, lt=2**31)
     """Every random choice of the run is derived from it."""
+    seeds: SeedCount | tuple[Seed, ...] | None = None
+    """Training is repeated with so many seeds (`seed` and those after it), or with these, and every evaluation is given over
+    all of them too: mean, spread, an interval over seeds and test items. Data is prepared with `seed` alone. The bundle is the
+    model of the first seed, named before anything is measured. Null: one training with `seed`."""
     goal: GoalConfig | None = None
     """What would count as success, said before anything is measured."""
+    cross_validation: CrossValidationConfig | None = None
+    """Training and evaluation repeated on folds of what is evaluated on `test`, so that every document is test text once:
+    numbers of all documents with intervals, beside those of the run's own division. The bundle is the run's own model."""
     data: dict[Name, CorpusConfig] = Field(min_length=1)
     """Named corpora, each its own small pipeline."""
     tokenizer: TokenizerConfig
@@ -162,6 +174,47 @@ class Recipe(Config):
             if sum(audit.kind == kind for audit in self.audit) > 1:
                 raise ValueError(f"audit has two parts of kind '{kind}'; each once, else their findings share names")
         return self
+
+    @model_validator(mode="after")
+    def _seeds_are_several(self) -> Self:
+        if self.seeds is None:
+            return self
+        given = self.training_seeds()
+        if len(given) < 2 or len(set(given)) < len(given):
+            raise ValueError(f"seeds are {', '.join(map(str, given)) or 'none'}; expected two or more, each once")
+        if not self.evaluate:
+            raise ValueError("seeds are dead: nothing is evaluated, so they would all be trained for nothing; add `evaluate`")
+        return self
+
+    @model_validator(mode="after")
+    def _folds_are_whole(self) -> Self:
+        if self.cross_validation is None:
+            return self
+        folded = self.folded_corpora()
+        if not folded:
+            raise ValueError("cross_validation is dead: no evaluation is on a `test` side of a corpus that is trained on")
+        for name, corpus in self.data.items():
+            named = {*corpus.learns_from(), *self._seeds_of(name)}
+            named |= {corpus.select_toward.corpus} if corpus.select_toward else set()
+            if corpus.decontaminate or named & set(folded):
+                why = "decontaminate" if corpus.decontaminate else f"text of {', '.join(sorted(named & set(folded)))}"
+                raise ValueError(
+                    f"cross_validation deals {', '.join(folded)} anew, and data.{name} was made with {why}, which saw one "
+                    "division only; expected corpora that were made without looking at each other's sides"
+                )
+        return self
+
+    def folded_corpora(self) -> list[str]:
+        """Names of the corpora that cross-validation divides: trained on, and evaluated on their test side."""
+        trained_on = {name for phase in self.train for name in phase.corpora()}
+        tested = (part.on for part in self.evaluate if part.split == "test")
+        return list(dict.fromkeys(name for name in tested if name in trained_on))
+
+    def training_seeds(self) -> tuple[int, ...]:
+        """The seeds of all trainings; the first one's model is the bundle."""
+        if isinstance(self.seeds, int):
+            return tuple(range(self.seed, self.seed + self.seeds))
+        return (self.seed,) if self.seeds is None else self.seeds
 
     def text_phase(self) -> PhaseConfig | None:
         """The first phase whose corpus is a stream of text, conversations included."""

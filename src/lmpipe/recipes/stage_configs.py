@@ -19,6 +19,7 @@ from lmpipe.data.holding import Holds, LabelsConfig, TagsConfig
 from lmpipe.data.mixing.config import BalanceConfig, CurriculumConfig, TowardConfig
 from lmpipe.data.pii.config import MaskConfig, NameKind, PresidioConfig, TaggerConfig
 from lmpipe.data.splitting.config import SplitConfig
+from lmpipe.data.splitting.fold_config import CrossValidationConfig
 from lmpipe.data.synthesis.config import SynthesisConfig
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.evaluation.suite_config import SuiteConfig
@@ -173,6 +174,40 @@ class SuiteStage(Config):
 
     suite: SuiteConfig
     weights: str
+    seed: int
+
+
+class SeedsStage(Config):
+    """One evaluation over several training seeds."""
+
+    subject: str
+    """How the numbers' names begin."""
+    seeds: tuple[int, ...]
+    stages: tuple[str, ...]
+    """The evaluation of each seed."""
+    resamples: int
+    level: float
+    seed: int
+
+
+class FoldStage(Config):
+    """One fold of a cross-validation as the test side."""
+
+    cross_validation: CrossValidationConfig
+    seed: int
+    repeat: int
+    fold: int
+
+
+class FoldsStage(Config):
+    """One evaluation over all folds."""
+
+    subject: str
+    """How the numbers' names begin."""
+    stages: tuple[tuple[str, ...], ...]
+    """The evaluation of each fold of each repeat."""
+    resamples: int
+    level: float
     seed: int
 
 

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from lmpipe.base.config import Config
 from lmpipe.base.measures import Finding, Interval, Metric, Verdict
+from lmpipe.report.repeat_model import Repeats
 from lmpipe.report.task_model import Fit, Task
 
 
@@ -397,6 +398,7 @@ class Report(Config):
     comparison: Comparison | None = None
     metrics: list[Metric] = Field(default_factory=list)
     tasks: list[Task] = Field(default_factory=list)
+    repeats: list[Repeats] = Field(default_factory=list)
     phases: list[Phase] = Field(default_factory=list)
     fits: list[Fit] = Field(default_factory=list)
     corpora: list[Corpus] = Field(default_factory=list)

@@ -21,11 +21,12 @@ from lmpipe.report.html import Content, Markup, element
 from lmpipe.report.model import Report
 from lmpipe.report.numbers import moment
 from lmpipe.report.parts import Section, Tone
-from lmpipe.report.sections import audits, cost, data, fit, model, provenance, result, samples, tasks, training
+from lmpipe.report.sections import audits, cost, data, fit, model, provenance, repeats, result, samples, tasks, training
 
 SECTIONS = (
     result.section,
     tasks.section,
+    repeats.section,
     samples.section,
     training.section,
     fit.section,

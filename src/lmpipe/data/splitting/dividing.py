@@ -88,7 +88,7 @@ def split(
             tasks = [PartTask(part, (plan, gone, given)) for part, plan in zip(parts, plans, strict=True)]
             folders = run_part_tasks(divide, tasks, scratch / "without", **options)
             gather_dropped(folders, output)
-    return _finish(folders, output, config)
+    return finish(folders, output, config)
 
 
 def _leaks(folders: Sequence[Path], config: LeakageConfig, scratch: Path, output: Path, **options: Any) -> list[Leak]:
@@ -104,7 +104,8 @@ def _leaks(folders: Sequence[Path], config: LeakageConfig, scratch: Path, output
     return leaks
 
 
-def _finish(folders: Sequence[Path], output: Path, config: SplitConfig) -> Ledger:
+def finish(folders: Sequence[Path], output: Path, config: SplitConfig) -> Ledger:
+    """What `Sides` left in some folders as one division: parts of three sides, counts, ledger."""
     ledger = add_ledgers(folders)
     ledger.close(where="split")
     facts = [read_json(folder / FACTS) for folder in folders]
@@ -128,7 +129,7 @@ def _added(counts: Sequence[dict[str, int]]) -> dict[str, int]:
 
 def _divide_by_row(task: PartTask, folder: Path, tick: Tick) -> None:
     plan, leaking, given = task.config
-    with _Sides(folder, leaking) as sides:
+    with Sides(folder, leaking) as sides:
         for table in tables_of(task.part):
             chosen = pa.array(sides_with_stated(table, given, plan.sides_of), pa.string())
             for side in SPLITS:
@@ -139,7 +140,7 @@ def _divide_by_row(task: PartTask, folder: Path, tick: Tick) -> None:
 
 def _divide_by_position(task: PartTask, folder: Path, tick: Tick) -> None:
     (borders, leaking, _), position = task.config, 0
-    with _Sides(folder, leaking) as sides:
+    with Sides(folder, leaking) as sides:
         for table in tables_of(task.part):
             for row, length in enumerate(lengths_of(table)):
                 for side, document in cut(table.slice(row, 1), length, [border - position for border in borders]):
@@ -149,7 +150,7 @@ def _divide_by_position(task: PartTask, folder: Path, tick: Tick) -> None:
             tick(table.num_rows)
 
 
-class _Sides:
+class Sides:
     """Writes the three sides of one part, each only if something falls there, and counts."""
 
     def __init__(self, folder: Path, leaking: Path | None) -> None:
@@ -208,7 +209,7 @@ class _Sides:
         size = pc.sum(pc.binary_length(table.column("text").cast(pa.large_binary()))).as_py()
         self._counts[side].update(documents=table.num_rows, characters=sum(lengths_of(table)), bytes=size)
 
-    def __enter__(self) -> _Sides:
+    def __enter__(self) -> Sides:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:

@@ -1,0 +1,59 @@
+"""The stages that put repeated evaluations together. Imported in a stage's own process only."""
+
+from __future__ import annotations
+
+from lmpipe.base.files import write_json
+from lmpipe.evaluation.bootstrap import Resampling
+from lmpipe.evaluation.catalogue import SEEDS
+from lmpipe.evaluation.out_of_fold import join_folds
+from lmpipe.evaluation.perplexity import write_metrics
+from lmpipe.evaluation.repeats import measure_seeds, read_metrics
+from lmpipe.pipeline.stage import Work
+
+
+def seeds(work: Work) -> None:
+    """One evaluation over several training seeds."""
+    config = work.config
+    folders = {seed: work.inputs[f"seed-{seed}"] for seed in config.seeds}
+    spreads = measure_seeds(folders, config.subject, Resampling(config.resamples, config.level, config.seed))
+    write_metrics(work.output, [spread.metric(f"{config.subject}.{SEEDS}") for spread in spreads])
+    facts = {
+        "subject": config.subject,
+        "seeds": list(config.seeds),
+        "stages": list(config.stages),
+        "bundled": config.seeds[0],
+        "statistics": [spread.model_dump(mode="json") for spread in spreads],
+    }
+    write_json(work.output / f"{SEEDS}.json", facts)
+
+
+def fold(work: Work) -> None:
+    """One fold of a corpus as its test side."""
+    from lmpipe.data.splitting.folds import divide_fold
+
+    config = work.config
+    ledger = divide_fold(
+        work.inputs["documents"],
+        work.output,
+        work.scratch,
+        config=config.cross_validation,
+        seed=config.seed,
+        repeat=config.repeat,
+        fold=config.fold,
+    )
+    work.facts["ledger"] = ledger.to_json()
+
+
+def folds(work: Work) -> None:
+    """One evaluation over all folds."""
+    config = work.config
+    repeats = [[work.inputs[stage] for stage in one] for one in config.stages]
+    resampling = Resampling(config.resamples, config.level, config.seed)
+    metrics = join_folds(repeats, work.output, subject=config.subject, resampling=resampling)
+    of_folds = [{metric.name: metric.value for metric in read_metrics(folder)} for one in repeats for folder in one]
+    statistics = [
+        {**metric.model_dump(mode="json"), "folds": [one.get(metric.name.replace(".folds.", ".", 1)) for one in of_folds]}
+        for metric in metrics
+    ]
+    facts = {"subject": config.subject, "folds": len(repeats[0]), "repeats": len(repeats), "statistics": statistics}
+    write_json(work.output / "folds.json", facts)

@@ -1,0 +1,164 @@
+"""Trainings and evaluations that repeat those of a run with one thing changed, over the same prepared data.
+
+Every repeat builds the same stages again, under a prefix. A stage whose config and inputs are those of the run's own is that
+stage: nothing is computed twice, and the data stages are shared because nothing about them changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lmpipe.base.config import Config
+from lmpipe.base.randomness import derive_seed
+from lmpipe.data.holding import LabelsConfig
+from lmpipe.data.splitting.fold_config import CrossValidationConfig
+from lmpipe.evaluation.config import known_metric_names
+from lmpipe.pipeline.stage import Stage
+from lmpipe.recipes import stage_configs as configs
+from lmpipe.recipes.corpus_graph import training_side
+from lmpipe.recipes.graph import Graph
+from lmpipe.recipes.model_graph import evaluations, made_tokenizer, tokenized, training
+from lmpipe.recipes.schema import Recipe
+
+
+class Repeat(Graph):
+    """The stages of a repeat: by the names that the run's own stages have, in the run's graph under a prefix."""
+
+    def __init__(self, graph: Graph, prefix: str) -> None:
+        super().__init__()
+        self.graph = graph
+        self.prefix = prefix
+
+    def add(self, kind: str, name: str, config: Config, inputs: Mapping[str, Stage] | None = None, **options: Any) -> Stage:
+        """Make one stage, or take the run's own where it is the same."""
+        own = self.graph.stages.get(name)
+        if own is None or own.config != config or _names(own.inputs) != _names(inputs or {}):
+            own = self.graph.add(kind, f"{self.prefix}{name}", config, inputs, **options)
+        self.stages[name] = own
+        return own
+
+
+def _names(inputs: Mapping[str, Stage]) -> dict[str, str]:
+    return {role: stage.name for role, stage in inputs.items()}
+
+
+def seeds(
+    graph: Graph,
+    recipe: Recipe,
+    splits: Mapping[str, Stage],
+    tokens: Mapping[str, Stage],
+    tokenizer: Stage,
+    start: Stage | None,
+    base_folders: list[Path],
+) -> dict[str, Stage]:
+    """Training and evaluations once for each seed, and each evaluation over all of them, by stage name."""
+    if recipe.seeds is None:
+        return {}
+    repeats = {}
+    for seed in recipe.training_seeds():
+        repeats[seed] = again = Repeat(graph, f"seed-{seed}-")
+        train = training(again, recipe, tokens, tokenizer, start, base_folders, seed=seed)
+        evaluations(again, recipe, splits, tokens, tokenizer, train)
+    found = {}
+    for part in recipe.evaluate:
+        members = {seed: again.stages[f"evaluate-{part.on}-{part.split}"] for seed, again in repeats.items()}
+        config = configs.SeedsStage(
+            subject=f"{part.on}.{part.split}",
+            seeds=tuple(members),
+            stages=tuple(stage.name for stage in members.values()),
+            resamples=part.resamples,
+            level=part.level,
+            seed=derive_seed(recipe.seed, "bootstrap", part.on, part.split) % 10**6,
+        )
+        name = f"seeds-{part.on}-{part.split}"
+        found[name] = graph.add("seeds", name, config, {f"seed-{seed}": stage for seed, stage in members.items()})
+    return found
+
+
+def folds(
+    graph: Graph,
+    recipe: Recipe,
+    splits: Mapping[str, Stage],
+    start: Stage | None,
+    canaries: Stage | None,
+    base_folders: list[Path],
+) -> dict[str, Stage]:
+    """Everything from the division on once for each fold of each repeat, and each evaluation over all folds, by stage name."""
+    given = recipe.cross_validation
+    if given is None:
+        return {}
+    folded = recipe.folded_corpora()
+    tested = recipe.model_copy(update={"evaluate": tuple(p for p in recipe.evaluate if p.split == "test" and p.on in folded)})
+    repeats = [
+        [_fold(graph, tested, splits, start, canaries, base_folders, repeat, fold) for fold in range(given.folds)]
+        for repeat in range(given.repeats)
+    ]
+    found = {}
+    for part in tested.evaluate:
+        stages = [[again.stages[f"evaluate-{part.on}-test"] for again in one] for one in repeats]
+        config = configs.FoldsStage(
+            subject=f"{part.on}.test",
+            stages=tuple(tuple(stage.name for stage in one) for one in stages),
+            resamples=part.resamples,
+            level=part.level,
+            seed=derive_seed(recipe.seed, "bootstrap", part.on, "test") % 10**6,
+        )
+        name = f"folds-{part.on}-test"
+        found[name] = graph.add("folds", name, config, {stage.name: stage for one in stages for stage in one})
+    return found
+
+
+def _fold(
+    graph: Graph,
+    recipe: Recipe,
+    splits: Mapping[str, Stage],
+    start: Stage | None,
+    canaries: Stage | None,
+    base_folders: list[Path],
+    repeat: int,
+    fold: int,
+) -> Repeat:
+    """One fold: its corpora divided anew, and what learns from them, the tokenizer too, made anew."""
+    again = Repeat(graph, _fold_prefix(repeat, fold))
+    own = dict(splits)
+    for name in recipe.folded_corpora():
+        config = configs.FoldStage(cross_validation=_stratified(recipe, name), seed=recipe.seed, repeat=repeat, fold=fold)
+        divided = again.add("fold", f"fold-{name}", config, {"documents": graph.stages[f"split-{name}"]})
+        own[name] = training_side(again, name, recipe, divided, base_folders)
+    tokenizer = made_tokenizer(again, recipe, own, start)
+    tokens = tokenized(again, recipe, own, tokenizer, canaries)
+    train = training(again, recipe, tokens, tokenizer, start, base_folders, seed=recipe.training_seeds()[0])
+    evaluations(again, recipe, own, tokens, tokenizer, train)
+    return again
+
+
+def _fold_prefix(repeat: int, fold: int) -> str:
+    return f"fold-{repeat + 1}-{fold + 1}-"
+
+
+def _stratified(recipe: Recipe, name: str) -> CrossValidationConfig:
+    """With the column decided by which a corpus is stratified."""
+    given, holds = recipe.cross_validation, recipe.data[name].holds
+    assert given is not None, "asked only where there is one"
+    if given.stratify or given.group or not isinstance(holds, LabelsConfig) or holds.several:
+        return given
+    return given.model_copy(update={"stratify": holds.column})
+
+
+def repeated_metric_names(recipe: Recipe) -> list[str]:
+    """Names of the numbers that repeats add to those of the evaluations."""
+    own = [name.split(".", 2) for name in known_metric_names(recipe.evaluate)]
+    over_seeds = [f"{corpus}.{split}.seeds.{name}" for corpus, split, name in own if "." not in name]
+    tested = recipe.folded_corpora() if recipe.cross_validation else []
+    over_folds = [f"{corpus}.{split}.folds.{name}" for corpus, split, name in own if split == "test" and corpus in tested]
+    return [*(over_seeds if recipe.seeds is not None else []), *over_folds]
+
+
+def training_prefixes(recipe: Recipe) -> list[str]:
+    """What the names of trainings begin with that repeat the run's own."""
+    prefixes = [f"seed-{seed}-" for seed in recipe.training_seeds()[1:]]
+    if given := recipe.cross_validation:
+        prefixes += [_fold_prefix(repeat, fold) for repeat in range(given.repeats) for fold in range(given.folds)]
+    return prefixes
