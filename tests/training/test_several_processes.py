@@ -25,6 +25,7 @@ from lmpipe.base.progress import Silent
 from lmpipe.base.runtime import Runtime
 from lmpipe.recipes.project import check_processes, open_project
 from lmpipe.training.checkpoint import newest_step
+from lmpipe.training.config import why_not_sharded
 from lmpipe.training.job import TrainingJob
 from lmpipe.training.launching import train_in_processes
 from lmpipe.training.ranks import Ranks
@@ -51,6 +52,19 @@ MORE: dict[str, dict[str, Any]] = {
         "phase": {"tokens": 24 * 128, "on_spike": {"window": 8, "deviations": 1.01, "action": "roll_back"}},
     },
 }
+IN_PARTS: dict[str, dict[str, Any]] = {
+    "llama": {"model": PLAIN, "phase": {"micro_batch_tokens": 32}},
+    "untied": {
+        "model": {"tie_embeddings": False, **PLAIN},
+        "phase": {"average": {"decay": 0.9}, "optimizer": {"kind": "lion"}},
+    },
+    "experts": MORE["experts"],
+    "masked": MORE["masked"],
+    "lora": MORE["lora"],
+    "rolled back": MORE["rolled back"],
+    "recomputed": {"model": PLAIN, "phase": {"checkpoint_activations": True}},
+}
+SHARD = {"device": {"shard": True}}
 
 
 def in_two_processes(corpus: Path, folder: Path, cases: list[dict[str, Any]]) -> None:
@@ -87,6 +101,18 @@ def more(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
         example.run_case(corpus, one, case)
     dropout = [{"name": "dropout"}, {"name": "dropout, stopped", "stop_after": 5}, {"name": "dropout, stopped"}]
     in_two_processes(corpus, two, [*named(MORE), *dropout])
+    return one, two
+
+
+@pytest.fixture(scope="module")
+def in_parts(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """As `few`, of weights that are divided among the two."""
+    one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    for case in named(IN_PARTS):
+        example.run_case(corpus, one, case)
+    example.run_case(corpus, two, {"name": "begun whole", **IN_PARTS["llama"], "stop_after": 5})
+    resumed = {"begun whole": IN_PARTS["llama"], "begun in parts": {**IN_PARTS["llama"], "stop_after": 5}}
+    in_two_processes(corpus, two, named({name: {**case, **SHARD} for name, case in {**IN_PARTS, **resumed}.items()}))
     return one, two
 
 
@@ -140,6 +166,24 @@ def test_incidents_are_met_by_both(more: tuple[Path, Path]) -> None:
 def test_each_process_draws_its_own_dropout_and_resumes_it(more: tuple[Path, Path]) -> None:
     _, two = more
     assert example.result(two / "dropout, stopped") == example.result(two / "dropout")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IN_PARTS)
+def test_weights_in_parts_learn_what_whole_ones_learn(name: str, in_parts: tuple[Path, Path]) -> None:
+    one, two = in_parts
+    assert_agree(one / name, two / name)
+    rows, others = (example.lines(folder, "statistics.jsonl") for folder in (one / name, two / name))
+    for row, other in zip(rows, others, strict=True):
+        assert {key: other[key] for key in row} == {key: pytest.approx(value, rel=1e-4) for key, value in row.items()}
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_parts_is_one_of_whole_weights(corpus: Path, in_parts: tuple[Path, Path]) -> None:
+    one, two = in_parts
+    example.run_case(corpus, two, {"name": "begun in parts", **IN_PARTS["llama"]})
+    for name in ("begun whole", "begun in parts"):
+        assert_agree(one / "llama", two / name)
 
 
 # -------------------------------------------------------------------------------------------- started, stopped and killed
@@ -247,3 +291,22 @@ def test_rewarded_answers_are_not_divided() -> None:
     }
     with pytest.raises(RecipeError, match="grpo learns from what the model itself has just written"):
         check_processes(open_project(recipe).recipe, Runtime(processes=2))
+
+
+@pytest.mark.parametrize(
+    ("phase", "model", "reason"),
+    [
+        ({"optimizer": {"kind": "muon"}}, "llama", "muon needs whole matrices"),
+        ({"sparsity": {"kind": "2:4"}}, "llama", "sparsity compares all weights of a matrix"),
+        ({"samples": {"prompts": ["a"]}}, "llama", "samples are written by one process"),
+        ({}, "lstm", "a model of the kind lstm has no layers"),
+        ({}, "llama", ""),
+    ],
+)
+def test_what_cannot_be_divided_is_said(phase: dict[str, Any], model: str, reason: str) -> None:
+    assert why_not_sharded(example.tiny_phase(**phase), model).startswith(reason)
+
+
+def test_parts_are_of_one_size() -> None:
+    with pytest.raises(TrainingError, match="must have equally many"):
+        Ranks(0, 2).share(5, evenly=True)

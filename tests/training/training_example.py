@@ -118,9 +118,14 @@ def result(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(output)): path.read_bytes() for path in files if "observed" not in path.parts}
 
 
+def lines(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The rows of one of its files."""
+    return [json.loads(line) for line in (folder / "output" / name).read_text().splitlines()]
+
+
 def curve(folder: Path) -> list[dict[str, Any]]:
     """The rows of its curve."""
-    return [json.loads(line) for line in (folder / "output" / "curve.jsonl").read_text().splitlines()]
+    return lines(folder, "curve.jsonl")
 
 
 def weights(folder: Path, name: str = "last") -> dict[str, Tensor]:

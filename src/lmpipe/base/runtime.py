@@ -22,6 +22,8 @@ class Runtime:
     """Processes of the data stages; 0: the processors this process may use."""
     processes: int = 1
     """Processes that train one model together, each with its share of the threads or a GPU of its own."""
+    shard: bool = False
+    """Whether each of these processes holds a part of the weights and of what the optimiser remembers, not all of them."""
     on: str = "local"
     """Where the tasks of the data stages are done: `local`, `ray`, `ray://HOST:PORT`, `slurm`, `slurm:OPTIONS`."""
     document_seconds: float = 300.0

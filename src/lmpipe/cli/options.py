@@ -23,6 +23,9 @@ ProcessesOption = Annotated[
         min=1, help="Processes that train one model together: each has its share of the threads, or a GPU of its own."
     ),
 ]
+ShardOption = Annotated[
+    bool, typer.Option("--shard", help="With --processes: each holds a part of weights and optimiser state (FSDP2), not all.")
+]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Processes of the data stages; 0: as many as there are processors.")]
 OnOption = Annotated[
     str,

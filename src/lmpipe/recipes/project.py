@@ -32,7 +32,7 @@ from lmpipe.recipes.schema import Recipe
 from lmpipe.recipes.validation import apply_overrides, validate
 from lmpipe.serving.chatbot.making_config import CHATBOT_METRICS
 from lmpipe.serving.chatbot.stories_config import METRICS as STORIES
-from lmpipe.training.config import batching
+from lmpipe.training.config import batching, why_not_sharded
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,8 @@ def check_processes(recipe: Recipe, runtime: Runtime) -> None:
     """
     if runtime.processes < 1:
         raise RecipeError(f"{runtime.processes} processes cannot train", where="runtime", expected="1 or more")
+    if runtime.shard and runtime.processes == 1:
+        raise RecipeError("one process has nobody to divide a model with", where="--shard", fix="add --processes 2, or more")
     for number, phase in enumerate(recipe.train):
         if runtime.processes > 1 and not phase.objective.divides:
             raise RecipeError(
@@ -197,6 +199,13 @@ def check_processes(recipe: Recipe, runtime: Runtime) -> None:
                 where=f"train.{number}.bucket_by_length",
                 expected="rows that hold several examples, which several processes can share",
                 fix="leave --processes out, or bucket_by_length",
+            )
+        if runtime.shard and (reason := why_not_sharded(phase, recipe.model.kind)):
+            raise RecipeError(
+                f"phase '{phase.name}' cannot be trained in parts: {reason}",
+                where=f"train.{number}",
+                expected="a phase whose weights can be divided",
+                fix="leave --shard out: each process then holds the whole model",
             )
 
 

@@ -400,7 +400,7 @@ def train(work: Work) -> None:
         model=work.config.model,
         phase=work.config.phase,
         seed=work.config.seed,
-        device=Device(runtime.resolved_device(), threads, runtime.compile),
+        device=Device(runtime.resolved_device(), threads, runtime.compile, runtime.shard),
         scratch=work.scratch,
         observed=work.observed,
         start=_start(work),

@@ -45,13 +45,13 @@ class Average:
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint needs."""
-        return {PREFIX + name: value for name, value in self.values.items()}
+        return {PREFIX + name: self.optimizer.whole(name, value) for name, value in self.values.items()}
 
     def restore(self, tensors: Mapping[str, Tensor], updates: int) -> None:
         """The inverse of `tensors`."""
         self.updates = updates
         for name, value in self.values.items():
-            value.copy_(tensors[PREFIX + name])
+            value.copy_(self.optimizer.mine(tensors[PREFIX + name]))
 
     @torch.no_grad()
     def _put(self, values: Mapping[str, Tensor]) -> None:

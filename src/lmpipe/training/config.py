@@ -219,6 +219,19 @@ def batching(phase: PhaseConfig, row_tokens: int, steps: Callable[[int], int] | 
     return Batching(rows, micro_rows, tokens_per_step, -(-phase.tokens // tokens_per_step))
 
 
+def why_not_sharded(phase: PhaseConfig, model_kind: str) -> str:
+    """Why the weights of this phase cannot be divided among processes; "" where they can."""
+    if phase.optimizer.kind in ("muon", "adafactor"):
+        return f"{phase.optimizer.kind} needs whole matrices; adamw, lion and sgd update every number by itself"
+    if phase.sparsity:
+        return "sparsity compares all weights of a matrix"
+    if phase.samples:
+        return "samples are written by one process, with the whole model"
+    if model_kind in ("auto", "lstm"):
+        return f"a model of the kind {model_kind} has no layers that we could divide one by one"
+    return ""
+
+
 def largest_divisor(rows: int, at_most: int) -> int:
     """The largest number up to `at_most` that divides `rows`.
 

@@ -63,6 +63,8 @@ class Device:
     kind: str = "cpu"
     threads: int = 1
     compile: bool = False
+    shard: bool = False
+    """Whether each of several processes holds its part of the weights, and not all of them."""
 
 
 def train(
@@ -109,11 +111,12 @@ def train(
     """
     with settings_of_a_run(device.kind, device.threads, compiled=device.compile):
         run = TrainingRun(tokens, model, phase, seed, device, progress, start, materials, ranks)
-        if not run.resume(scratch) and ranks.is_first:
+        if not run.resume(scratch):
             run.check()
             run.tell_repeats()
         if not ranks.is_first:
-            run.go_on(scratch, stopping)
+            if run.go_on(scratch, stopping):
+                run.state.to_save()  # what this process holds of the weights, for the first
             return {}
         with run.watching(trackers, observed, scratch, seed) as watch:
             if not run.go_on(scratch, stopping):
@@ -147,7 +150,7 @@ class TrainingRun:
         self.lessons = open_lessons(tokens, model, phase, seed, progress, materials)
         self.plan, self.loader = self.lessons.plan, self.lessons.loader
         self.steps = self.plan.steps
-        self.rows = ranks.share(self.plan.rows, where=f"train.{phase.name}.batch_tokens")
+        self.rows = ranks.share(self.plan.rows, evenly=device.shard, where=f"train.{phase.name}.batch_tokens")
         torch.manual_seed(derive_seed(seed, "weights", phase.name))
         network = starting_network(model, self.lessons.vocab_size, start, self.lessons.head, progress)
         network.to(device.kind).train()
@@ -163,7 +166,8 @@ class TrainingRun:
             rules=phase.parameters,
             only=added,
         )
-        optimizer = MasterOptimizer(network, phase.optimizer, phase.precision, treated)
+        shards_of = ranks if device.shard else None
+        optimizer = MasterOptimizer(network, phase.optimizer, phase.precision, treated, shards_of)
         average = Average(optimizer, phase.average.decay) if phase.average else None
         sparsity = None
         if phase.sparsity:
@@ -175,7 +179,7 @@ class TrainingRun:
         torch.manual_seed(derive_seed(seed, "dropout", phase.name, *([ranks.rank] if ranks.rank else [])))
         self.sampling = _sampling(phase, materials, derive_seed(seed, "samples", phase.name))
         self.watch: Watch | None = None
-        compiles = device.compile and self.lessons.row_tokens is None  # else each width would be compiled by itself
+        compiles = device.compile and not device.shard and self.lessons.row_tokens is None  # else each width would be compiled
         self.losses = make_losses(network, self.objective, compile=compiles, progress=progress)
 
     def resume(self, scratch: Path) -> bool:
@@ -203,7 +207,12 @@ class TrainingRun:
         return self.watch
 
     def check(self) -> None:
-        """The start-up checks, on the first batch."""
+        """The start-up checks, on the first batch: by the first process, or by all where none of them has the whole model.
+
+        A model in parts cannot be copied, so that it can learn is then not tried.
+        """
+        if not (self.ranks.is_first or self.device.shard):
+            return
         rows, kind = self.state.micro_rows, self.device.kind
         check_startup(
             self.state.model,
@@ -212,7 +221,8 @@ class TrainingRun:
             micro_rows=rows,
             device=kind,
             fresh=self.start is None,
-            has_answers=self.phase.objective.has_answers,
+            has_answers=self.phase.objective.has_answers and not self.device.shard,
+            weights=self.state.optimizer.weights().values(),
         )
 
     def tell_repeats(self) -> None:
@@ -306,7 +316,7 @@ class TrainingRun:
                 sums = accumulate(self.losses, state.optimizer, parts, supervised)
                 break
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
+                if self.device.shard or not is_out_of_memory(error):  # the others wait for this one's layers
                     raise
                 failed = state.micro_rows
             state.optimizer.discard()
@@ -320,7 +330,7 @@ class TrainingRun:
 
     def _update(self, gradient: Gradient, fraction: float, *, watched: bool) -> None:
         state = self.state
-        if watched and self.phase.statistics and self.ranks.is_first:
+        if watched and self.phase.statistics and (self.ranks.is_first or self.device.shard):
             self._observe()
         state.optimizer.update(fraction, self.phase.clip_norm)
         if state.average:
@@ -340,7 +350,8 @@ class TrainingRun:
         masters = state.optimizer.masters
         part = parts_of(self.validation[0], 1, self.device.kind)[0]
         gradients = {name: master.grad for name, master in masters.items() if master.grad is not None}
-        row = {"step": state.step, "weights": sizes(masters), "gradients": sizes(gradients)}
+        holders = self.ranks if self.device.shard else ALONE
+        row = {"step": state.step, "weights": sizes(masters, holders), "gradients": sizes(gradients, holders)}
         state.statistics.append({**row, "activations": activations(state.model, self.objective, part)})
 
     def _roll_back(self, scratch: Path, reason: str) -> None:
@@ -398,6 +409,7 @@ class TrainingRun:
                 device=self.device.kind,
                 ranks=self.ranks,
                 row_tokens=self.lessons.row_tokens,
+                divided=self.device.shard,
             )
         if error := perplexed(loss, state.step):
             raise error
@@ -418,6 +430,7 @@ class TrainingRun:
         """
         return write_results(
             self.state,
+            self.state.to_save(),
             output,
             observed,
             end_of_text_id=self.lessons.end_of_text_id,

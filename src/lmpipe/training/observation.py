@@ -16,16 +16,20 @@ from torch import Tensor, nn
 from lmpipe.models.network import Network
 from lmpipe.training.objectives import Objective
 from lmpipe.training.parameters import layer_number
+from lmpipe.training.ranks import ALONE, Ranks
 from lmpipe.training.step import Part
 
 
-def sizes(tensors: Mapping[str, Tensor]) -> dict[str, float]:
-    """Root mean square of the entries, by layer: `layer.0`, `layer.1`, ..., and `rest` for what belongs to no layer."""
+def sizes(tensors: Mapping[str, Tensor], ranks: Ranks = ALONE) -> dict[str, float]:
+    """Root mean square of the entries, by layer: `layer.0`, `layer.1`, ..., and `rest` for what belongs to no layer.
+
+    Of tensors that are divided among processes, `ranks`.
+    """
     groups: dict[str, list[Tensor]] = defaultdict(list)
     for name, tensor in tensors.items():
         number = layer_number(name)
         groups["rest" if number is None else f"layer.{number}"].append(tensor)
-    return {layer: _root_mean_square(group) for layer, group in groups.items()}
+    return {layer: _root_mean_square(group, ranks) for layer, group in groups.items()}
 
 
 def blocks_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -61,9 +65,10 @@ def activations(network: Network, objective: Objective, part: Part) -> dict[str,
     return found
 
 
-def _root_mean_square(tensors: Iterable[Tensor]) -> float:
-    squares, count = 0.0, 0
+def _root_mean_square(tensors: Iterable[Tensor], ranks: Ranks = ALONE) -> float:
+    squares, count = 0.0, 0.0
     for tensor in tensors:
         squares += float(tensor.detach().float().square().sum())
         count += tensor.numel()
+    squares, count = ranks.totals([squares, count])
     return math.sqrt(squares / max(1, count))

@@ -42,15 +42,22 @@ class Ranks:
         """Whether this process is the one that writes, checks and reports."""
         return self.rank == 0
 
-    def share(self, rows: int, *, where: str = "") -> range:
-        """The rows of a batch that are this process's: neighbours, at most one more than another process has.
+    def share(self, rows: int, *, evenly: bool = False, where: str = "") -> range:
+        """The rows of a batch that are this process's: neighbours, at most one more than another process has, or `evenly` many.
 
         >>> [Ranks(rank, 3).share(8) for rank in range(3)]
         [range(0, 2), range(2, 5), range(5, 8)]
 
         Raises:
-            TrainingError: naming the field `where`, when there are fewer rows than processes.
+            TrainingError: naming the field `where`, when the rows are too few, or cannot be divided as they should be.
         """
+        if evenly and rows % self.count:
+            raise TrainingError(
+                f"a batch has {rows} rows, and {self.count} processes that hold a model in parts must have equally many",
+                where=where,
+                expected=f"a multiple of {self.count} rows",
+                fix="change batch_tokens or the number of processes, or leave --shard out",
+            )
         if rows < self.count:
             raise TrainingError(
                 f"a batch has {rows} rows, and {self.count} processes are to share them",

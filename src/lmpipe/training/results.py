@@ -14,11 +14,12 @@ from lmpipe.training.adapters import merged
 from lmpipe.training.config import PhaseConfig
 from lmpipe.training.optimizers import all_finite
 from lmpipe.training.peft_layout import save_adapter
-from lmpipe.training.state import TrainingState
+from lmpipe.training.state import TrainingState, WholeWeights
 
 
 def write_results(
     state: TrainingState,
+    weights: WholeWeights,
     output: Path,
     observed: Path,
     *,
@@ -35,11 +36,10 @@ def write_results(
     Raises:
         TrainingError: when a final weight is not finite.
     """
-    learned = state.learned()
-    if not all_finite(learned.values()):
+    if not all_finite(weights.last.values()):
         raise TrainingError("a trained weight is not a finite number", fix="lower optimizer.lr or set clip_norm")
-    for name, weights in (("last", learned), ("best", state.best_weights)):
-        whole = {**state.optimizer.frozen, **weights}
+    for name, learned in (("last", weights.last), ("best", weights.best)):
+        whole = {**weights.frozen, **learned}
         families.save(state.model, output / name, end_of_text_id=end_of_text_id, state=merged(state.model, whole))
         if start is not None:
             carry_roles(start, output / name)
@@ -51,7 +51,7 @@ def write_results(
         "epochs": epochs,
         **({"epochs_by_corpus": epochs_by_corpus} if epochs_by_corpus else {}),
         "parameters": sum(p.numel() for name, p in state.model.named_parameters() if ".adapter_" not in name),
-        "trained_parameters": sum(weight.numel() for weight in learned.values()),
+        "trained_parameters": sum(weight.numel() for weight in weights.last.values()),
         "precision": phase.precision,
         "best_step": state.best_step,
         "best_tokens": state.best_tokens,

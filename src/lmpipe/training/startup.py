@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lmpipe.base.errors import TrainingError
 from lmpipe.models.network import Network
@@ -37,15 +38,16 @@ def check_startup(
     device: str,
     fresh: bool = True,
     has_answers: bool = True,
+    weights: Iterable[Tensor] | None = None,
 ) -> None:
-    """Check a network on the first batch: that it knows nothing yet only where it is `fresh`, that it can learn a few rows only
-    where these say what is right.
+    """Check a network and its `weights` (None: all parameters) on the first batch: that it knows nothing yet only where it is
+    `fresh`, that it can learn a few rows only where these say what is right.
 
     Raises:
         TrainingError: when a parameter is not finite, nothing is supervised, the first loss is implausible, parts do not add up
             to the whole batch, or a few rows cannot be learned.
     """
-    if not all_finite(network.parameters()):
+    if not all_finite(network.parameters() if weights is None else weights):
         raise TrainingError("a weight of the first model is not a finite number", fix="check the model's configuration")
     if objective.supervised(batch) == 0:
         raise TrainingError(
@@ -57,7 +59,7 @@ def check_startup(
     was_training = network.training
     try:
         network.eval()
-        with torch.inference_mode():
+        with torch.no_grad():  # in inference mode FSDP would keep weights that nothing may be learned with
             _check_first_loss(network, batch, objective, micro_rows, device, fresh)
         if has_answers:
             _check_learns(network, batch, objective, device, OVERFIT_RATES[fresh])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,14 @@ from lmpipe.training.sparsity import Sparsity
 
 BEST = "best."
 RANDOM_STATE = "random_state"
+
+
+class WholeWeights(NamedTuple):
+    """By name, in fp32: those that never learned, the last ones, and the best ones of those that did."""
+
+    frozen: dict[str, Tensor]
+    last: dict[str, Tensor]
+    best: dict[str, Tensor]
 
 
 @dataclass
@@ -72,7 +80,7 @@ class TrainingState:
         """Weights, optimiser, average, every process's random state, best weights, and the numbers."""
         tensors = self.optimizer.tensors()
         tensors |= {_random_state(rank): state for rank, state in enumerate(self.ranks.gathered(torch.get_rng_state()))}
-        tensors |= {BEST + name: weight for name, weight in self.best_weights.items()}
+        tensors |= {BEST + name: self.optimizer.whole(name, weight) for name, weight in self.best_weights.items()}
         numbers = {key: getattr(self, key) for key in NUMBERS}
         if self.average:
             tensors |= self.average.tensors()
@@ -85,7 +93,8 @@ class TrainingState:
         """The inverse of `to_checkpoint`, on a state made from the same configuration, of any number of processes."""
         tensors, numbers = checkpoint
         self.optimizer.restore(tensors)
-        self.best_weights = {name.removeprefix(BEST): t for name, t in tensors.items() if name.startswith(BEST)}
+        best = {name.removeprefix(BEST): tensor for name, tensor in tensors.items() if name.startswith(BEST)}
+        self.best_weights = {name: self.optimizer.mine(tensor) for name, tensor in best.items()}
         for key in NUMBERS:
             setattr(self, key, numbers[key])
         if self.average:
@@ -107,6 +116,11 @@ class TrainingState:
     def learned(self) -> dict[str, Tensor]:
         """The weights that learn, as they would be saved."""
         return self.average.values if self.average else self.optimizer.masters
+
+    def to_save(self) -> WholeWeights:
+        """The weights that a run ends with, in one piece each; all processes must ask for them."""
+        kinds = (self.optimizer.frozen, self.learned(), self.best_weights)
+        return WholeWeights(*({name: self.optimizer.whole(name, t) for name, t in kind.items()} for kind in kinds))
 
     def prune(self) -> None:
         """Prune where the next step asks for it. The best weights so far were less sparse: they do not count any more."""

@@ -39,8 +39,10 @@ def validation_loss(
     device: str,
     ranks: Ranks = ALONE,
     row_tokens: int | None = None,
+    divided: bool = False,
 ) -> Judged:
-    """The means over the batches, dropout off; several processes take one batch each in turn.
+    """The means over the batches, dropout off; several processes, `ranks`, take one batch each in turn. Whether the weights are
+    `divided` among them: gradients are then off, which FSDP would otherwise wait for.
     `micro_rows`, `row_tokens`: see `rows_at_once`.
 
     Without dropout training and predicting compute the same, so the compiled step is used as it is, gradients on: turned off,
@@ -48,12 +50,10 @@ def validation_loss(
     """
     total, count, right = 0.0, 0, 0.0
     counted, measured = False, dict[str, float]()
-    plain = any(isinstance(rate := getattr(module, "dropout", 0.0), float) and rate for module in network.modules())
+    plain = divided or any(isinstance(rate := getattr(module, "dropout", 0.0), float) and rate for module in network.modules())
     for number in range(ranks.rank, -(-len(batches) // ranks.count) * ranks.count, ranks.count):
         batch = batches[min(number, len(batches) - 1)]
-        counts = number < len(
-            batches
-        )  # beyond the end the last one again, for nothing: all pass through the model equally often
+        counts = number < len(batches)  # beyond the end the last one again, for nothing, so that all compute equally often
         for part in parts_of(batch, rows_at_once(batch, micro_rows, row_tokens), device):
             found = without_dropout(network, objective, part) if plain else losses(*part)
             total += float(found.nats.detach()) * counts
