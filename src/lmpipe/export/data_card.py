@@ -122,11 +122,12 @@ def _step(step: Card) -> list[str]:
         f"{step['rows_in']:,}",
         f"{step['rows_kept']:,} ({share(step['rows_kept'], step['rows_in'])})",
         share(step.get("characters_kept", 0), step.get("characters_in", 0)),
-        _reasons(step.get("dropped") or {}, step.get("failed") or {}),
+        reasons(step.get("dropped") or {}, step.get("failed") or {}),
     ]
 
 
-def _reasons(dropped: Mapping[str, int], failed: Mapping[str, int]) -> str:
+def reasons(dropped: Mapping[str, int], failed: Mapping[str, int]) -> str:
+    """Why something is not there, the most frequent first."""
     counts = [(name, count, "") for name, count in dropped.items()] + [(name, n, "failed: ") for name, n in failed.items()]
     counts.sort(key=lambda item: (-item[1], item[0]))
     words = [f"{prefix}{name} {count:,}" for name, count, prefix in counts[:SHOWN_REASONS]]
@@ -272,7 +273,7 @@ def _classifiers(found: Mapping[str, Any]) -> str:
 def _synthesis(made: Card | None) -> str:
     if not made:
         return ""
-    lines = [_account(role, made[role]) for role in ("generator", "judge") if role in made]
+    lines = [account_row(role, made[role]) for role in ("generator", "judge") if role in made]
     seeds = f" around {quantity(made['seeds'])} documents of another corpus" if made.get("seeds") else ""
     words = (
         f"**This text was written by a model**, not by people: {quantity(made['questions'])} questions were asked{seeds}, and "
@@ -283,7 +284,7 @@ def _synthesis(made: Card | None) -> str:
     return f"### Synthesis\n\n{words}\n\n" + table(header, lines, right=[2, 3, 4, 5])
 
 
-def _account(role: str, usage: Card) -> list[str]:
+def account_row(role: str, usage: Card) -> list[str]:
     """Who was asked and what it took; tokens are those that servers counted."""
     who = ", ".join(f"`{value}`" for key, value in usage["generator"].items() if key != "kind")
     cost = usage.get("cost")
@@ -303,12 +304,12 @@ def _augmentation(made: Card | None) -> str:
         "(`augmented_by`) in its metadata."
     )
     rows = [
-        [kind, *(f"{counts[key]:,}" for key in ("parents", "documents", "characters")), _reasons(counts["not_made"], {})]
+        [kind, *(f"{counts[key]:,}" for key in ("parents", "documents", "characters")), reasons(counts["not_made"], {})]
         for kind, counts in made["kinds"].items()
     ]
     header = ["Kind", "Parents", "Documents", "Characters", "Not made because"]
     text = f"### Augmentation\n\n{words}\n\n" + table(header, rows, right=[1, 2, 3])
-    asked = [_account(kind, counts["usage"]) for kind, counts in made["kinds"].items() if "usage" in counts]
+    asked = [account_row(kind, counts["usage"]) for kind, counts in made["kinds"].items() if "usage" in counts]
     header = ["Kind", "Generator", "Questions", "Tokens in", "Tokens out", "Cost"]
     return text + ("\n\nWritten by a model:\n\n" + table(header, asked, right=[2, 3, 4, 5]) if asked else "")
 
