@@ -21,6 +21,7 @@ import lmpipe
 from lmpipe.base.errors import RecipeError
 from lmpipe.base.progress import Silent
 from lmpipe.base.runtime import Runtime
+from lmpipe.evaluation.intervals import wilson
 from lmpipe.models.config import ModelConfig
 from lmpipe.models.families import build, save
 from lmpipe.models.hmm.config import TaggerConfig
@@ -171,6 +172,12 @@ def test_chatbot(tmp_path: Path) -> None:
     assert sum(inside) / len(inside) == pytest.approx(values["chatbot.in_scope_accuracy"])
     outside = [not found.in_scope for found, intent in understood if intent == "none"]
     assert sum(outside) / len(outside) == pytest.approx(values["chatbot.out_of_scope_recall"])
+    intervals = {metric.name: metric.interval for metric in done.metrics if metric.name.startswith("chatbot.")}
+    wanted = {
+        "chatbot.in_scope_accuracy": wilson(sum(inside), len(inside)),
+        "chatbot.out_of_scope_recall": wilson(sum(outside), len(outside)),
+    }
+    assert {name: intervals[name] for name in wanted} == wanted
     _, state = bot.start()
     reply, state = bot.reply(state, "can I pay by card")
     assert "by card or in cash" in reply.text

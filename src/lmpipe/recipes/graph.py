@@ -52,7 +52,7 @@ VERSIONS = {
     "hmm": 1,
     "answers": 5,
     "suite": 1,
-    "chatbot": 1,
+    "chatbot": 2,
     "samples": 1,
     "seeds": 1,
     "fold": 1,

@@ -12,6 +12,7 @@ from lmpipe.base.files import read_json
 from lmpipe.data.columns import OWN_COLUMNS
 from lmpipe.data.documents import parts_of, tables_of
 from lmpipe.data.holding import Holds, LabelsConfig, PairsConfig, TagsConfig
+from lmpipe.evaluation.intervals import wilson
 from lmpipe.evaluation.suites import evaluate_suite
 from lmpipe.evaluation.task_work import Asked
 from lmpipe.evaluation.tasks import evaluate_task
@@ -99,7 +100,8 @@ def chatbot(work: Work) -> None:
     if "messages" in work.inputs:
         sides = Sides(*(_messages(work.inputs["messages"] / side, config.holds) for side in ("train", "validation", "test")))
         sides = sides._replace(train=[row for row in sides.train if row[1] != config.holds.none_of_them])
-    make_chatbot(config.chatbot, sides, _snippets(work), work.output, model=_intents(work) if "train" in work.inputs else None)
+    model = _intents(work) if "train" in work.inputs else None
+    make_chatbot(config.chatbot, sides, _snippets(work), work.output, interval=wilson, model=model)
 
 
 def _messages(documents: Path, holds: LabelsConfig) -> list[tuple[str, str]]:

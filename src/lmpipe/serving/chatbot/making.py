@@ -10,7 +10,7 @@ Without messages the examples of the intents teach them alone, and the threshold
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lmpipe.base.errors import ServingError
 from lmpipe.base.files import write_json
-from lmpipe.base.measures import Metric
+from lmpipe.base.measures import Interval, Metric
 from lmpipe.models.linear.config import LinearConfig
 from lmpipe.models.linear.model import LinearClassifier
 from lmpipe.models.linear.training import train_linear
@@ -35,6 +35,8 @@ from lmpipe.serving.chatbot.understanding import IntentClassifier
 
 Messages = Sequence[tuple[str, str]]
 """(text, intent)."""
+ShareInterval = Callable[[int, int], Interval]
+"""(hits, trials) to the interval of the share."""
 
 
 class Sides(NamedTuple):
@@ -51,6 +53,7 @@ def make_chatbot(
     documents: Iterable[tuple[str, str, str]],
     output: Path,
     *,
+    interval: ShareInterval,
     model: IntentClassifier | None = None,
 ) -> list[Metric]:
     """Write `chatbot/`, `metrics.json` and `stories.json`; gives the metrics.
@@ -61,6 +64,7 @@ def make_chatbot(
         documents: (id, text, source) of further snippets.
         output: an existing folder.
         model: tells the intents apart where the config says so.
+        interval: of a share, from how often something was so, of how many times.
 
     Raises:
         ServingError: when the messages are of other intents than the config's, or none can choose a threshold.
@@ -78,7 +82,7 @@ def make_chatbot(
     metrics: list[Metric] = []
     if sides is not None:
         point = choose_threshold(*_confidences(classifier, sides.validation, known), aim).point
-        metrics += _measured(classifier, sides.test, point.threshold, known)
+        metrics += _measured(classifier, sides.test, point.threshold, known, interval)
     pieces = [piece for name, text, source in documents for piece in snippets_of(text, name=name, source=source)]
     index = build_index(plain.snippets, pieces)
     save_chatbot(output / CHATBOT, plain, linear, index, point)
@@ -114,7 +118,9 @@ def _confidences(
     return confidence_N, right_N, np.array([intent in known for _, intent in messages], bool)
 
 
-def _measured(classifier: IntentClassifier, messages: Messages, threshold: float, known: set[str | None]) -> list[Metric]:
+def _measured(
+    classifier: IntentClassifier, messages: Messages, threshold: float, known: set[str | None], interval: ShareInterval
+) -> list[Metric]:
     """What the threshold means on messages that chose nothing."""
     confidence_N, right_N, inside_N = _confidences(classifier, messages, known)
     points = operating_points(confidence_N, right_N, inside_N)
@@ -122,7 +128,15 @@ def _measured(classifier: IntentClassifier, messages: Messages, threshold: float
     counts = (int(inside_N.sum()), int(inside_N.sum()), int((~inside_N).sum()))
     values = (at.in_scope_accuracy, at.accepted, at.recall)
     return [
-        Metric(name=name, value=value, unit="fraction", direction="higher", count=count, count_unit="messages")
+        Metric(
+            name=name,
+            value=value,
+            unit="fraction",
+            direction="higher",
+            interval=interval(round(value * count), count),
+            count=count,
+            count_unit="messages",
+        )
         for name, value, count in zip(CHATBOT_METRICS, values, counts, strict=True)
         if count
     ]
