@@ -437,7 +437,7 @@ def tasks(folder: Path) -> list[dict[str, Any]]:
         recipes.append(
             {
                 "name": name,
-                **({"seeds": [1, 2], "cross_validation": {"folds": 2}} if name == "scores" else {}),
+                **({"seeds": [1, 2], "cross_validation": {"folds": 2}, "learning_curve": {}} if name == "scores" else {}),
                 "data": {"corpus": {"read": [source], "holds": holds, "split": {"train": 0.6, "validation": 0.2, "test": 0.2}}},
                 "tokenizer": {"kind": "bpe", "vocab_size": 280, "train_on": "corpus"},
                 "model": model,

@@ -224,3 +224,35 @@ def test_repeated_folds_have_an_interval_over_repeats_too(tmp_path: Path) -> Non
     (tmp_path / "twice").mkdir()
     with pytest.raises(SourceError, match="held out in two folds"):
         join_folds([[folders[0], folders[0]]], tmp_path / "twice", subject="x.test", resampling=resampling)
+
+
+def test_learning_curve_takes_nested_parts_and_says_whether_more_helps(folder: Path) -> None:
+    given = recipe(folder, learning_curve={"shares": [0.25, 0.5, 1.0]})
+    run = lmpipe.run(given, runtime=runtime(folder))
+    stages = ("share-0_25-share-things", "share-0_5-share-things", "split-things")
+    sides = [{side: ids_of(run.folder(stage) / side) for side in ("train", "validation", "test")} for stage in stages]
+    assert sides[0]["train"] < sides[1]["train"] < sides[2]["train"]
+    assert sides[0]["test"] == sides[1]["test"] == sides[2]["test"]
+    found = run.read("learning-things-test", "learning.json")
+    assert found["documents"] == [len(side["train"]) for side in sides]
+    assert all(
+        abs(size - share * found["documents"][2]) <= 2 for share, size in zip((0.25, 0.5), found["documents"], strict=False)
+    )
+    accuracy = next(one for one in found["statistics"] if one["statistic"] == "accuracy")
+    assert accuracy["values"][2] == value(run, "things.test.accuracy"), "the whole is the run's own training"
+    page = render(build_report(run))
+    assert "Does more data help?" in page
+    assert "by size of the training text" in page
+    assert sum("train-" in stage.name for stage in run.entry.stages) == 3
+    assert sum("tokenizer" in stage.name for stage in run.entry.stages) == 1
+    assert lmpipe.plan(given, runtime=runtime(folder)).estimates["trainings"] == 3
+
+
+def ids_of(folder: Path) -> set[str]:
+    return {identity for part in folder.glob("*.parquet") for identity in pq.read_table(part)["id"].to_pylist()}
+
+
+@pytest.mark.parametrize("shares", [[0.5], [0.5, 0.5], [0.5, 1.0], [0.2, 1.5]])
+def test_a_curve_needs_points(tmp_path: Path, shares: list[float]) -> None:
+    with pytest.raises(RecipeError, match="shares"):
+        lmpipe.check(recipe(tmp_path, learning_curve={"shares": shares}))

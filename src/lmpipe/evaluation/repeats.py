@@ -157,7 +157,7 @@ def measure_seeds(folders: Mapping[int, Path], subject: str, resampling: Resampl
 
 def spreads_of(sides: Sequence[Items], resampling: Resampling, *, members: str = SEEDS) -> list[Spread]:
     """As `measure_seeds`, of evaluations that are open; `members` is what they are called."""
-    resampled = _resampled(sides, resampling)
+    resampled = resampled_statistics(sides, resampling)
     drawn_RS = _drawn(len(sides), resampling, "seeds")
     found = []
     for name, first in sides[0].recorded.items():
@@ -199,7 +199,7 @@ def compare_seeds(
     resampling = resampling or Resampling()
     sides = [[open_items(folder, subject) for folder in folders.values()] for folders in (first, second)]
     _check_same([*sides[0], *sides[1]])
-    resampled = [_resampled(side, resampling) for side in sides]
+    resampled = [resampled_statistics(side, resampling) for side in sides]
     before, after = (
         {spread.statistic: spread.metric(f"{subject}.{SEEDS}") for spread in spreads_of(side, resampling)} for side in sides
     )
@@ -227,7 +227,7 @@ def _check_same(sides: Sequence[Items]) -> None:
         )
 
 
-def _resampled(sides: Sequence[Items], resampling: Resampling) -> dict[str, Floats]:
+def resampled_statistics(sides: Sequence[Items], resampling: Resampling) -> dict[str, Floats]:
     """Every statistic of every seed on each resample of the items: (R, S)."""
     chunks: dict[str, list[Floats]] = {}
     for weights_RN in resampled_weights(sides[0].count, resampling):

@@ -57,6 +57,8 @@ VERSIONS = {
     "seeds": 1,
     "fold": 1,
     "folds": 1,
+    "share": 1,
+    "learning": 1,
     "memorization": 2,
     "energy": 1,
     "gate": 1,
@@ -65,7 +67,7 @@ VERSIONS = {
 
 MODULES = {
     **dict.fromkeys(("linear", "hmm", "answers", "suite", "chatbot"), "lmpipe.recipes.task_stages"),
-    **dict.fromkeys(("seeds", "fold", "folds"), "lmpipe.recipes.repeat_stages"),
+    **dict.fromkeys(("seeds", "fold", "folds", "share", "learning"), "lmpipe.recipes.repeat_stages"),
 }
 """Where stages are that do not stand in `stages.py`."""
 

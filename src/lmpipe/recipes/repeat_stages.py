@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from lmpipe.base.files import write_json
+from typing import Any
+
+from lmpipe.base.files import read_json, write_json
 from lmpipe.evaluation.bootstrap import Resampling
 from lmpipe.evaluation.catalogue import SEEDS
+from lmpipe.evaluation.learning_curve import measure_learning
 from lmpipe.evaluation.out_of_fold import join_folds
 from lmpipe.evaluation.perplexity import write_metrics
 from lmpipe.evaluation.repeats import measure_seeds, read_metrics
@@ -57,3 +60,24 @@ def folds(work: Work) -> None:
     ]
     facts = {"subject": config.subject, "folds": len(repeats[0]), "repeats": len(repeats), "statistics": statistics}
     write_json(work.output / "folds.json", facts)
+
+
+def share(work: Work) -> None:
+    """A part of the training text."""
+    from lmpipe.data.splitting.shares import take_share
+
+    config, documents = work.config, work.inputs["documents"]
+    options = {"share": config.share, "column": config.column, "seed": config.seed}
+    work.facts["ledger"] = take_share(documents, work.output, work.scratch, **options).to_json()
+
+
+def learning(work: Work) -> None:
+    """One evaluation over parts of the training text."""
+    config = work.config
+    documents = [read_json(work.inputs[f"documents-{share}"] / "splits.json")["train"]["documents"] for share in config.shares]
+    folders = [work.inputs[stage] for stage in config.stages]
+    resampling = Resampling(config.resamples, config.level, config.seed)
+    found = measure_learning(folders, documents, config.subject, resampling)
+    facts: dict[str, Any] = {"subject": config.subject, "shares": list(config.shares), "documents": documents}
+    facts["statistics"] = [one.model_dump(mode="json") for one in found]
+    write_json(work.output / "learning.json", facts)

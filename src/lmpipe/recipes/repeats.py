@@ -140,11 +140,64 @@ def _fold_prefix(repeat: int, fold: int) -> str:
 
 def _stratified(recipe: Recipe, name: str) -> CrossValidationConfig:
     """With the column decided by which a corpus is stratified."""
-    given, holds = recipe.cross_validation, recipe.data[name].holds
+    given = recipe.cross_validation
     assert given is not None, "asked only where there is one"
-    if given.stratify or given.group or not isinstance(holds, LabelsConfig) or holds.several:
-        return given
-    return given.model_copy(update={"stratify": holds.column})
+    return given if given.stratify or given.group else given.model_copy(update={"stratify": _class_column(recipe, name)})
+
+
+def learning_curve(
+    graph: Graph,
+    recipe: Recipe,
+    splits: Mapping[str, Stage],
+    tokenizer: Stage,
+    start: Stage | None,
+    canaries: Stage | None,
+    base_folders: list[Path],
+) -> None:
+    """Training and evaluation on parts of the training text with the run's own tokenizer, and each evaluation over all."""
+    if recipe.learning_curve is None:
+        return
+    names = recipe.shared_corpora()
+    whole = {name: graph.stages.get(f"decontaminate-{name}") or graph.stages[f"split-{name}"] for name in names}
+    measured = recipe.model_copy(update={"evaluate": tuple(part for part in recipe.evaluate if part.on in names)})
+    taken, evaluated = {}, {}
+    for share in recipe.learning_curve.parts():
+        again = Repeat(graph, _share_prefix(share))
+        own = dict(splits)
+        for name in names:
+            config = configs.ShareStage(share=share, column=_class_column(recipe, name), seed=recipe.seed)
+            taken[share, name] = again.add("share", f"share-{name}", config, {"documents": whole[name]})
+            own[name] = training_side(again, name, recipe, taken[share, name], base_folders)
+        tokens = tokenized(again, measured, own, tokenizer, canaries)
+        seed = recipe.training_seeds()[0]
+        train = training(again, measured, tokens, tokenizer, start, base_folders, seed=seed)
+        evaluations(again, measured, own, tokens, tokenizer, train)
+        evaluated[share] = again.stages
+    evaluated[1.0] = graph.stages
+    for part in measured.evaluate:
+        own_name = f"evaluate-{part.on}-{part.split}"
+        stages = {share: stages[own_name] for share, stages in evaluated.items()}
+        inputs = {stage.name: stage for stage in stages.values()}
+        inputs |= {f"documents-{share}": taken.get((share, part.on), whole[part.on]) for share in stages}
+        config_ = configs.LearningStage(
+            subject=f"{part.on}.{part.split}",
+            shares=tuple(stages),
+            stages=tuple(stage.name for stage in stages.values()),
+            resamples=part.resamples,
+            level=part.level,
+            seed=derive_seed(recipe.seed, "bootstrap", part.on, part.split) % 10**6,
+        )
+        graph.add("learning", f"learning-{part.on}-{part.split}", config_, inputs)
+
+
+def _share_prefix(share: float) -> str:
+    return f"share-{share:g}-".replace(".", "_")
+
+
+def _class_column(recipe: Recipe, name: str) -> str | None:
+    """The labels of a corpus that holds one for each text."""
+    holds = recipe.data[name].holds
+    return holds.column if isinstance(holds, LabelsConfig) and not holds.several else None
 
 
 def repeated_metric_names(recipe: Recipe) -> list[str]:
@@ -161,4 +214,5 @@ def training_prefixes(recipe: Recipe) -> list[str]:
     prefixes = [f"seed-{seed}-" for seed in recipe.training_seeds()[1:]]
     if given := recipe.cross_validation:
         prefixes += [_fold_prefix(repeat, fold) for repeat in range(given.repeats) for fold in range(given.folds)]
+    prefixes += [_share_prefix(share) for share in recipe.learning_curve.parts()] if recipe.learning_curve else []
     return prefixes

@@ -6,13 +6,14 @@ from typing import Any
 
 from lmpipe.evaluation.catalogue import SEEDS
 from lmpipe.recipes.results import Run
-from lmpipe.report.repeat_model import Number, RepeatRow, Repeats
+from lmpipe.report.repeat_model import Number, RepeatChart, RepeatRow, Repeats
 
 
 def repeats_of(run: Run) -> list[Repeats]:
     """Every repeated evaluation of the run."""
     found = [_seeds(facts) for stage in run.stages_of(SEEDS) if (facts := run.read(stage, f"{SEEDS}.json"))]
-    return found + [_folds(facts) for stage in run.stages_of("folds") if (facts := run.read(stage, "folds.json"))]
+    found += [_folds(facts) for stage in run.stages_of("folds") if (facts := run.read(stage, "folds.json"))]
+    return found + [_learning(facts) for stage in run.stages_of("learning") if (facts := run.read(stage, "learning.json"))]
 
 
 def _seeds(found: dict[str, Any]) -> Repeats:
@@ -55,3 +56,56 @@ def _of_folds(one: dict[str, Any], subject: str) -> RepeatRow:
     ends = [Number(value=end(known), unit=unit) if known else None for end in (min, max)]
     name = one["name"].removeprefix(f"{subject}.folds.").replace("_", " ")
     return RepeatRow(name=name, numbers=[whole, *ends])
+
+
+def _learning(found: dict[str, Any]) -> Repeats:
+    sizes = found["documents"]
+    columns = [f"{share:g} ({size:,} documents)" for share, size in zip(found["shares"], sizes, strict=True)]
+    law = next((one for one in found["statistics"] if one["fitted"]), None)
+    note = (
+        "Training on parts of the same text, each within the next. The last columns are what a power law through these points "
+    )
+    note += "predicts for twice the text, and by how much that is better; intervals cover test items, not training seeds."
+    return Repeats(
+        subject=found["subject"],
+        title="Learning curve",
+        note=f"{note} {_helps(law)}" if law else note,
+        columns=[*columns, "Twice the text (predicted)", "Gain"],
+        rows=[_of_learning(one) for one in found["statistics"]],
+        chart=_curve(law, sizes) if law else None,
+    )
+
+
+def _helps(law: dict[str, Any]) -> str:
+    name, gain, interval = law["statistic"].replace("_", " "), law["gain"], law["gain_interval"]
+    answers = {"yes": "yes", "no": "no", "not shown": "not shown either way"}
+    span = f" [{interval['low']:.3g}, {interval['high']:.3g}]" if interval else ""
+    return f"Does more data help? By {name}: {answers[law['helps']]}; twice the text is worth {gain:+.3g}{span}."
+
+
+def _of_learning(one: dict[str, Any]) -> RepeatRow:
+    numbers: list[Number | None] = [
+        Number(value=value, unit=one["unit"], **_ends(interval))
+        for value, interval in zip(one["values"], one["intervals"], strict=True)
+    ]
+    numbers += [_law_number(one, "doubled"), _law_number(one, "gain")]
+    return RepeatRow(name=f"{one['statistic'].replace('_', ' ')}", numbers=numbers)
+
+
+def _law_number(one: dict[str, Any], key: str) -> Number | None:
+    return None if one[key] is None else Number(value=one[key], unit=one["unit"], **_ends(one[f"{key}_interval"]))
+
+
+def _ends(interval: dict[str, Any] | None) -> dict[str, float]:
+    return {end: interval[end] for end in ("low", "high")} if interval else {}
+
+
+def _curve(law: dict[str, Any], sizes: list[int]) -> RepeatChart:
+    return RepeatChart(
+        title=f"{law['statistic'].replace('_', ' ').capitalize()} by size of the training text",
+        unit=law["unit"],
+        position_unit="documents",
+        positions=[*sizes, 2 * sizes[-1]],
+        measured=[*law["values"], None],
+        fitted=[*law["fitted"], law["doubled"]],
+    )

@@ -17,7 +17,7 @@ from lmpipe.audit.gate import GateConfig, GoalConfig
 from lmpipe.base.config import Config
 from lmpipe.data.config import CorpusConfig
 from lmpipe.data.holding import kind_held
-from lmpipe.data.splitting.fold_config import CrossValidationConfig
+from lmpipe.data.splitting.fold_config import CrossValidationConfig, LearningCurveConfig
 from lmpipe.evaluation.config import EvaluationConfig, PerplexityConfig
 from lmpipe.evaluation.suite_config import SuiteConfig
 from lmpipe.export.config import HuggingFaceConfig
@@ -52,6 +52,8 @@ class Recipe(Config):
     cross_validation: CrossValidationConfig | None = None
     """Training and evaluation repeated on folds of what is evaluated on `test`, so that every document is test text once:
     numbers of all documents with intervals, beside those of the run's own division. The bundle is the run's own model."""
+    learning_curve: LearningCurveConfig | None = None
+    """Training and evaluation repeated on parts of the training text: does more data help?"""
     data: dict[Name, CorpusConfig] = Field(min_length=1)
     """Named corpora, each its own small pipeline."""
     tokenizer: TokenizerConfig
@@ -209,6 +211,17 @@ class Recipe(Config):
         trained_on = {name for phase in self.train for name in phase.corpora()}
         tested = (part.on for part in self.evaluate if part.split == "test")
         return list(dict.fromkeys(name for name in tested if name in trained_on))
+
+    @model_validator(mode="after")
+    def _curve_has_points(self) -> Self:
+        if self.learning_curve and not self.shared_corpora():
+            raise ValueError("learning_curve is dead: no corpus is both trained on and evaluated")
+        return self
+
+    def shared_corpora(self) -> list[str]:
+        """Names of the corpora of which a learning curve takes parts: trained on, and evaluated."""
+        trained_on = {name for phase in self.train for name in phase.corpora()}
+        return list(dict.fromkeys(part.on for part in self.evaluate if part.on in trained_on))
 
     def training_seeds(self) -> tuple[int, ...]:
         """The seeds of all trainings; the first one's model is the bundle."""

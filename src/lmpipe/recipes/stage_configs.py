@@ -199,6 +199,28 @@ class FoldStage(Config):
     fold: int
 
 
+class ShareStage(Config):
+    """A part of the training text."""
+
+    share: float
+    column: str | None
+    """Whose values keep their shares."""
+    seed: int
+
+
+class LearningStage(Config):
+    """One evaluation over shares of the training text."""
+
+    subject: str
+    """How the numbers' names begin."""
+    shares: tuple[float, ...]
+    stages: tuple[str, ...]
+    """The evaluation of each share."""
+    resamples: int
+    level: float
+    seed: int
+
+
 class FoldsStage(Config):
     """One evaluation over all folds."""
 

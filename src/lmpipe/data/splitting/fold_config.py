@@ -1,8 +1,8 @@
-"""What a user may ask of cross-validation. Imports neither numpy nor pyarrow."""
+"""What a user may ask of cross-validation and of learning curves. Imports neither numpy nor pyarrow."""
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -27,3 +27,23 @@ class CrossValidationConfig(Config):
         if self.stratify and self.group:
             raise ValueError("cross_validation has `stratify` and `group`; expected one: whole groups have no exact shares")
         return self
+
+
+class LearningCurveConfig(Config):
+    """Training on parts of the training text, each within the next larger one."""
+
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.1, 0.3, 1.0)
+    """Shares of the training documents. The whole of it is the run's own training, named here or not; with it, three are needed
+    to see a law."""
+
+    @model_validator(mode="after")
+    def _shares_are_three(self) -> Self:
+        if len(set(self.shares)) < len(self.shares) or len({*self.shares, 1.0}) < 3:
+            raise ValueError(
+                f"learning_curve.shares are {', '.join(map(str, self.shares))}; expected two below 1 at least, each once"
+            )
+        return self
+
+    def parts(self) -> list[float]:
+        """The shares below the whole, ascending."""
+        return sorted({*self.shares} - {1.0})
