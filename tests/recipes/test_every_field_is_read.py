@@ -276,6 +276,7 @@ def recipe(sources: list[dict[str, Any]], encoder: str, lists: dict[str, str], t
                 "early_stopping": {"patience": 50},
                 "average": {"decay": 0.9},
                 "on_spike": {"window": 8},
+                "samples": {"prompts": ["the"], "every_tokens": 2048, "new_tokens": 2},
             },
             {
                 "name": "more",
@@ -328,6 +329,17 @@ def written(server: Server) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         "judge": {"prompt": "{text}", "at_least": 5},
     }
     return augment, {"synthesis": synthesis}
+
+
+def write_problems(path: Path) -> Path:
+    problem = {
+        "task_id": 1,
+        "text": "Add two numbers.",
+        "code": "def add(a, b): return a + b",
+        "test_list": ["assert add(1, 2) == 3"],
+    }
+    path.write_text(json.dumps(problem), encoding="utf-8")
+    return path
 
 
 @pytest.fixture
@@ -574,6 +586,10 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, se
     whole = recipe(write_sources(tmp_path / "data"), write_encoder(tmp_path / "encoder"), lists, teachers)
     whole["data"]["corpus"]["pii"]["names"]["train_on"] = [str(tmp_path / "data" / "marked" / "names.jsonl")]
     whole["suites"] = [{"folder": str(write_tasks(tmp_path / "asked")), "tasks": ["rolling"], "limit": 2}]
+    whole["programs"] = [
+        {"name": "sums", "format": "mbpp", "samples": 1, "at": [1], "submissions": 1, "max_new_tokens": 4, "limit": 1}
+    ]
+    whole["programs"][0]["file"] = str(write_problems(tmp_path / "problems.jsonl"))
     rewrites, whole["data"]["made"] = written(server)
     whole["data"]["corpus"]["augment"] = [*augmentation(tmp_path), *rewrites]
     whole["data"]["corpus"]["dedup"][1] = {"kind": "minhash", "against": ["made"]}

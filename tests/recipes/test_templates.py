@@ -233,9 +233,11 @@ def test_code(tmp_path: Path) -> None:
     }
     fast |= {"data.sources.read.0.paths": [str(tmp_path / "src/*.py")], "data.sources.dedup": [{"kind": "exact"}]}
     audit = {"kind": "memorization", "prefix_tokens": 16, "suffix_tokens": 16, "canaries": None}
+    asked = {"samples": 2, "at": [1], "submissions": 1, "limit": 1, "max_new_tokens": 8}
+    fast |= {f"programs.0.{key}": value for key, value in asked.items()}
     done = run_template("code", tmp_path, {**fast, "audit.0": audit, "train.0.optimizer.lr": 1e-2})
     names = {metric.name for metric in done.metrics}
-    assert {"sources.test.bits_per_byte", "sources.test.ngram.bits_per_byte"} <= names
+    assert {"sources.test.bits_per_byte", "sources.test.ngram.bits_per_byte", "programs.sample.submitted_1"} <= names
     assert done.bundle is not None
 
 

@@ -21,13 +21,13 @@ from lmpipe.base.progress import Silent
 from lmpipe.base.runtime import Runtime
 from lmpipe.data.holding import PairsConfig
 from lmpipe.models import families
+from lmpipe.models.answering import draw_answers
 from lmpipe.recipes.project import open_project
 from lmpipe.recipes.rewarding import by_function, by_tests, exact
 from lmpipe.recipes.running import run
 from lmpipe.tokens.config import BpeConfig
 from lmpipe.tokens.examples import tokenize_examples
 from lmpipe.tokens.training import train_on_texts
-from lmpipe.training.answering import draw_answers
 from lmpipe.training.config import PhaseConfig
 from lmpipe.training.grpo import advantages, clipped_losses, laid_out, token_log_probabilities, token_weights
 from lmpipe.training.grpo_config import GrpoConfig, ProgramReward

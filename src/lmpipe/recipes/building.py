@@ -20,6 +20,7 @@ from lmpipe.recipes.model_graph import (
     evaluations,
     gate_stage,
     made_tokenizer,
+    programs,
     samples,
     starting_model,
     suites,
@@ -52,6 +53,7 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     train = training(graph, recipe, tokens, tokenizer, start, base_folders, seed=recipe.training_seeds()[0])
     measured = evaluations(graph, recipe, splits, tokens, tokenizer, train)
     samples(graph, recipe, tokens, tokenizer, train)
+    measured |= programs(graph, recipe, tokenizer, train, base_folders)
     measured |= suites(graph, recipe, tokenizer, train, base_folders)
     measured |= chatbot(graph, recipe, splits, tokenizer, train, measured)
     measured |= seeds(graph, recipe, splits, tokens, tokenizer, start, base_folders)

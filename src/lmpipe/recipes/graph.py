@@ -52,6 +52,7 @@ VERSIONS = {
     "hmm": 1,
     "answers": 5,
     "suite": 1,
+    "programs": 1,
     "chatbot": 2,
     "samples": 1,
     "seeds": 1,
@@ -66,7 +67,7 @@ VERSIONS = {
 }
 
 MODULES = {
-    **dict.fromkeys(("linear", "hmm", "answers", "suite", "chatbot"), "lmpipe.recipes.task_stages"),
+    **dict.fromkeys(("linear", "hmm", "answers", "suite", "programs", "chatbot"), "lmpipe.recipes.task_stages"),
     **dict.fromkeys(("seeds", "fold", "folds", "share", "learning"), "lmpipe.recipes.repeat_stages"),
 }
 """Where stages are that do not stand in `stages.py`."""

@@ -182,6 +182,36 @@ def suites(graph: Graph, recipe: Recipe, tokenizer: Stage, train: Stage, base_fo
     return asked
 
 
+def programs(graph: Graph, recipe: Recipe, tokenizer: Stage, train: Stage, base_folders: list[Path]) -> dict[str, Stage]:
+    """Programs written for problems, by stage name.
+
+    Raises:
+        RecipeError: when there is no such file.
+    """
+    written = {}
+    for number, part in enumerate(recipe.programs):
+        file = next((base / part.file for base in base_folders if (base / part.file).is_file()), None)
+        if file is None:
+            raise RecipeError(
+                f"there is no file '{part.file}'",
+                where=f"programs.{number}.file",
+                expected="problems with tests, a JSON object to a line, seen from the recipe's folder",
+                fix="check the path",
+            )
+        named = part.model_copy(update={"file": file.name})
+        config = configs.ProgramsStage(programs=named, weights=recipe.export[0].weights, seed=recipe.seed)
+        found = [file_source(file)]
+        stage = graph.add(
+            "programs",
+            f"evaluate-programs-{part.name}",
+            config,
+            {"train": train, "tokenizer": tokenizer},
+            sources=lambda found=found: found,
+        )
+        written[stage.name] = stage
+    return written
+
+
 def _files_of_tasks(suite: SuiteConfig, base_folders: list[Path], where: str) -> list[Source]:
     """Everything in the folder of tasks, by its place there.
 

@@ -17,6 +17,7 @@ from lmpipe.base.runtime import Runtime
 from lmpipe.data.filters.config import LanguageConfig
 from lmpipe.data.generation.config import EndpointConfig
 from lmpipe.data.readers.config import modules_of
+from lmpipe.evaluation.code.config import known_program_metrics
 from lmpipe.evaluation.config import known_metric_names
 from lmpipe.evaluation.suite_config import known_suite_metrics
 from lmpipe.pipeline.stage import Stage
@@ -112,6 +113,7 @@ def check_gate(recipe: Recipe) -> None:
     if recipe.gate:
         bounds = resolve_gate(recipe.gate, recipe.goal, goal_corpus(recipe))
         metrics = [*known_metric_names(recipe.evaluate), *known_suite_metrics(recipe.suites), *repeated_metric_names(recipe)]
+        metrics += known_program_metrics(recipe.programs)
         metrics += (*CHATBOT_METRICS, *STORIES) if recipe.chatbot else ()
         check_names(bounds, metrics=metrics, findings=known_finding_names(recipe.audit))
 

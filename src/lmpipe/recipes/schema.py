@@ -18,6 +18,7 @@ from lmpipe.base.config import Config
 from lmpipe.data.config import CorpusConfig
 from lmpipe.data.holding import kind_held
 from lmpipe.data.splitting.fold_config import CrossValidationConfig, LearningCurveConfig
+from lmpipe.evaluation.code.config import ProgramsConfig
 from lmpipe.evaluation.config import EvaluationConfig, PerplexityConfig
 from lmpipe.evaluation.suite_config import SuiteConfig
 from lmpipe.export.config import HuggingFaceConfig
@@ -69,6 +70,8 @@ class Recipe(Config):
     """What is measured on held-out text and examples."""
     suites: tuple[SuiteConfig, ...] = ()
     """Tasks of lm-evaluation-harness that are asked of the model."""
+    programs: tuple[ProgramsConfig, ...] = ()
+    """Programming problems that the model writes programs for."""
     chatbot: MadeChatbotConfig | None = None
     """A chatbot that the bundle carries: what it understands, remembers, says and does."""
     audit: tuple[AuditConfig, ...] = ()
@@ -120,7 +123,7 @@ class Recipe(Config):
                     )
         if architecture != "decoder":
             asked = [f"evaluate.{i}" for i, part in enumerate(self.evaluate) if part.kind == "perplexity"]
-            asked += [f"suites.{i}" for i in range(len(self.suites))]
+            asked += [f"suites.{i}" for i in range(len(self.suites))] + [f"programs.{i}" for i in range(len(self.programs))]
             asked += [f"audit.{i}" for i, part in enumerate(self.audit) if part.kind == "memorization"]
             if asked:
                 raise ValueError(f"{asked[0]} asks how probable texts are, which the {architecture} '{kind}' does not say")
@@ -168,10 +171,7 @@ class Recipe(Config):
             if (part.on, part.split) in seen:
                 raise ValueError(f"evaluate.{i} measures {part.on}.{part.split} a second time; each once")
             seen.add((part.on, part.split))
-        tasks = [task for suite in self.suites for task in suite.tasks]
-        for task in tasks:
-            if tasks.count(task) > 1:
-                raise ValueError(f"suites ask the task '{task}' twice, and its numbers would share their names; each once")
+        self._check_own_items()
         for kind in {audit.kind for audit in self.audit}:
             if sum(audit.kind == kind for audit in self.audit) > 1:
                 raise ValueError(f"audit has two parts of kind '{kind}'; each once, else their findings share names")
@@ -228,6 +228,22 @@ class Recipe(Config):
         if isinstance(self.seeds, int):
             return tuple(range(self.seed, self.seed + self.seeds))
         return (self.seed,) if self.seeds is None else self.seeds
+
+    def _check_own_items(self) -> None:
+        """Of what is measured on items that are no corpus of the recipe: each name once, and room for a prompt."""
+        names = [written.name for written in self.programs]
+        for i, written in enumerate(self.programs):
+            if names.count(written.name) > 1:
+                raise ValueError(f"programs has two parts called '{written.name}', and their numbers would share names")
+            if written.max_new_tokens >= self.model.context:
+                raise ValueError(
+                    f"programs.{i}.max_new_tokens is {written.max_new_tokens}, and the model's context {self.model.context}; "
+                    "expected room for a prompt"
+                )
+        tasks = [task for suite in self.suites for task in suite.tasks]
+        for task in tasks:
+            if tasks.count(task) > 1:
+                raise ValueError(f"suites ask the task '{task}' twice, and its numbers would share their names; each once")
 
     def text_phase(self) -> PhaseConfig | None:
         """The first phase whose corpus is a stream of text, conversations included."""

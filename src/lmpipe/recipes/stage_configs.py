@@ -21,6 +21,7 @@ from lmpipe.data.pii.config import MaskConfig, NameKind, PresidioConfig, TaggerC
 from lmpipe.data.splitting.config import SplitConfig
 from lmpipe.data.splitting.fold_config import CrossValidationConfig
 from lmpipe.data.synthesis.config import SynthesisConfig
+from lmpipe.evaluation.code.config import ProgramsConfig
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.evaluation.suite_config import SuiteConfig
 from lmpipe.evaluation.task_config import AnyTaskEvaluation
@@ -230,6 +231,14 @@ class FoldsStage(Config):
     """The evaluation of each fold of each repeat."""
     resamples: int
     level: float
+    seed: int
+
+
+class ProgramsStage(Config):
+    """Programs written for problems. Where the recipe has the file's path, its name stands here; its digest is beside this."""
+
+    programs: ProgramsConfig
+    weights: str
     seed: int
 
 

@@ -12,6 +12,7 @@ from lmpipe.base.files import read_json
 from lmpipe.data.columns import OWN_COLUMNS
 from lmpipe.data.documents import parts_of, tables_of
 from lmpipe.data.holding import Holds, LabelsConfig, PairsConfig, TagsConfig
+from lmpipe.evaluation.code.evaluating import evaluate_programs
 from lmpipe.evaluation.intervals import wilson
 from lmpipe.evaluation.suites import evaluate_suite
 from lmpipe.evaluation.task_work import Asked
@@ -70,6 +71,25 @@ def suite(work: Work) -> None:
         folder=folder,
         output=work.output,
         seed=work.config.seed,
+        progress=work.progress,
+    )
+
+
+def programs(work: Work) -> None:
+    """Programs that a decoder in fp32 writes, run in the sandbox."""
+    import torch
+
+    torch.set_num_threads(work.runtime.resolved_threads())
+    (file,) = work.sources
+    evaluate_programs(
+        work.config.programs,
+        load_model(work.inputs["train"] / work.config.weights, device=work.runtime.resolved_device(), dtype="float32"),
+        tokenizer=load_tokenizer(work.inputs["tokenizer"]),
+        file=Path(file.url),
+        output=work.output,
+        scratch=work.scratch,
+        seed=work.config.seed,
+        workers=work.runtime.resolved_workers(),
         progress=work.progress,
     )
 

@@ -24,13 +24,13 @@ from torch import Tensor
 
 from lmpipe.base.errors import TrainingError
 from lmpipe.base.randomness import derive_seed
+from lmpipe.models.answering import draw_answers
 from lmpipe.models.network import Decoder, Network
 from lmpipe.tokens.chat import CHAT_TEMPLATE, render
 from lmpipe.tokens.examples import ExampleShards
 from lmpipe.tokens.loader import Ids, order_keys, permuted
 from lmpipe.tokens.packing import PADDING
 from lmpipe.tokens.tokenizer import Tokenizer
-from lmpipe.training.answering import draw_answers
 from lmpipe.training.grpo_config import GrpoConfig
 from lmpipe.training.materials import Attempt, Judge
 from lmpipe.training.objectives import IGNORED, Losses

@@ -63,17 +63,32 @@ def choose_submissions(
         workers: programs run at one time.
     """
     programs = [problem.program(draw(problem.prompt, derive_seed(seed, problem.id, i))) for i in range(samples)]
+    own = derive_seed(seed, problem.id, "calls")
+    return choose_among(problem, programs, submissions=submissions, seed=own, calls=calls, limits=limits, workers=workers)
+
+
+def choose_among(
+    problem: Problem,
+    programs: Sequence[str],
+    *,
+    submissions: int,
+    seed: int,
+    calls: Sequence[str] | None = None,
+    limits: Limits | None = None,
+    workers: int = 2,
+) -> Submission:
+    """As `choose_submissions`, of programs that were drawn already; `seed` is that of the made-up calls."""
     verdicts = judge_all([(program, problem.visible) for program in programs], limits=limits, workers=workers)
     passing = [program for program, verdict in zip(programs, verdicts, strict=True) if verdict.passed]
     if calls is None:
-        calls = made_up_calls(problem.visible_tests, count=CALLS, seed=derive_seed(seed, problem.id, "calls"))
+        calls = made_up_calls(problem.visible_tests, count=CALLS, seed=seed)
     clusters = cluster_by_behaviour(passing, calls, limits=limits, workers=workers)
     chosen: list[str] = []
     for place in range(max((len(cluster) for cluster in clusters), default=0)):
         chosen += [cluster[place] for cluster in clusters if place < len(cluster)]
     return Submission(
         programs=tuple(chosen[:submissions]),
-        drawn=samples,
+        drawn=len(programs),
         passed_visible=len(passing),
         cluster_sizes=tuple(len(cluster) for cluster in clusters),
     )
