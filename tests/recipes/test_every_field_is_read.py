@@ -64,13 +64,14 @@ from lmpipe.training.adapter_config import DoraConfig, LoraConfig
 from lmpipe.training.adapters import adapt
 from lmpipe.training.denoising import span_corruption
 from lmpipe.training.grpo_config import FunctionReward
+from lmpipe.training.kto import kto_losses
 from lmpipe.training.objective_config import ChatConfig, MaskedConfig, SpanCorruptionConfig
 from lmpipe.training.objectives import make_objective
 from lmpipe.training.optimizer_config import AdamWConfig
 from lmpipe.training.optimizers import MasterOptimizer
 from lmpipe.training.parameters import hidden_matrices
 from lmpipe.training.peft_layout import save_adapter
-from lmpipe.training.preference_config import DpoConfig, IpoConfig, OrpoConfig, SimpoConfig
+from lmpipe.training.preference_config import DpoConfig, IpoConfig, KtoConfig, OrpoConfig, SimpoConfig
 from lmpipe.training.preferences import preference_losses
 from lmpipe.training.sparsity import Sparsity
 from lmpipe.training.sparsity_config import TwoFourConfig
@@ -285,6 +286,7 @@ def recipe(sources: list[dict[str, Any]], encoder: str, lists: dict[str, str], t
                 "batch_tokens": 512,
                 "validation": {"tokens": 256},
                 "sparsity": {"kind": "magnitude", "share": 0.1},
+                "samples": {"prompts": ["the"], "every_tokens": 512, "new_tokens": 2},
             },
         ],
         "evaluate": [
@@ -567,6 +569,7 @@ def use_every_objective_and_adapter(folder: Path) -> None:
     hidden.losses(small("t5"), *(torch.from_numpy(array) for array in hidden.prepare(batch, 0)))
     (folder / "mine.py").write_text("def worth(prompt, answer, target):\n    return 1.0\n")
     judge_of(FunctionReward(function="mine.py:worth"), folder / "mine.py", 1)
+    kto_losses(KtoConfig(), torch.zeros(1, 2, 1), torch.zeros(1, 2, 1), torch.zeros(1))
     for loss in (DpoConfig(), IpoConfig(), SimpoConfig(), OrpoConfig()):
         preference_losses(loss, *torch.full((3, 1, 2, 1), -2.0))
     for adapter in (LoraConfig(rank=2), DoraConfig(rank=2)):

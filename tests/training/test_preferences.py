@@ -31,9 +31,10 @@ from lmpipe.tokens.preferences import PreferenceShards, tokenize_preferences
 from lmpipe.tokens.tokenizer import load_tokenizer
 from lmpipe.tokens.training import train_on_texts
 from lmpipe.training.config import PhaseConfig
+from lmpipe.training.kto import kto_losses
 from lmpipe.training.lessons import open_lessons
 from lmpipe.training.objectives import IGNORED
-from lmpipe.training.preference_config import DpoConfig, IpoConfig, OrpoConfig, PreferenceConfig, SimpoConfig
+from lmpipe.training.preference_config import DpoConfig, IpoConfig, KtoConfig, OrpoConfig, PreferenceConfig, SimpoConfig
 from lmpipe.training.preferences import Preference, preference_losses
 from lmpipe.training.starting import starting_network
 from lmpipe.training.step import parts_of
@@ -120,6 +121,17 @@ def test_losses_are_the_formulas_of_the_papers(seed: int) -> None:
         losses, rewards = preference_losses(config, *arrays)
         assert losses.item() == pytest.approx(value, rel=1e-4), config.kind
         assert rewards.shape == (1, 2, 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kto_is_the_formula_of_its_paper(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    p, q, p0, q0, z = (-5 * torch.rand(5, generator=generator)).tolist()
+    config = KtoConfig(beta=0.3, desirable_weight=1.5, undesirable_weight=0.5)
+    losses, gains = kto_losses(config, torch.tensor([[[p], [q]]]), torch.tensor([[[p0], [q0]]]), torch.tensor([-z]))
+    expected = [1.5 * (1 - logistic(0.3 * ((p - p0) + z))), 0.5 * (1 - logistic(0.3 * (-z - (q - q0))))]
+    assert losses.flatten().tolist() == pytest.approx(expected, rel=1e-4)
+    assert (gains.flatten() > 0).tolist() == [p - p0 > -z, q - q0 < -z]
 
 
 class TwoTokens(Network):
@@ -227,6 +239,46 @@ def test_a_batch_gives_the_sums_of_its_examples(loss: str, corpora: dict[str, Pa
     assert found.nats.item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_kto_of_a_batch_is_that_of_its_answers_one_by_one(corpora: dict[str, Path]) -> None:
+    lessons = open_lessons(corpora["text"], example.tiny_model(**MODEL), phase_of("kto"), 1, Silent())
+    torch.manual_seed(1)
+    network = starting_network(example.tiny_model(**MODEL), lessons.vocab_size, None, lessons.head)
+    objective = lessons.objective_for(network)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight += 0.05 * torch.randn_like(weight)
+    batch = lessons.loader.batch(0)
+    arrays = objective.prepare(batch, 0)
+    assert network.training
+    network.eval()
+    shards = PreferenceShards(corpora["text"] / "train")
+
+    def moved(prompt: list[int], answer: list[int]) -> float:
+        """ln p / p0 of an answer after a prompt."""
+        ids, sums = torch.tensor([[*prompt, *answer]]), []
+        for model in (network, objective.reference):
+            log_p = torch.log_softmax(model(ids[:, :-1]), -1)[0].gather(1, ids[0, 1:, None])
+            sums.append(log_p[len(prompt) - 1 :].sum().item())
+        return sums[0] - sums[1]
+
+    with torch.no_grad():
+        said = []
+        for number in (int(one) for row in batch.examples_BK for one in row if one >= 0):
+            start = int(shards.answers[number])
+            said += [
+                (ids[:start], ids[start:]) for ids in (s.document(number).tolist() for s in (shards.inputs, shards.targets))
+            ]
+        others = [answer for _, answer in said[1:] + said[:1]]
+        z = max(0.0, sum(moved(prompt, answer) for (prompt, _), answer in zip(said, others, strict=True)) / len(said))
+        ratios = [moved(*pair) for pair in said]
+        found = objective.losses(network, *parts_of(arrays, len(arrays[0]), "cpu")[0])
+    signs = [1, -1] * (len(said) // 2)
+    expected = sum(1 - logistic(0.1 * sign * (ratio - z)) for sign, ratio in zip(signs, ratios, strict=True))
+    assert arrays.divergence_B.tolist() == pytest.approx([z] * len(arrays[0]), rel=1e-3, abs=1e-5)
+    assert objective.supervised(arrays) == len(said)
+    assert found.nats.item() == pytest.approx(expected, rel=1e-4)
+
+
 # ----------------------------------------------------------------------------------------------------------------- training
 
 
@@ -241,9 +293,13 @@ def test_what_is_preferred_is_learned(corpora: dict[str, Path], tmp_path: Path) 
     assert validations[-1]["validation_reward_margin"] > 0.1
 
 
-@pytest.mark.parametrize("options", [{}, {"adapter": {"kind": "lora", "rank": 2}}])
-def test_stopped_and_resumed_is_the_same_run(options: dict[str, Any], corpora: dict[str, Path], tmp_path: Path) -> None:
-    phase, model = phase_of(epochs=3, micro_batch_tokens=256, **options), example.tiny_model(context=64, dropout=0.1)
+@pytest.mark.parametrize(
+    ("loss", "options"), [("dpo", {}), ("dpo", {"adapter": {"kind": "lora", "rank": 2}}), ("kto", {"average": {"decay": 0.9}})]
+)
+def test_stopped_and_resumed_is_the_same_run(
+    loss: str, options: dict[str, Any], corpora: dict[str, Path], tmp_path: Path
+) -> None:
+    phase, model = phase_of(loss, epochs=3, micro_batch_tokens=256, **options), example.tiny_model(context=64, dropout=0.1)
     example.run_training(corpora["chat"], tmp_path / "whole", model=model, phase=phase)
     for stop_at in (1, 2):
         calls = iter(range(100))
@@ -285,6 +341,30 @@ def test_what_is_no_preference_is_refused(changes: dict[str, str], said: str, to
         tokenize_preferences(splits, tokenizer, tmp_path / "tokens", holds=PreferencesConfig(), progress=Silent(), threads=1)
 
 
+def test_answers_by_themselves_are_learned_by_kto(tokenizer: Path, tmp_path: Path) -> None:
+    single = [{**row, ("rejected", "chosen")[n % 3 == 0]: ""} for n, row in enumerate(rows(120))]  # a third without a liked one
+    splits = write(tmp_path / "documents", single)
+    for rendered in ("chat", "text"):
+        (tmp_path / rendered).mkdir()
+        holds = PreferencesConfig(unpaired=True, rendered=rendered)
+        tokenize_preferences(splits, tokenizer, tmp_path / rendered, holds=holds, progress=Silent(), threads=1)
+        lessons = open_lessons(tmp_path / rendered, example.tiny_model(**MODEL), phase_of("kto"), 1, Silent())
+        network = starting_network(example.tiny_model(**MODEL), lessons.vocab_size, None, lessons.head)
+        objective, batch = lessons.objective_for(network), lessons.loader.batch(0)
+        arrays = objective.prepare(batch, 0)
+        assert (arrays.lengths_B2K > 0).sum() == (batch.examples_BK >= 0).sum(), "one answer to each"
+        for row, place in zip(*np.nonzero(batch.examples_BK >= 0), strict=True):
+            number = int(batch.examples_BK[row, place])
+            assert (arrays.lengths_B2K[row, :, place] > 0).tolist() == [bool(single[number][s]) for s in ("chosen", "rejected")]
+    options = {"epochs": 12, "optimizer": {"kind": "adamw", "lr": 3e-3}, "micro_batch_tokens": 256}
+    example.run_training(tmp_path / "chat", tmp_path, model=example.tiny_model(**MODEL), phase=phase_of("kto", **options))
+    curve = [json.loads(row) for row in (tmp_path / "output" / "curve.jsonl").read_text().splitlines()]
+    steps, validations = [row for row in curve if "loss" in row], [row for row in curve if "validation_loss" in row]
+    assert steps[0]["loss"] == pytest.approx(0.5, rel=1e-3), "at the start the model is its reference"
+    assert validations[-1]["validation_loss"] < 0.48
+    assert validations[-1]["validation_accuracy"] > 0.9
+
+
 def test_a_recipe_that_prefers(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows(80)))
     read = {"kind": "jsonl", "paths": [str(tmp_path / "rows.jsonl")], "text_column": "prompt"}
@@ -309,6 +389,9 @@ def test_a_recipe_that_prefers(tmp_path: Path) -> None:
     assert load_tokenizer(Path(str(done.bundle))).chat_template == CHAT_TEMPLATE
     with pytest.raises(RecipeError, match=r"objective is causal, which learns from text, and data\.liked holds preferences"):
         open_project(recipe, {"train.0.objective": {"kind": "causal"}})
+    with pytest.raises(RecipeError, match=r"unpaired is true, and train\.0\.objective\.loss compares two answers"):
+        open_project(recipe, {"data.liked.holds.unpaired": True})
+    open_project(recipe, {"data.liked.holds.unpaired": True, "train.0.objective.loss": {"kind": "kto"}})
     with pytest.raises(RecipeError, match=r"objective is preference, which the encoder 'bert' cannot learn"):
         open_project(recipe, {"model.kind": "bert"})
     with pytest.raises(RecipeError, match=r"audit\.0 \(memorization\) needs text that was trained on"):

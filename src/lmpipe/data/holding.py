@@ -75,13 +75,16 @@ class PairsConfig(Config):
 
 
 class PreferencesConfig(Config):
-    """Prompts with two answers, of which one was preferred."""
+    """Prompts with two answers, of which one was preferred; or (`unpaired`) with one, liked or not."""
 
     kind: Literal["preferences"] = "preferences"
     column: str = Field(default="chosen", min_length=1)
     """Holds the answer that was preferred."""
     rejected: str = Field(default="rejected", min_length=1)
     """Holds the other one."""
+    unpaired: bool = False
+    """Whether a document may have one of the two alone: an answer that was liked, or one that was not. Only the loss `kto`
+    learns from those."""
     rendered: Literal["chat", "text"] = "chat"
     """chat: the prompt is what a user says (or a list of messages as JSON), and the assistant answers; text: the answer goes
     directly on with the prompt."""

@@ -192,7 +192,7 @@ def _beside_linear(recipe: Recipe, found: Mapping[str, Metric], held_out: str) -
 
 
 def _phase(run: Run, phase: PhaseConfig) -> model.Phase | None:
-    name, unit = phase.name, phase.objective.loss_unit
+    name, unit = phase.name, phase.objective.counted_in
     folder = run.folder(f"train-{name}")
     training = run.read(f"train-{name}", "training.json")
     if folder is None or training is None:

@@ -16,7 +16,7 @@ from lmpipe.audit.config import AuditConfig
 from lmpipe.audit.gate import GateConfig, GoalConfig
 from lmpipe.base.config import Config
 from lmpipe.data.config import CorpusConfig
-from lmpipe.data.holding import kind_held
+from lmpipe.data.holding import PreferencesConfig, kind_held
 from lmpipe.data.splitting.fold_config import CrossValidationConfig, LearningCurveConfig
 from lmpipe.evaluation.code.config import ProgramsConfig
 from lmpipe.evaluation.config import EvaluationConfig, PerplexityConfig
@@ -336,6 +336,12 @@ class Recipe(Config):
                     raise ValueError(
                         f"train.{i}.objective is {phase.objective.kind}, which learns from {' or '.join(learns)}, and "
                         f"data.{name} holds {held}; expected objective: {' or '.join(able)}"
+                    )
+                held_as = self.data[name].holds
+                if isinstance(held_as, PreferencesConfig) and held_as.unpaired and not phase.objective.learns_unpaired:
+                    raise ValueError(
+                        f"data.{name}.holds.unpaired is true, and train.{i}.objective.loss compares two answers to a prompt; "
+                        "expected loss: {kind: kto}, or two answers everywhere"
                     )
             if not isinstance(phase.on, str) and "text" not in phase.objective.learns:
                 raise ValueError(f"train.{i}.on is a mixture, and {phase.objective.kind} learns from one corpus")

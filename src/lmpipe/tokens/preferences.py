@@ -5,6 +5,8 @@
     preferences.json                   how they were rendered, sizes of each side
     tokens.json                        totals of each side
 
+Of unpaired examples the answer that there is not is a closing token alone.
+
 As a chat, a prompt is what `<|user|>` says (or a whole conversation, as JSON) up to `<|assistant|>`, and an answer ends with
 `<|end|>`: as `holds: conversations` has it. As text, an answer goes on with its prompt and ends with end-of-text.
 """
@@ -114,12 +116,13 @@ class Answered:
     def document(self, number: int) -> NDArray[np.int64]:
         """The ids of one."""
         prompt, answer = self.prompts.document(number)[:-1], self.answers.document(number)
-        end = len(answer) if self.keeps_end else -1
+        end = len(answer) if self.keeps_end and len(answer) > 1 else -1  # an end alone: there is no answer
         return np.concatenate([[self.prompts.controls.start_of_text_id], prompt, answer[:end]]).astype(np.int64)
 
     def document_lengths(self) -> NDArray[np.int64]:
         """Of each; the one token that opens stands for the one that closes a prompt."""
-        return self.prompts.document_lengths() + self.answers.document_lengths() - (0 if self.keeps_end else 1)
+        answers = self.answers.document_lengths()
+        return self.prompts.document_lengths() + answers - ((answers == 1) if self.keeps_end else 1)
 
 
 def _writer(folder: Path, tokenizer: Tokenizer) -> ShardWriter:
@@ -128,16 +131,19 @@ def _writer(folder: Path, tokenizer: Tokenizer) -> ShardWriter:
 
 
 def _examples(folder: Path, holds: PreferencesConfig, side: str) -> Iterator[tuple[str, str, str]]:
-    """Prompt, preferred and rejected answer of each document."""
+    """Prompt, preferred and rejected answer of each document; of unpaired ones "" for the answer that there is not."""
     rejected = (value for _, _, value in read_examples(folder, holds.rejected))
     for (number, prompt, chosen), other in zip(read_examples(folder, holds.column), rejected, strict=True):
+        if holds.unpaired and _is_text(chosen) != _is_text(other) and _is_text(prompt):
+            yield (prompt, chosen, "") if _is_text(chosen) else (prompt, "", other)
+            continue
         for column, value in (("the prompt", prompt), (f"'{holds.column}'", chosen), (f"'{holds.rejected}'", other)):
-            if not isinstance(value, str) or not value.strip():
+            if not _is_text(value):
                 raise SourceError(
                     f"document {number} ({side}) has no text in {column}",
                     where=f"columns '{holds.column}' and '{holds.rejected}'",
                     expected="a prompt, the answer that was preferred and the one that was not",
-                    fix="correct the file, or filter such records out before",
+                    fix="correct the file, filter such records out before, or say `unpaired: true` and learn by kto",
                 )
         if chosen == other:
             raise SourceError(
@@ -147,6 +153,10 @@ def _examples(folder: Path, holds: PreferencesConfig, side: str) -> Iterator[tup
                 fix="filter such records out before",
             )
         yield prompt, chosen, other
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _prompt_ids(prompt: str, tokenizer: Tokenizer, holds: PreferencesConfig, side: str) -> list[int]:
@@ -176,5 +186,7 @@ def _messages(prompt: str) -> list[dict[str, Any]]:
 
 
 def _answer(text: str, tokenizer: Tokenizer, holds: PreferencesConfig) -> list[int]:
+    if not text:
+        return []
     ids = tokenizer.encode(text)
     return ids if holds.rendered == "text" else [*ids, tokenizer.special_ids[END]]

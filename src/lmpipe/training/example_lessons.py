@@ -20,6 +20,7 @@ from lmpipe.tokens.preferences import PreferenceShards
 from lmpipe.tokens.shards import TokenShards, open_shards
 from lmpipe.training.answers import objective_on_examples
 from lmpipe.training.config import PhaseConfig, batching
+from lmpipe.training.grpo import HeldOutAnswers
 from lmpipe.training.lesson import Lessons
 from lmpipe.training.objective_config import Seq2SeqConfig
 from lmpipe.training.objectives import Objective, make_objective
@@ -138,7 +139,7 @@ def preference_lessons(tokens: Path, model: ModelConfig, phase: PhaseConfig, see
         examples.vocab_size,
         examples.end_of_text_id,
         lambda network: Preference(objective, network, phase.precision),
-        lambda objective: _held_out(held_out, training, objective, plan.micro_rows, phase.validation.tokens),
+        lambda learned: _held_out(held_out, training, learned, plan.micro_rows, phase.validation.tokens),
     )
 
 
@@ -177,7 +178,7 @@ def check_held_out(examples: PackedExamples) -> None:
 
 def _held_out(
     examples: PackedExamples, training: PackedLoader, objective: Objective, rows: int, budget: int
-) -> list[Sequence[NDArray[Any]]]:
+) -> Sequence[Sequence[NDArray[Any]]]:
     """The first held-out examples, in rows of the training step's shape."""
     loader = PackedLoader(
         examples,
@@ -188,7 +189,10 @@ def _held_out(
         places=training.places,
     )
     wanted = max(1, budget // loader.tokens_per_batch)
-    return [objective.prepare(loader.batch(number), number) for number in range(min(wanted, loader.batches(1)))]
+    batches = [loader.batch(number) for number in range(min(wanted, loader.batches(1)))]
+    if isinstance(objective, Preference) and objective.follows_weights:
+        return HeldOutAnswers(objective, batches)
+    return [objective.prepare(batch, number) for number, batch in enumerate(batches)]
 
 
 def _longest(examples: ExampleShards) -> int:

@@ -33,7 +33,7 @@ from lmpipe.tokens.packing import PADDING
 from lmpipe.tokens.tokenizer import Tokenizer
 from lmpipe.training.grpo_config import GrpoConfig
 from lmpipe.training.materials import Attempt, Judge
-from lmpipe.training.objectives import IGNORED, Losses
+from lmpipe.training.objectives import IGNORED, Losses, Objective
 from lmpipe.training.preferences import frozen_copy
 
 LEAST_DEVIATION = 1e-4
@@ -277,9 +277,9 @@ class PromptLoader:
 
 
 class HeldOutAnswers(Sequence[Sequence[NDArray[Any]]]):
-    """Batches of held-out prompts whose answers are drawn when they are looked at, by the weights of that moment."""
+    """Held-out batches that are prepared when they are looked at, by the weights of that moment."""
 
-    def __init__(self, objective: Grpo, batches: Sequence[Asked]) -> None:
+    def __init__(self, objective: Objective, batches: Sequence[Any]) -> None:
         """Store the arguments."""
         self.objective, self.batches = objective, batches
 

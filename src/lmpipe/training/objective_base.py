@@ -35,6 +35,16 @@ class ObjectiveBase(Config):
     """Whether it learns from texts that stand in a row each, so that they may be batched by length."""
 
     @property
+    def learns_unpaired(self) -> bool:
+        """Of preferences, whether one answer to a prompt is enough."""
+        return False
+
+    @property
+    def counted_in(self) -> str:
+        """The unit of the loss that is reported."""
+        return self.loss_unit
+
+    @property
     def needs_tokenizer(self) -> bool:
         """Whether it cannot be learned from ids alone."""
         return False

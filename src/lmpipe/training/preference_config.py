@@ -62,11 +62,27 @@ class OrpoConfig(LossBase):
     """The paper's lambda: of the preference, beside what is learned of the preferred answer."""
 
 
-PreferenceLoss = Annotated[DpoConfig | IpoConfig | SimpoConfig | OrpoConfig, Field(discriminator="kind")]
+class KtoConfig(LossBase):
+    """weight (1 - s(beta (r - z))) of an answer that was liked, r = p - p0, weight (1 - s(beta (z - r))) of one that was not;
+    z, how far the model has moved, is the mean r of answers to other prompts of the batch, 0 at least (Ethayarajh et al. 2024).
+    Every answer counts by itself: the one way to learn from rows that have only one (`holds.unpaired`)."""
+
+    needs_reference = True
+
+    kind: Literal["kto"] = "kto"
+    beta: float = Field(default=0.1, gt=0, le=10)
+    """How dear it is to move away from the start: larger stays nearer."""
+    desirable_weight: float = Field(default=1.0, gt=0)
+    """What an answer that was liked counts. With n liked and m others, the paper has n x this at 1 to 4/3 of m x the next."""
+    undesirable_weight: float = Field(default=1.0, gt=0)
+    """What one that was not liked counts."""
+
+
+PreferenceLoss = Annotated[DpoConfig | IpoConfig | SimpoConfig | OrpoConfig | KtoConfig, Field(discriminator="kind")]
 
 
 class PreferenceConfig(ObjectiveBase):
-    """Prefer some answers over others: the weights at the phase's start are the model that `dpo` and `ipo` stay near to."""
+    """Prefer some answers over others. The weights at the phase's start are the model that `dpo`, `ipo` and `kto` stay near."""
 
     architectures = ("decoder",)
     reason = "an answer is as probable as its tokens, each from those before it, and the model must not see what follows"
@@ -77,3 +93,13 @@ class PreferenceConfig(ObjectiveBase):
     kind: Literal["preference"] = "preference"
     loss: PreferenceLoss = DpoConfig()
     """What is minimised."""
+
+    @property
+    def counted_in(self) -> str:
+        """Of kto, answers by themselves."""
+        return "per answer" if isinstance(self.loss, KtoConfig) else self.loss_unit
+
+    @property
+    def learns_unpaired(self) -> bool:
+        """Only kto looks at each answer by itself."""
+        return isinstance(self.loss, KtoConfig)

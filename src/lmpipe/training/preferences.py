@@ -1,4 +1,5 @@
-"""Learns from preferences: of two answers to a prompt, one was liked better (DPO and its kin; `preference_config.py`).
+"""Learns from preferences: of two answers to a prompt, one was liked better (DPO and its kin; `preference_config.py`), or of
+single ones which were liked (`kto.py`).
 
     pair 0    row of preferred answers    <open> prompt answer | ...    the same places in both rows, so that a part of a
               row of rejected answers     <open> prompt other  | ...    batch has both answers to every prompt in it
@@ -23,9 +24,17 @@ from torch import Tensor
 from lmpipe.models.network import Network
 from lmpipe.tokens.loader import Ids
 from lmpipe.tokens.packing import PADDING, ExampleBatch
+from lmpipe.training.kto import Said, divergence, kto_losses
 from lmpipe.training.objectives import IGNORED, Losses
 from lmpipe.training.optimizers import NARROW
-from lmpipe.training.preference_config import DpoConfig, IpoConfig, OrpoConfig, PreferenceConfig, PreferenceLoss
+from lmpipe.training.preference_config import (
+    DpoConfig,
+    IpoConfig,
+    KtoConfig,
+    OrpoConfig,
+    PreferenceConfig,
+    PreferenceLoss,
+)
 
 
 class PreferenceBatch(NamedTuple):
@@ -39,6 +48,8 @@ class PreferenceBatch(NamedTuple):
     """Tokens of each answer; 0 where there is no example."""
     reference_B2K: NDArray[np.float32]
     """ln p of each answer by the reference; 0 where the loss needs none."""
+    divergence_B: NDArray[np.float32]
+    """How far the network has moved, the same number for all rows; 0 where the loss does not ask."""
 
 
 class Preference:
@@ -46,7 +57,7 @@ class Preference:
 
     def __init__(self, config: PreferenceConfig, network: Network, precision: str) -> None:
         """Keep a copy of `network`, which is about to learn, where the loss asks for one; it computes as training does."""
-        self.config, self.reference = config, None
+        self.config, self.network, self.reference = config, network, None
         if config.loss.needs_reference:
             self.reference = frozen_copy(network, precision)
 
@@ -62,8 +73,13 @@ class Preference:
         places = prompts_BK.shape[1]
         asked_B2T = (targets_B2T != IGNORED)[..., None] & (segments_B2T[..., None] == np.arange(places))
         lengths_B2K = asked_B2T.sum(2).astype(np.float32)
-        found = PreferenceBatch(inputs_B2T, targets_B2T, segments_B2T, lengths_B2K, np.zeros_like(lengths_B2K))
-        return found if self.reference is None else found._replace(reference_B2K=self._referred(self.reference, found))
+        moved_B = np.zeros(len(inputs_B2T), np.float32)
+        found = PreferenceBatch(inputs_B2T, targets_B2T, segments_B2T, lengths_B2K, np.zeros_like(lengths_B2K), moved_B)
+        if self.reference is None:
+            return found
+        if isinstance(self.config.loss, KtoConfig):
+            moved_B[:] = divergence(self.network, self.reference, said_in(found), inputs_B2T.shape[-1])
+        return found._replace(reference_B2K=self._referred(self.reference, found))
 
     def _referred(self, reference: Network, batch: PreferenceBatch) -> NDArray[np.float32]:
         device, rows = next(reference.parameters()).device, []
@@ -77,8 +93,14 @@ class Preference:
 
     def losses(self, network: Network, *part: Tensor) -> Losses:
         """Of one part."""
-        ids_B2T, targets_B2T, segments_B2T, lengths_B2K, reference_B2K = part
+        ids_B2T, targets_B2T, segments_B2T, lengths_B2K, reference_B2K, divergence_B = part
         log_p_B2K = answer_log_probabilities(network, ids_B2T, targets_B2T, segments_B2T, lengths_B2K.shape[-1])
+        if isinstance(self.config.loss, KtoConfig):
+            there_B2K = (lengths_B2K > 0).float()
+            losses_B2K, gains_B2K = kto_losses(self.config.loss, log_p_B2K, reference_B2K, divergence_B)
+            total, right = (losses_B2K * there_B2K).sum(), ((gains_B2K > 0).float() * there_B2K).sum().detach()
+            moved = (divergence_B[:, None, None] * there_B2K).sum()
+            return Losses(total, total, right, {"divergence": moved, "reward_accuracy": right})
         there_BK = (lengths_B2K > 0).all(1).float()
         losses_BK, rewards_B2K = preference_losses(self.config.loss, log_p_B2K, reference_B2K, lengths_B2K.clamp(min=1))
         total = (losses_BK * there_BK).sum()
@@ -88,12 +110,21 @@ class Preference:
         return Losses(total, total, right, measured)
 
     def supervised(self, arrays: Sequence[NDArray[Any]]) -> int:
-        """Pairs of answers."""
-        return int((arrays[3] > 0).all(1).sum())
+        """Pairs of answers; of kto answers."""
+        there_B2K = arrays[3] > 0
+        return int(there_B2K.sum() if isinstance(self.config.loss, KtoConfig) else there_B2K.all(1).sum())
 
     def first_loss(self, network: Network) -> float | None:
         """At the start there is no difference to the reference."""
+        if isinstance(self.config.loss, KtoConfig):
+            weights = {self.config.loss.desirable_weight, self.config.loss.undesirable_weight}
+            return weights.pop() / 2 if len(weights) == 1 else None
         return math.log(2) if isinstance(self.config.loss, DpoConfig) else None
+
+    @property
+    def follows_weights(self) -> bool:
+        """Whether what `prepare` gives depends on how far the network is."""
+        return isinstance(self.config.loss, KtoConfig)
 
 
 def frozen_copy(network: Network, precision: str) -> Network:
@@ -124,6 +155,7 @@ def preference_losses(
             return (margins_BK / config.beta - 1 / (2 * config.beta)).square(), rewards_B2K
         wrong = config.label_smoothing
         return -(1 - wrong) * F.logsigmoid(margins_BK) - wrong * F.logsigmoid(-margins_BK), rewards_B2K
+    assert not isinstance(config, KtoConfig), "which compares no two answers: kto_losses"
     means_B2K = log_p_B2K / lengths_B2K
     if isinstance(config, OrpoConfig):
         odds_B2K = means_B2K - torch.log(-torch.expm1(means_B2K.clamp(max=-1e-6)))
@@ -131,6 +163,18 @@ def preference_losses(
         return -means_B2K[:, 0] + config.weight * preference_BK, config.weight * means_B2K
     rewards_B2K = config.beta * means_B2K
     return -F.logsigmoid(rewards_B2K[:, 0] - rewards_B2K[:, 1] - config.margin), rewards_B2K
+
+
+def said_in(batch: PreferenceBatch) -> list[Said]:
+    """Every prompt with each of its answers that there is, in the order of rows and places."""
+    found = []
+    for inputs_2T, targets_2T, segments_2T, lengths_2K in zip(*batch[:4], strict=True):
+        for place in range(lengths_2K.shape[1]):
+            for ids_T, next_T, segments_T, answer in zip(inputs_2T, targets_2T, segments_2T, lengths_2K[:, place], strict=True):
+                if answer:
+                    text, asked = ids_T[segments_T == place], next_T[segments_T == place]
+                    found.append(Said(text[: len(text) - int(answer)], asked[asked != IGNORED]))
+    return found
 
 
 def _answer_targets(inputs_B2T: Ids, segments_B2T: Ids, prompts_BK: Ids) -> Ids:
