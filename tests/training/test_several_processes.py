@@ -255,6 +255,17 @@ def test_a_killed_process_is_named_and_the_run_goes_on(corpus: Path, tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+def test_killed_processes_are_started_again(corpus: Path, tmp_path: Path) -> None:
+    killing = Watching(lambda: os.kill(process_number(tmp_path, 1), signal.SIGKILL))
+    facts = train_in_processes(job(corpus, tmp_path), 2, progress=killing, stopping=example.never, restarts=1)
+    assert (facts["steps"], facts["processes"]) == (LONG, 2)
+    assert killing.notes[0] == "a process died; all were started again (1 of 1 times)"
+    job(corpus, tmp_path / "one").run(progress=Silent(), stopping=example.never)
+    assert_agree(tmp_path / "one", tmp_path)
+
+
+@pytest.mark.slow
 def test_processes_that_are_asked_to_stop_save_and_go_on(corpus: Path, tmp_path: Path) -> None:
     training, asked = job(corpus, tmp_path), Event()
     assert train_in_processes(training, 2, progress=Watching(asked.set), stopping=asked.is_set) == {}

@@ -24,6 +24,8 @@ class Runtime:
     """Processes that train one model together, each with its share of the threads or a GPU of its own."""
     shard: bool = False
     """Whether each of these processes holds a part of the weights and of what the optimiser remembers, not all of them."""
+    restarts: int = 0
+    """How often all of these processes are started again, from the newest checkpoint, after one of them has died."""
     on: str = "local"
     """Where the tasks of the data stages are done: `local`, `ray`, `ray://HOST:PORT`, `slurm`, `slurm:OPTIONS`."""
     document_seconds: float = 300.0

@@ -26,6 +26,10 @@ ProcessesOption = Annotated[
 ShardOption = Annotated[
     bool, typer.Option("--shard", help="With --processes: each holds a part of weights and optimiser state (FSDP2), not all.")
 ]
+RestartsOption = Annotated[
+    int,
+    typer.Option(min=0, help="With --processes: how often all start again from the last checkpoint when one dies."),
+]
 WorkersOption = Annotated[int, typer.Option(min=0, help="Processes of the data stages; 0: as many as there are processors.")]
 OnOption = Annotated[
     str,

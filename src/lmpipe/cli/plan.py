@@ -8,7 +8,17 @@ import typer
 from rich.table import Table
 
 from lmpipe.base.runtime import Runtime
-from lmpipe.cli.options import CompileOption, DeviceOption, JsonOption, RecipeArgument, SetOption, StoreOption, ThreadsOption
+from lmpipe.cli.options import (
+    CompileOption,
+    DeviceOption,
+    JsonOption,
+    ProcessesOption,
+    RecipeArgument,
+    SetOption,
+    ShardOption,
+    StoreOption,
+    ThreadsOption,
+)
 from lmpipe.cli.terminal import bytes_text, out, print_json, seconds_text
 
 STATUS = {"hit": "[green]hit[/]", "miss": "[yellow]miss[/]", "depends": "[dim]depends[/]"}
@@ -20,6 +30,8 @@ def plan(
     store: StoreOption = "store",
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
+    processes: ProcessesOption = 1,
+    shard: ShardOption = False,
     compile_: CompileOption = True,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Train for ten seconds to predict time and memory.")] = False,
     json: JsonOption = False,
@@ -28,7 +40,7 @@ def plan(
     from lmpipe.recipes.planning import plan as make_plan
     from lmpipe.recipes.validation import parse_overrides
 
-    runtime = Runtime(store=store, device=device, threads=threads, compile=compile_)
+    runtime = Runtime(store=store, device=device, threads=threads, processes=processes, shard=shard, compile=compile_)
     result = make_plan(recipe, parse_overrides(set_ or []), runtime=runtime, calibrate=calibrate)
     if json:
         print_json(result.to_json())
@@ -50,6 +62,9 @@ def plan(
     if numbers["trainings"] > 1:
         whole = "" if numbers["training_flops"] is None else f": {numbers['trainings'] * numbers['training_flops']:.2e} FLOPs"
         out.print(f"repeats          {numbers['trainings']} trainings instead of one{whole}")
+    if processes > 1:
+        held = "a part of the weights each" if shard else "all weights each"
+        out.print(f"processes        {processes}, {max(1, runtime.resolved_threads() // processes)} threads and {held}")
     for call in numbers["calls"]:
         out.print(f"{call['stage']:<17}{call['says']} to {call['generator']}")
     for name, cost in numbers["stages"].items():
@@ -57,6 +72,8 @@ def plan(
         out.print(
             f"{name:<17}{seconds_text(cost['seconds'])}, {memory} peak memory, {cost['watt_hours']:.1f} Wh ({cost['method']})"
         )
-    if not numbers["stages"]:
+    if processes > 1:
+        out.print("time and memory  not predicted for several processes")
+    elif not numbers["stages"]:
         out.print("time and memory  not known on this machine yet: --calibrate trains for ten seconds to predict them")
     out.print("money            none is asked for here; at a price per hour, multiply the time")

@@ -309,6 +309,10 @@ class Runner:
                 self.progress.handle(events.StageNote(result.name, text))
 
 
+SIDE_BY_SIDE = "peak_memory_bytes_by_process"
+"""A fact of stages that ran processes side by side: their peaks add up."""
+
+
 def _file_error(error: OSError) -> StoreError:
     """A refusal of the file system that nobody foresaw: a broken disk, a network drive that is gone."""
     return StoreError(
@@ -364,7 +368,7 @@ def _record(known: Identified, workspace: Workspace, outcome: Outcome, observed:
         finished_at=datetime.now(UTC),
         seconds=seconds,
         cpu_seconds=outcome.cpu_seconds,
-        peak_memory_bytes=outcome.peak_memory_bytes,
+        peak_memory_bytes=max(outcome.peak_memory_bytes, sum(outcome.done.facts.get(SIDE_BY_SIDE, []))),
         energy=energy,
     )
 

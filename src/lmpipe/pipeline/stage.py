@@ -83,4 +83,5 @@ class Work:
     """True once the user asked to stop: save into `scratch` and return. After True the output is never published. A stage that
     never asks is stopped at once."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """JSON data for the record (rows in and out, tokens, predictions ...); not part of any digest."""
+    """JSON data for the record (rows in and out, tokens, predictions ...); not part of any digest. A stage that runs processes
+    side by side tells their `peak_memory_bytes_by_process`, of which the record keeps the sum."""

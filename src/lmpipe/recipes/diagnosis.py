@@ -7,6 +7,7 @@ import shutil
 import sys
 from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -45,6 +46,7 @@ def _machine() -> dict[str, str]:
         "python": f"{platform.python_version()} ({sys.executable})",
         "system": platform.platform(terse=True),
         "processors": str(usable_processors()),
+        "GPUs": str(len(list(Path("/proc/driver/nvidia/gpus").glob("*")))),
         "memory": f"{psutil.virtual_memory().total / 1e9:.1f} GB",
         "precision on the CPU": resolve_precision("auto", "cpu"),
         "C++ compiler": compiler or "none: training runs without compilation, somewhat slower",

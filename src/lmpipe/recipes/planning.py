@@ -14,7 +14,7 @@ from lmpipe.pipeline.store import open_store
 from lmpipe.recipes.calls import expected_calls
 from lmpipe.recipes.predicting import calibrate as calibrate_training
 from lmpipe.recipes.predicting import estimate, stored_calibration, training_costs
-from lmpipe.recipes.project import check_gate, open_project
+from lmpipe.recipes.project import check_gate, check_processes, open_project
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Plan:
 
     rows: Sequence[PlanRow]
     estimates: Mapping[str, Any]
-    """`parameters` (exact), `training_tokens`, `training_flops`; with a calibration `stages`: seconds, peak_memory_bytes and
-    watt_hours by stage. `calls`: how often generators will be asked, as `calls.expected_calls` says."""
+    """`parameters` (exact), `training_tokens`, `training_flops`, `processes`; with a calibration `stages`: seconds,
+    peak_memory_bytes and watt_hours by stage. `calls`: how often generators will be asked, as `calls.expected_calls` says."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, for `--json`."""
@@ -53,15 +53,17 @@ def plan(
     runtime = runtime or Runtime()
     project = open_project(recipe, set)
     check_gate(project.recipe)
+    check_processes(project.recipe, runtime)
     store = open_store(runtime.store)
     rows = plan_stages(project.stages(runtime), store)
     calibration = stored_calibration(project.recipe, runtime, store)
-    if calibrate and calibration is None:
+    if calibrate and calibration is None and runtime.processes == 1:
         calibration = calibrate_training(project.recipe, runtime, store)
     return Plan(
         rows,
         {
             **estimate(project.recipe),
+            "processes": runtime.processes,
             "stages": training_costs(project.recipe, calibration),
             "calls": expected_calls(project.recipe),
         },

@@ -214,6 +214,7 @@ def _phase(run: Run, phase: PhaseConfig) -> model.Phase | None:
         best_validation_loss=training.get("best_validation_loss"),
         stopped_early=training.get("stopped_early", False),
         stop_reason=training.get("stop_reason", ""),
+        processes=run.records[f"train-{name}"].facts.get("processes", 1),
         prompts=list(phase.samples.prompts) if written and phase.samples else [],
         written=[model.Written(tokens=row["tokens"], texts=row["written"]) for row in written],
         sparsity=model.Sparsity(**_without(pruned, "share")) if (pruned := training.get("sparsity")) else None,

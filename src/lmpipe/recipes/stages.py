@@ -411,7 +411,8 @@ def train(work: Work) -> None:
     if runtime.processes > 1:
         from lmpipe.training.launching import train_in_processes
 
-        facts = train_in_processes(job, runtime.processes, progress=work.progress, stopping=work.stopping)
+        listening: Any = {"progress": work.progress, "stopping": work.stopping}
+        facts = train_in_processes(job, runtime.processes, restarts=runtime.restarts, **listening)
     else:
         facts = job.run(progress=work.progress, stopping=work.stopping, judge=_judge(work))
     work.facts.update(facts)

@@ -136,6 +136,8 @@ class Phase(Config):
     best_validation_loss: float | None = None
     stopped_early: bool = False
     stop_reason: str = ""
+    processes: int = 1
+    """That trained together."""
     sparsity: Sparsity | None = None
     prompts: list[str] = Field(default_factory=list)
     """What the model went on with on the way."""

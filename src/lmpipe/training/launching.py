@@ -38,8 +38,10 @@ BEREAVED = ("Connection closed by peer", "Connection reset by peer", "Broken pip
 """What a process says that died only because another one was gone."""
 
 
-def train_in_processes(job: TrainingJob, processes: int, *, progress: Progress, stopping: Callable[[], bool]) -> dict[str, Any]:
-    """`loop.train` in so many processes on this machine.
+def train_in_processes(
+    job: TrainingJob, processes: int, *, progress: Progress, stopping: Callable[[], bool], restarts: int = 0
+) -> dict[str, Any]:
+    """`loop.train` in so many processes on this machine; where one dies, all are started again up to `restarts` times.
 
     Returns:
         Facts for the record; empty when asked to stop before the end.
@@ -58,7 +60,7 @@ def train_in_processes(job: TrainingJob, processes: int, *, progress: Progress, 
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt
     folder.mkdir(parents=True)
     (folder / JOB).write_text(job.model_dump_json(), encoding="utf-8")
-    agent, heard = _Agent(folder, processes), _Heard(folder, progress)
+    agent, heard = _Agent(folder, processes, restarts), _Heard(folder, progress)
     agent.start()
     stopped = False
     while agent.is_alive():
@@ -79,7 +81,7 @@ def train_in_processes(job: TrainingJob, processes: int, *, progress: Progress, 
 class _Agent(threading.Thread):
     """Torch's elastic agent. In a thread of its own, since it neither returns before the end nor leaves signals alone."""
 
-    def __init__(self, folder: Path, processes: int) -> None:
+    def __init__(self, folder: Path, processes: int, restarts: int) -> None:
         super().__init__(daemon=True)
         self.folder = folder
         self.failures: Mapping[int, ProcessFailure] = {}
@@ -92,7 +94,7 @@ class _Agent(threading.Thread):
             rdzv_backend="c10d",
             rdzv_endpoint="localhost:0",
             local_addr="localhost",
-            max_restarts=0,
+            max_restarts=restarts,
             logs_specs=DefaultLogsSpecs(),
         )
 

@@ -44,6 +44,9 @@ def main(folder: Path) -> int:
     from lmpipe.training.job import TrainingJob
     from lmpipe.training.ranks import joined
 
+    again, at_most = (int(os.environ.get(f"TORCHELASTIC_{name}", 0)) for name in ("RESTART_COUNT", "MAX_RESTARTS"))
+    if again and os.environ["RANK"] == "0":
+        Posted(folder).note(f"a process died; all were started again ({again} of {at_most} times)")
     job = TrainingJob.model_validate_json((folder / JOB).read_bytes())
     with joined(job.device.kind) as ranks:
         try:

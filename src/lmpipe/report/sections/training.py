@@ -54,6 +54,7 @@ def _facts(given: Phase) -> Markup:
         [
             ("Steps", count(given.steps)),
             ("Tokens", count(given.tokens)),
+            ("Processes", count(given.processes) if given.processes > 1 else None),
             ("Best weights", best),
             ("Pruned", _pruned(given.sparsity)),
             ("Ended because", f"{ended} (early stop)" if given.stopped_early and given.stop_reason else ended),
