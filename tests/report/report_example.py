@@ -38,6 +38,7 @@ from lmpipe.report.model import (
     Split,
     Stage,
     TextSource,
+    TokenGroup,
     Tokenizer,
     Written,
 )
@@ -456,7 +457,16 @@ def example() -> Report:
             )
         ],
         corpora=[corpus()],
-        tokenizer=Tokenizer(kind="byte-level BPE", vocab_size=4_096, bytes_per_token=3.4502, measured_on="test split"),
+        tokenizer=Tokenizer(
+            kind="byte-level BPE",
+            vocab_size=4_096,
+            bytes_per_token=3.4502,
+            measured_on="test split",
+            groups=[
+                TokenGroup(by="source", name="library", documents=71, tokens_per_word=2.3107, bytes_per_token=3.6113),
+                TokenGroup(by="source", name="tests", documents=25, tokens_per_word=2.8709, bytes_per_token=3.0127),
+            ],
+        ),
         architecture=Architecture(
             kind="Llama",
             layers=6,

@@ -255,6 +255,8 @@ def poisoned(payload: str) -> Report:
     for part, names in FREE_TEXT_OF_LISTS.items():
         for target in data[part]:
             target.update({name: strings(target[name], payload) for name in names})
+    for group in data["tokenizer"]["groups"]:
+        group["name"] = strings(group["name"], payload)
     for one in data["phases"][0]["written"]:
         one["texts"] = strings(one["texts"], payload)
     for corpus in data["corpora"]:

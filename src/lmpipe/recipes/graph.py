@@ -43,7 +43,7 @@ VERSIONS = {
     "pretrained": 2,
     "adopt": 2,
     "tokenizer": 3,
-    "tokenize": 3,
+    "tokenize": 4,
     "mix": 1,
     "train": 3,
     "ngram": 1,

@@ -318,7 +318,24 @@ def _tokenizer(run: Run, recipe: Recipe, corpus: str, split: str) -> model.Token
         vocab_size=training["vocab_size"],
         bytes_per_token=per_token,
         measured_on=f"{split} split" if per_token else "",
+        groups=_token_groups(run.read(f"tokenize-{corpus}", "groups.json") or ()),
     )
+
+
+def _token_groups(rows: Sequence[Mapping[str, Any]]) -> list[model.TokenGroup]:
+    """The parts of a text, by whatever there are several of."""
+    several = {by for by, number in Counter(row["by"] for row in rows).items() if number > 1}
+    return [
+        model.TokenGroup(
+            by=row["by"],
+            name=row["group"],
+            documents=row["documents"],
+            tokens_per_word=row["tokens"] / row["words"] if row["words"] else None,
+            bytes_per_token=row["bytes"] / row["tokens"],
+        )
+        for row in rows
+        if row["by"] in several and row["tokens"]
+    ]
 
 
 def _architecture(run: Run, recipe: Recipe) -> model.Architecture | None:

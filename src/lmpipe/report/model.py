@@ -284,6 +284,17 @@ class Corpus(Config):
     """What the cleaning does not catch."""
 
 
+class TokenGroup(Config):
+    """What the tokenizer makes of one part of a text."""
+
+    by: str
+    """What the parts are: `source`, `language`."""
+    name: str
+    documents: int
+    tokens_per_word: float | None = None
+    bytes_per_token: float
+
+
 class Tokenizer(Config):
     """The tokenizer, by numbers."""
 
@@ -292,6 +303,8 @@ class Tokenizer(Config):
     bytes_per_token: float | None = None
     measured_on: str = ""
     """The text that `bytes_per_token` was measured on, such as `test split`."""
+    groups: list[TokenGroup] = Field(default_factory=list)
+    """Parts of the held-out text, where there are several."""
 
 
 class Architecture(Config):

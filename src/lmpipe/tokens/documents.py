@@ -30,6 +30,11 @@ def count_documents(folder: Path) -> int:
     return sum(_opened(part).metadata.num_rows for part in parts_of(folder))
 
 
+def column_names(folder: Path) -> set[str]:
+    """The columns of a folder's documents; none where there is no part."""
+    return {name for part in parts_of(folder)[:1] for name in _opened(part).schema_arrow.names}
+
+
 def count_text_bytes(folder: Path) -> int:
     """How many UTF-8 bytes of text a folder holds."""
     total = 0

@@ -2,6 +2,7 @@
 
     train/ validation/ test/     token shards
     tokens.json                  totals of each split
+    groups.json                  of text: sizes of held-out text by source and language (`fertility.py`)
 
 Promises: memory of a few batches, and bytes that do not depend on the number of threads. Planted canaries go among the training
 documents at places that depend on their ids only, so that none of them stands in a row of its own kind at the end.
@@ -18,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmpipe.base.errors import ServingError, SourceError
-from lmpipe.base.files import read_json
+from lmpipe.base.files import read_json, write_json
 from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
 from lmpipe.tokens.chat import CHAT_TEMPLATE, render
 from lmpipe.tokens.documents import count_documents, read_ids_and_texts, read_texts
-from lmpipe.tokens.shards import SHARD_TOKENS, ShardWriter, token_type, write_totals
+from lmpipe.tokens.fertility import GROUPS, count_groups
+from lmpipe.tokens.shards import SHARD_TOKENS, ShardWriter, open_shards, token_type, write_totals
 from lmpipe.tokens.threads import use_threads
 from lmpipe.tokens.tokenizer import Tokenizer, load_tokenizer
 
@@ -75,6 +77,8 @@ def tokenize(
         ids = _rendered(texts, loaded, split) if conversations else _encoded(texts, loaded)
         totals[split] = _write_split(ids, loaded, output / split, counter, shard_tokens, runs)
         _tell_losses(totals[split], split, progress)
+    if not conversations:
+        write_json(output / GROUPS, count_groups(splits / "test", open_shards(output / "test")))
     planted = count_documents(canaries) if canaries else 0
     sizes = {"vocab_size": loaded.vocab_size, "end_of_text_id": loaded.end_of_text_id}
     return write_totals(output, totals, **sizes, canary_documents=planted)
