@@ -193,8 +193,9 @@ def test_what_is_missing_is_named(tmp_path: Path, missing: str) -> None:
 
 def test_what_a_foreign_model_cannot_learn_is_said_before_anything_is_spent(tmp_path: Path) -> None:
     neox(tmp_path / "theirs")
-    with pytest.raises(RecipeError, match="adapter needs a model of our families"):
-        open_project(recipe(tmp_path, str(tmp_path / "theirs"), adapter={"kind": "lora"}))
+    open_project(recipe(tmp_path, str(tmp_path / "theirs"), adapter={"kind": "lora"}))
+    with pytest.raises(RecipeError, match="sparsity needs a model of our families"):
+        open_project(recipe(tmp_path, str(tmp_path / "theirs"), sparsity={"kind": "magnitude"}))
     fresh = {"kind": "auto", "family": "x", "architecture": "decoder", "context": 8, "layers": 1, "width": 8}
     made = {**recipe(tmp_path, "x"), "model": {**fresh, "stored_parameters": 9}, "tokenizer": {"kind": "byte"}}
     with pytest.raises(RecipeError, match="never fresh"):

@@ -11,10 +11,12 @@ import torch
 import training_example as example
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, LlamaForCausalLM
 
 from lmpipe.base.errors import TrainingError
 from lmpipe.models import families
+from lmpipe.models.auto.model import load
+from lmpipe.models.describing import describe
 from lmpipe.training.adapter_config import DoraConfig, LoraConfig
 from lmpipe.training.adapters import adapt
 
@@ -57,6 +59,39 @@ def test_peft_loads_it_and_computes_what_was_merged(adapter: dict[str, Any], cor
     torch.testing.assert_close(theirs, merged, rtol=0, atol=2e-5)
     trained = load_file(output / "adapter" / "adapter_model.safetensors")
     assert any("lora_magnitude_vector" in key for key in trained) == (adapter["kind"] == "dora")
+
+
+@pytest.mark.parametrize("adapter", [{"kind": "lora", "rank": 2}, {"kind": "dora", "rank": 2, "targets": ["query_key_value"]}])
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft 0.21 asks transformers 5.23
+def test_a_model_that_transformers_computes_is_adapted_too(adapter: dict[str, Any], corpus: Path, tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    torch.manual_seed(1)
+    start = tmp_path / "start"
+    GPTNeoXForCausalLM(GPTNeoXConfig(vocab_size=100, max_position_embeddings=64, **sizes)).save_pretrained(start)
+    phase = example.tiny_phase(adapter=adapter, optimizer={"kind": "adamw", "lr": 1e-2})
+    for folder, places in (("whole", ()), ("stopped", (7,))):
+        for place in (*places, 100):
+            asked = iter(range(1000))
+            stopping = lambda asked=asked, place=place: next(asked) >= place  # noqa: E731
+            options: Any = {"model": describe(start), "phase": phase, "start": start, "stopping": stopping}
+            example.run_training(corpus, tmp_path / folder, **options)
+    assert example.result(tmp_path / "stopped") == example.result(tmp_path / "whole")
+    output, ids = tmp_path / "whole" / "output", torch.randint(1, 100, (2, 20))
+    with torch.no_grad():
+        plain = GPTNeoXForCausalLM.from_pretrained(start, dtype=torch.float32)
+        before = plain(ids).logits
+        theirs = PeftModel.from_pretrained(plain, output / "adapter").eval()(ids).logits
+        merged = GPTNeoXForCausalLM.from_pretrained(output / "best", dtype=torch.float32)(ids).logits
+    assert (theirs - before).abs().max() > 1e-2
+    torch.testing.assert_close(theirs, merged, rtol=0, atol=2e-5)
+
+
+def test_a_model_without_linear_maps_is_refused(tmp_path: Path) -> None:
+    sizes = {"n_positions": 64, "n_embd": 16, "n_layer": 1, "n_head": 2}
+    GPT2LMHeadModel(GPT2Config(vocab_size=100, **sizes)).save_pretrained(tmp_path / "start")
+    network = load(str(tmp_path / "start"))
+    with pytest.raises(TrainingError, match="no matrix in the layers of this model can have an adapter"):
+        adapt(network, families.mapping(network), LoraConfig())
 
 
 def test_only_what_is_adapted_moves(corpus: Path, base: Path, tmp_path: Path) -> None:

@@ -71,6 +71,9 @@ def save(network: Network, folder: Path, *, end_of_text_id: int, state: dict[str
 
 def mapping(network: Network) -> dict[str, Stored]:
     """How each of the network's parameters lies on disk."""
+    if network.config.kind == "auto":  # whose names only the network knows
+        foreign: dict[str, Stored] = _part(network.config, "hf").mapping(network)
+        return foreign
     head = getattr(network, "head_config", None)  # where a network can have several heads, names depend on it
     module = _part(network.config, "hf")
     found: dict[str, Stored] = module.mapping(network.config, head) if head else module.mapping(network.config)

@@ -99,8 +99,6 @@ class Recipe(Config):
                     f"train.{i}.objective is {phase.objective.kind}, and the model is computed by Transformers, which takes "
                     "one text to a row; expected causal, chat or preference, or a model of one of our families"
                 )
-            if phase.adapter is not None:
-                raise ValueError(f"train.{i}.adapter needs a model of our families; this one is computed by Transformers")
             if phase.sparsity is not None:
                 raise ValueError(f"train.{i}.sparsity needs a model of our families; this one is computed by Transformers")
 

@@ -21,6 +21,7 @@ from lmpipe.base.errors import TrainingError
 from lmpipe.models.layout import Stored
 from lmpipe.models.network import Network
 from lmpipe.training.adapter_config import DoraConfig, LoraConfig
+from lmpipe.training.parameters import layer_number
 
 DOWN, UP, LENGTH = "adapter_down", "adapter_up", "adapter_length"
 """Our names of A, B and m."""
@@ -103,13 +104,21 @@ def adapt(network: Network, mapping: Mapping[str, Stored], config: LoraConfig | 
         TrainingError: when a target is no matrix of the layers.
     """
     linears = {f"{name}.weight": module for name, module in network.named_modules() if type(module) is nn.Linear}
-    stored = {ours: (module, mapping[ours]) for ours, module in linears.items() if ours in mapping and ".blocks." in f".{ours}"}
+    in_layers = {ours: module for ours, module in linears.items() if ours in mapping and layer_number(ours) is not None}
+    stored = {ours: (module, mapping[ours]) for ours, module in in_layers.items()}
     known = {_last(name) for _, disk in stored.values() for name in disk.names}
     if unknown := sorted(set(config.targets) - known):
         raise TrainingError(
             f"no layer has a matrix called '{unknown[0]}'",
             where="adapter.targets",
             expected=f"some of: {', '.join(sorted(known))}",
+        )
+    if not stored:
+        raise TrainingError(
+            "no matrix in the layers of this model can have an adapter",
+            where="adapter",
+            expected="plain linear maps (torch.nn.Linear); GPT-2 as Transformers computes it has none",
+            fix="leave the adapter out, or take a model of one of our families",
         )
     added = []
     for ours, (module, disk) in stored.items():

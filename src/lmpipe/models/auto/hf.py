@@ -7,9 +7,15 @@ from pathlib import Path
 import torch
 
 from lmpipe.models.auto.model import AutoDecoder, AutoEncoder, AutoEncoderDecoder
+from lmpipe.models.layout import Stored
 
 OWN = "model."
 """What our wrapper puts before the names of theirs."""
+
+
+def mapping(network: AutoDecoder | AutoEncoder | AutoEncoderDecoder) -> dict[str, Stored]:
+    """Every parameter under the name that Transformers has for it."""
+    return {name: Stored((name.removeprefix(OWN),)) for name, _ in network.named_parameters()}
 
 
 def save(
