@@ -310,6 +310,7 @@ def test_rewarded_answers_are_not_divided() -> None:
         ({"optimizer": {"kind": "muon"}}, "llama", "muon needs whole matrices"),
         ({"sparsity": {"kind": "2:4"}}, "llama", "sparsity compares all weights of a matrix"),
         ({"samples": {"prompts": ["a"]}}, "llama", "samples are written by one process"),
+        ({"objective": {"kind": "preference", "loss": {"kind": "kto"}}}, "llama", "kto asks the whole model"),
         ({}, "lstm", "a model of the kind lstm has no layers"),
         ({}, "llama", ""),
     ],

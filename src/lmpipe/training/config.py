@@ -227,6 +227,8 @@ def why_not_sharded(phase: PhaseConfig, model_kind: str) -> str:
         return "sparsity compares all weights of a matrix"
     if phase.samples:
         return "samples are written by one process, with the whole model"
+    if phase.objective.learns_unpaired:
+        return "kto asks the whole model before each step"
     if model_kind in ("auto", "lstm"):
         return f"a model of the kind {model_kind} has no layers that we could divide one by one"
     return ""
