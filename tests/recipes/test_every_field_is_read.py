@@ -476,7 +476,11 @@ def bots(task: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     read = [{"kind": "jsonl", "paths": [str(folder / "messages.jsonl")]}]
     messages = {"read": read, "holds": {"kind": "labels", "column": "intent", "none_of_them": "none"}, "split": split}
     faq = {"read": [{"kind": "markdown", "paths": [str(folder / "faq.md")]}], "split": {"train": 1, "validation": 0, "test": 0}}
-    own = {**bot, "messages": "messages", "snippets_from": "faq"}
+    (folder / "spans.conll").write_text("".join(f"soup B-dish\nplease O\nnow{number} O\n\n" for number in range(20)))
+    marked = [{"kind": "conll", "paths": [str(folder / "spans.conll")], "words": 1, "tags": 2}]
+    spans = {"read": marked, "holds": {"kind": "tags"}, "split": {"train": 0.6, "validation": 0, "test": 0.4}}
+    own = {**bot, "messages": "messages", "snippets_from": "faq", "spans_from": "spans"}
+    own["entities"] = [*bot["entities"], {"kind": "tagged", "name": "dish"}]
     own["understanding"] = {**bot["understanding"], "threshold": {"kind": "kept_accuracy", "at_least": 0.2}}
     own["fallback"] = {"search_first": True, "steps": ["offer", "hand_over"], "choices": 2}
     by_model = {"messages": "messages", "classifier": {"kind": "model"}}
@@ -486,7 +490,7 @@ def bots(task: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     measured = {**task["evaluate"][0], "on": "messages"}
     model = {"data": {"messages": messages}, "tokenizer": {**task["tokenizer"], "train_on": "messages"}}
     return [
-        {**task, "data": {**task["data"], "messages": messages, "faq": faq}, "chatbot": own},
+        {**task, "data": {**task["data"], "messages": messages, "faq": faq, "spans": spans}, "chatbot": own},
         {**task, **model, "train": [learned], "evaluate": [measured], "chatbot": by_model},
     ]
 

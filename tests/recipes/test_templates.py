@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import lmpipe
-from lmpipe.base.errors import RecipeError
+from lmpipe.base.errors import RecipeError, ServingError
 from lmpipe.base.progress import Silent
 from lmpipe.base.runtime import Runtime
 from lmpipe.evaluation.intervals import wilson
@@ -186,6 +186,43 @@ def test_chatbot(tmp_path: Path) -> None:
     assert reply.generated, "small talk is written by the model"
 
 
+def spans(folder: Path) -> dict[str, Any]:
+    """Changes that give the chatbot a corpus of marked names, and an entity and a slot for them."""
+    lines = []
+    for first in ("Mara", "Jon", "Ada", "Ivo"):
+        for last in ("Rossi", "Meier", "Okafor", "Silva"):
+            for before, after in (("for", "please"), ("under", "."), ("name is", "and thanks")):
+                words = [*((word, "O") for word in before.split()), (first, "B-guest"), (last, "I-guest")]
+                lines += ["\n".join(f"{word} {tag}" for word, tag in [*words, *((w, "O") for w in after.split())]), ""]
+    (folder / "spans.conll").write_text("\n".join(lines) + "\n")
+    source = {"kind": "conll", "paths": [str(folder / "spans.conll")], "words": 1, "tags": 2}
+    recipe = YAML(typ="safe", pure=True).load((folder / "chatbot" / "recipe.yaml").read_text(encoding="utf-8"))["chatbot"]
+    return {
+        "data.spans": {"read": [source], "holds": {"kind": "tags"}, "split": {"train": 0.6, "validation": 0, "test": 0.4}},
+        "chatbot.spans_from": "spans",
+        "chatbot.entities": [*recipe["entities"], {"kind": "tagged", "name": "person", "label": "guest"}],
+        "chatbot.slots": [*recipe["slots"], {"name": "person", "entities": ["person"]}],
+    }
+
+
+def test_a_chatbot_finds_what_a_tagger_was_taught(tmp_path: Path) -> None:
+    fast = {**FAST, "train.0.epochs": 1}
+    write_template("chatbot", tmp_path / "chatbot")
+    changes = {**fast, **spans(tmp_path)}
+    done = lmpipe.run(tmp_path / "chatbot" / "recipe.yaml", changes, runtime=runtime(tmp_path))
+    values = {metric.name: metric for metric in done.metrics}
+    assert values["chatbot.entity_f1"].value > 0.9
+    assert values["chatbot.entity_f1"].interval is not None
+    _, bot = open_chatbot(done.bundle, {}, threads=1)
+    found = bot.understander.understand("a table under Ada Meier please", today=date(2026, 3, 2)).entities
+    assert [(entity.name, entity.value) for entity in found] == [("person", "Ada Meier")]
+    changes["chatbot.entities"] = [*changes["chatbot.entities"][:-1], {"kind": "tagged", "name": "person", "label": "gest"}]
+    with pytest.raises(ServingError, match=r"marked by tags of 'gest' \(did you mean 'guest'\?\)"):
+        lmpipe.run(tmp_path / "chatbot" / "recipe.yaml", changes, runtime=runtime(tmp_path))
+    with pytest.raises(RecipeError, match="needs a tagger; expected `spans_from`"):
+        lmpipe.check(tmp_path / "chatbot" / "recipe.yaml", {k: v for k, v in changes.items() if "spans" not in k})
+
+
 def test_a_chatbot_whose_intents_an_encoder_tells_apart(tmp_path: Path) -> None:
     changes = {"train.0.precision": "fp32", "train.0.optimizer.lr": 5e-3, "train.0.epochs": 10}
     start = tiny_model(tmp_path / "base", "bert")
@@ -203,6 +240,7 @@ def test_a_chatbot_whose_intents_an_encoder_tells_apart(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"chatbot.messages": "faq"}, "chatbot.messages names 'faq', which holds text; expected labels"),
+        ({"chatbot.spans_from": "faq"}, "chatbot.spans_from is dead: no entity is of kind tagged"),
         ({"chatbot.messages": "mesages"}, "did you mean 'messages'"),
         ({"chatbot.classifier": {"kind": "model"}}, "the model, which learns chat on small-talk last"),
         ({"chatbot.messages": None}, "expected kind: fixed"),

@@ -82,7 +82,7 @@ def measure(folder: Path) -> list[Metric]:
         SourceError: when the folder holds none.
     """
     examples = read_examples(folder)
-    metrics = {metric.name: metric for metric in _metrics(examples.measured(), examples.layout)}
+    metrics = {metric.name: metric for metric in metrics_of(examples.measured(), examples.layout)}
     if examples.layout.kind == "generation":
         for order in (1, 2):
             value = distinct(read_column(folder, "prediction"), order)
@@ -105,7 +105,8 @@ def _metric(layout: ExampleLayout, statistic: str, value: float, count: int) -> 
     )
 
 
-def _metrics(measured: Measured, layout: ExampleLayout) -> Iterator[Metric]:
+def metrics_of(measured: Measured, layout: ExampleLayout) -> Iterator[Metric]:
+    """Every number that results give, with its interval."""
     right = measured.zero_one()
     values = measured.values(ones(measured.count))
     resampled = resampled_values(measured.values, measured.count, layout.resampling)
@@ -130,7 +131,7 @@ def measure_slices(folder: Path, *, length_buckets: int = LENGTH_BUCKETS) -> lis
     found = []
     for by, value, chosen_N in _slices(examples, length_buckets):
         part = examples.only(chosen_N)
-        metrics = list(_metrics(part.measured(), part.layout))
+        metrics = list(metrics_of(part.measured(), part.layout))
         found.append(Slice(by=by, value=value, count=part.count, small=part.count < SMALL, metrics=metrics))
     return found
 

@@ -245,12 +245,15 @@ def chatbot(
     if bot is None:
         return {}
     holds = recipe.data[bot.messages].holds if bot.messages else None
+    spans = recipe.data[bot.spans_from].holds if bot.spans_from else None
     inputs = {field: splits[name] for field, name in bot.corpora().items()}
     if isinstance(bot.classifier, ModelIntents):  # at the temperature that the evaluation chose
         inputs |= {"train": train, "tokenizer": tokenizer, **measured}
     config = configs.ChatbotStage(
         chatbot=bot,
         holds=holds if isinstance(holds, LabelsConfig) else None,
+        spans=spans if isinstance(spans, TagsConfig) else None,
+        seed=recipe.seed if bot.spans_from else None,
         weights=recipe.export[0].weights,
         decision=_decision(recipe),
     )

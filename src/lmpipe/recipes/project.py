@@ -31,7 +31,7 @@ from lmpipe.recipes.reading import Source, parse_recipe, read_recipe
 from lmpipe.recipes.repeats import repeated_metric_names
 from lmpipe.recipes.schema import Recipe
 from lmpipe.recipes.validation import apply_overrides, validate
-from lmpipe.serving.chatbot.making_config import CHATBOT_METRICS
+from lmpipe.serving.chatbot.making_config import CHATBOT_METRICS, SPAN_METRICS
 from lmpipe.serving.chatbot.stories_config import METRICS as STORIES
 from lmpipe.training.config import batching, why_not_sharded
 
@@ -115,6 +115,7 @@ def check_gate(recipe: Recipe) -> None:
         metrics = [*known_metric_names(recipe.evaluate), *known_suite_metrics(recipe.suites), *repeated_metric_names(recipe)]
         metrics += known_program_metrics(recipe.programs)
         metrics += (*CHATBOT_METRICS, *STORIES) if recipe.chatbot else ()
+        metrics += SPAN_METRICS if recipe.chatbot and recipe.chatbot.spans_from else ()
         check_names(bounds, metrics=metrics, findings=known_finding_names(recipe.audit))
 
 

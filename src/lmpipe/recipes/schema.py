@@ -368,7 +368,7 @@ class Recipe(Config):
 
     def _check_chatbot(self) -> None:
         named = self._chatbot_corpora()
-        for field, wanted in (("messages", "labels"), ("snippets_from", "text")):
+        for field, wanted in (("messages", "labels"), ("snippets_from", "text"), ("spans_from", "tags")):
             held = kind_held(self.data[named[field]].holds) if field in named else wanted
             if held != wanted:
                 raise ValueError(f"chatbot.{field} names '{named[field]}', which holds {held}; expected {wanted}")

@@ -262,6 +262,10 @@ class ChatbotStage(Config):
     chatbot: MadeChatbotConfig
     holds: LabelsConfig | None
     """Of the messages."""
+    spans: TagsConfig | None
+    """Of the sentences that teach the tagger."""
+    seed: int | None
+    """Of the tagger's intervals; null where there is none."""
     weights: str
     """Of the model, where it tells the intents apart."""
     decision: dict[str, str]

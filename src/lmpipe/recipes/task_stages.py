@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lmpipe.base.errors import SourceError
 from lmpipe.base.files import read_json
+from lmpipe.base.measures import Metric
+from lmpipe.base.randomness import derive_seed
 from lmpipe.data.columns import OWN_COLUMNS
 from lmpipe.data.documents import parts_of, tables_of
 from lmpipe.data.holding import Holds, LabelsConfig, PairsConfig, TagsConfig
 from lmpipe.evaluation.code.evaluating import evaluate_programs
+from lmpipe.evaluation.examples import ExampleLayout
 from lmpipe.evaluation.intervals import wilson
+from lmpipe.evaluation.measuring import metrics_of
 from lmpipe.evaluation.suites import evaluate_suite
+from lmpipe.evaluation.tagging import Tagging
 from lmpipe.evaluation.task_work import Asked
 from lmpipe.evaluation.tasks import evaluate_task
-from lmpipe.models.hmm.tagger import load_tagger, save_tagger, train_tagger
+from lmpipe.models.hmm.config import TaggerConfig
+from lmpipe.models.hmm.tagger import Tagger, load_tagger, save_tagger, train_tagger
 from lmpipe.models.linear.model import load_linear, save_linear
 from lmpipe.models.linear.training import train_linear
 from lmpipe.models.loading import load_model, load_network
 from lmpipe.pipeline.stage import Work
 from lmpipe.serving.chatbot.making import Sides, make_chatbot
+from lmpipe.serving.chatbot.making_config import SPAN_METRICS
+from lmpipe.serving.chatbot.names import CHATBOT
 from lmpipe.tokens.documents import read_examples
 from lmpipe.tokens.examples import references, spelled, tags_of
 from lmpipe.tokens.tokenizer import load_tokenizer
@@ -108,8 +117,7 @@ def linear(work: Work) -> None:
 
 def hmm(work: Work) -> None:
     """The hidden Markov model that a tagger has to beat, counted on the same sentences."""
-    rows = read_examples(work.inputs["documents"] / "train", work.config.holds.column)
-    sentences = (list(zip(text.split(" "), tags_of(value), strict=True)) for _, text, value in rows)
+    sentences = _tagged_sentences(work.inputs["documents"] / "train", work.config.holds.column)
     save_tagger(train_tagger(sentences, work.config.tagger), work.output)
 
 
@@ -120,8 +128,44 @@ def chatbot(work: Work) -> None:
     if "messages" in work.inputs:
         sides = Sides(*(_messages(work.inputs["messages"] / side, config.holds) for side in ("train", "validation", "test")))
         sides = sides._replace(train=[row for row in sides.train if row[1] != config.holds.none_of_them])
-    model = _intents(work) if "train" in work.inputs else None
-    make_chatbot(config.chatbot, sides, _snippets(work), work.output, interval=wilson, model=model)
+    tagger, measured = _spans(work) if "spans_from" in work.inputs else (None, ())
+    make_chatbot(
+        config.chatbot,
+        sides,
+        _snippets(work),
+        work.output,
+        interval=wilson,
+        model=_intents(work) if "train" in work.inputs else None,
+        tagger=tagger,
+        measured=measured,
+    )
+
+
+def _spans(work: Work) -> tuple[Tagger, Sequence[Metric]]:
+    """A tagger of entities, taught by the training side, and how well it finds those of the test side."""
+    folder, column = work.inputs["spans_from"], work.config.spans.column
+    tagger = train_tagger(_tagged_sentences(folder / "train", column), TaggerConfig())
+    held_out = list(_tagged_sentences(folder / "test", column))
+    if not held_out:
+        return tagger, ()
+    found = [tagger.tag([word for word, _ in one]) for one in held_out]
+    layout = ExampleLayout(kind="tagging", subject=CHATBOT, seed=derive_seed(work.config.seed, "bootstrap", CHATBOT) % 10**6)
+    measured = Tagging([[tag for _, tag in one] for one in held_out], found)
+    return tagger, [metric for metric in metrics_of(measured, layout) if metric.name in SPAN_METRICS]
+
+
+def _tagged_sentences(documents: Path, column: str) -> Iterator[list[tuple[str, str]]]:
+    """Words with their tags; the reading refuses none, so what does not fit is told here."""
+    for number, text, value in read_examples(documents, column):
+        words, tags = text.split(" "), tags_of(value)
+        if value is None or len(words) != len(tags):
+            raise SourceError(
+                f"document {number} has {len(words)} words and {0 if value is None else len(tags)} tags",
+                where=f"column '{column}'",
+                expected="one tag for each word, words and tags with one space between two",
+                fix="correct the file",
+            )
+        yield list(zip(words, tags, strict=True))
 
 
 def _messages(documents: Path, holds: LabelsConfig) -> list[tuple[str, str]]:

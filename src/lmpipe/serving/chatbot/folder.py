@@ -3,6 +3,7 @@
 chatbot.json     its configuration, the threshold and what it means on validation data
 intents/         the intent classifier, where it is one of its own and not the bundle's model
 snippets/        the snippets and their index
+tagger/          what finds entities of kind tagged, where the recipe taught it
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from lmpipe.base.bundle import check_bundle
 from lmpipe.base.errors import DamagedError, ModelError
 from lmpipe.base.extras import require
 from lmpipe.base.files import read_json, write_json
+from lmpipe.models.hmm.tagger import Tagger as WordTagger
+from lmpipe.models.hmm.tagger import load_tagger, save_tagger
 from lmpipe.models.linear.model import LinearClassifier, load_linear, save_linear
 from lmpipe.serving.chatbot.config import ChatbotConfig
 from lmpipe.serving.chatbot.entities.tags import Tagger
@@ -30,7 +33,7 @@ from lmpipe.serving.chatbot.thresholds import OperatingPoint
 from lmpipe.serving.chatbot.understanding import IntentClassifier, Understander
 
 HEADER = "chatbot.json"
-INTENTS, SNIPPETS = "intents", "snippets"
+INTENTS, SNIPPETS, TAGGER = "intents", "snippets", "tagger"
 FORMAT_VERSION = 1
 LINEAR, MODEL = "linear", "model"
 """What tells the intents apart."""
@@ -41,6 +44,7 @@ class Models:
     """What a chatbot in a folder may need from outside of it."""
 
     tagger: Tagger | None = None
+    """Marks entities where the folder has no tagger of its own."""
     embedder: Embedder | None = None
     writer: Writer | None = None
     classifier: IntentClassifier | None = None
@@ -48,7 +52,12 @@ class Models:
 
 
 def save_chatbot(
-    folder: Path, config: ChatbotConfig, classifier: LinearClassifier | None, index: SnippetIndex, threshold: OperatingPoint
+    folder: Path,
+    config: ChatbotConfig,
+    classifier: LinearClassifier | None,
+    index: SnippetIndex,
+    threshold: OperatingPoint,
+    tagger: WordTagger | None = None,
 ) -> None:
     """Write everything. Equal parts give equal bytes.
 
@@ -58,11 +67,14 @@ def save_chatbot(
         classifier: of its intents; None: the bundle's model tells them apart.
         index: of its snippets.
         threshold: the chosen one, with what it means on validation data.
+        tagger: of its entities, where it has one of its own.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if classifier is not None:
         save_linear(classifier, folder / INTENTS)
     save_index(index, folder / SNIPPETS)
+    if tagger is not None:
+        save_tagger(tagger, folder / TAGGER)
     kind = LINEAR if classifier is not None else MODEL
     header: dict[str, Any] = {"format_version": FORMAT_VERSION, "classifier": kind, "threshold": asdict(threshold)}
     write_json(folder / HEADER, {**header, "config": config.model_dump(mode="json")})
@@ -98,7 +110,8 @@ def load_chatbot(folder: Path, models: Models = Models()) -> Chatbot:
             where=str(path),
             expected="the bundle that it came in",
         )
-    understander = Understander(config, classifier, threshold=threshold, tagger=models.tagger)
+    tagger = load_tagger(folder / TAGGER) if (folder / TAGGER).is_dir() else models.tagger
+    understander = Understander(config, classifier, threshold=threshold, tagger=tagger)
     return Chatbot(config, understander, load_index(folder / SNIPPETS, embedder=models.embedder), models.writer)
 
 

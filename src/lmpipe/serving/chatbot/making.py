@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 from lmpipe.base.errors import ServingError
 from lmpipe.base.files import write_json
 from lmpipe.base.measures import Interval, Metric
+from lmpipe.base.nearest import did_you_mean
+from lmpipe.models.hmm.tagger import Tagger
 from lmpipe.models.linear.config import LinearConfig
 from lmpipe.models.linear.model import LinearClassifier
 from lmpipe.models.linear.training import train_linear
 from lmpipe.serving.chatbot.config import ChatbotConfig
+from lmpipe.serving.chatbot.entities.config import TaggedConfig
 from lmpipe.serving.chatbot.folder import Models, load_chatbot, save_chatbot
 from lmpipe.serving.chatbot.grounding.chunks import snippets_of
 from lmpipe.serving.chatbot.grounding.index import build_index
@@ -55,6 +58,8 @@ def make_chatbot(
     *,
     interval: ShareInterval,
     model: IntentClassifier | None = None,
+    tagger: Tagger | None = None,
+    measured: Sequence[Metric] = (),
 ) -> list[Metric]:
     """Write `chatbot/`, `metrics.json` and `stories.json`; gives the metrics.
 
@@ -64,10 +69,13 @@ def make_chatbot(
         documents: (id, text, source) of further snippets.
         output: an existing folder.
         model: tells the intents apart where the config says so.
+        tagger: finds entities of kind `tagged`.
+        measured: numbers of the chatbot's parts that stand before its own.
         interval: of a share, from how often something was so, of how many times.
 
     Raises:
-        ServingError: when the messages are of other intents than the config's, or none can choose a threshold.
+        ServingError: when the messages are of other intents than the config's, none can choose a threshold, or the tagger knows
+            no such entity.
         TrainingError: when there are not two intents to learn.
     """
     plain = ChatbotConfig.model_validate(config.model_dump(include=set(ChatbotConfig.model_fields)))
@@ -79,13 +87,15 @@ def make_chatbot(
     assert classifier is not None, "the stage gives the model where the config asks for it"
     aim = plain.understanding.threshold
     point = OperatingPoint(getattr(aim, "value", 0.0), 0.0, 0.0, 0.0, 0.0)
-    metrics: list[Metric] = []
+    if tagger is not None:
+        _check_tags(plain, tagger)
+    metrics = list(measured)
     if sides is not None:
         point = choose_threshold(*_confidences(classifier, sides.validation, known), aim).point
         metrics += _measured(classifier, sides.test, point.threshold, known, interval)
     pieces = [piece for name, text, source in documents for piece in snippets_of(text, name=name, source=source)]
     index = build_index(plain.snippets, pieces)
-    save_chatbot(output / CHATBOT, plain, linear, index, point)
+    save_chatbot(output / CHATBOT, plain, linear, index, point, tagger)
     results = run_stories(load_chatbot(output / CHATBOT, Models(classifier=model)), plain.stories)
     write_stories(output, results)
     metrics += story_metrics(results)
@@ -102,6 +112,19 @@ def _check_intents(messages: Messages, known: set[str | None]) -> None:
             expected=f"one of {', '.join(sorted(name for name in known if name))}",
             fix="add it to `intents`, or let `holds.none_of_them` name it",
         )
+
+
+def _check_tags(config: ChatbotConfig, tagger: Tagger) -> None:
+    known = sorted({tag.partition("-")[2] for tag in tagger.tags if tag[:2] in ("B-", "I-")})
+    for entity in config.entities:
+        if isinstance(entity, TaggedConfig) and (entity.label or entity.name) not in known:
+            label = entity.label or entity.name
+            raise ServingError(
+                f"the entity '{entity.name}' is marked by tags of '{label}'{did_you_mean(label, known)}, which no sentence has",
+                where="chatbot.spans_from",
+                expected=f"one of {', '.join(known) or 'tags such as B-city, I-city, O'}",
+                fix="set the entity's label, or mark it in the training sentences",
+            )
 
 
 def _learned(config: ChatbotConfig, linear: LinearConfig, sides: Sides | None) -> LinearClassifier:

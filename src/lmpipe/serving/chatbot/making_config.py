@@ -16,6 +16,10 @@ CHATBOT_METRICS = ("chatbot.in_scope_accuracy", "chatbot.accepted", "chatbot.out
 """On test messages, at the threshold that validation messages chose."""
 
 
+SPAN_METRICS = ("chatbot.entity_precision", "chatbot.entity_recall", "chatbot.entity_f1")
+"""Of the tagger, on test sentences: whole entities, from their first word to their last."""
+
+
 class ModelIntents(Config):
     """The recipe's own model tells the intents apart: its last phase learns to classify `messages`."""
 
@@ -34,9 +38,13 @@ class MadeChatbotConfig(ChatbotConfig):
     snippets_from: str | None = None
     """A corpus of text whose documents (Markdown is cut at its headings) are snippets, too."""
 
+    spans_from: str | None = None
+    """A corpus of words with tags (`B-city`, `I-city`, `O`) whose training side teaches the tagger that finds entities of kind
+    `tagged`, and whose test side says how well. Words are written as the bot takes messages apart: punctuation stands alone."""
+
     def corpora(self) -> dict[str, str]:
         """The corpora that it names, by their field."""
-        named = {"messages": self.messages, "snippets_from": self.snippets_from}
+        named = {"messages": self.messages, "snippets_from": self.snippets_from, "spans_from": self.spans_from}
         return {field: name for field, name in named.items() if name is not None}
 
     @model_validator(mode="after")
@@ -50,6 +58,8 @@ class MadeChatbotConfig(ChatbotConfig):
         if self.snippets.embedding is not None:
             raise ValueError("chatbot.snippets.embedding needs an embedder, which a recipe does not bring; expected bm25 alone")
         tagged = [entity.name for entity in self.entities if isinstance(entity, TaggedConfig)]
-        if tagged:
-            raise ValueError(f"the entity '{tagged[0]}' needs a tagger, which a recipe does not bring; expected another kind")
+        if tagged and self.spans_from is None:
+            raise ValueError(f"the entity '{tagged[0]}' needs a tagger; expected `spans_from`, a corpus that teaches one")
+        if self.spans_from is not None and not tagged:
+            raise ValueError("chatbot.spans_from is dead: no entity is of kind tagged")
         return self
