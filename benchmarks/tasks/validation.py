@@ -1,4 +1,4 @@
-"""Robust validation on real data: several seeds, folds and a learning curve of a small encoder from scratch, on SST-2.
+"""Robust validation on real data: seeds, folds, a learning curve, changed test text; a small encoder from scratch, on SST-2.
 
     python benchmarks/tasks/validation.py --data DATA --seeds 3 --folds 5
 
@@ -17,6 +17,7 @@ from typing import Any
 import lmpipe
 from lmpipe.base.runtime import Runtime
 
+CHANGES = ("keyboard", "ocr", "case", "punctuation", "eda")
 SHOWN = ("accuracy", "macro f1", "log loss", "linear.accuracy", "accuracy over linear")
 
 
@@ -46,7 +47,7 @@ def recipe(data: Path, **repeats: Any) -> dict[str, Any]:
         "tokenizer": {"kind": "bpe", "vocab_size": 1024, "train_on": "reviews"},
         "model": {"kind": "bert", "layers": 1, "width": 32, "heads": 2, "context": 128},
         "train": [phase],
-        "evaluate": [{"kind": "classification", "on": "reviews"}],
+        "evaluate": [{"kind": "classification", "on": "reviews", "robustness": list(CHANGES)}],
         **repeats,
     }
 
@@ -57,10 +58,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--store", default="validation-store")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--folds", type=int, default=5, help="0: no cross-validation")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
-    repeats: dict[str, Any] = {"seeds": given.seeds, "cross_validation": {"folds": given.folds}}
+    repeats: dict[str, Any] = {"seeds": given.seeds}
+    if given.folds:
+        repeats["cross_validation"] = {"folds": given.folds}
     repeats["learning_curve"] = {"shares": [0.1, 0.3]}
     began, cpu = time.time(), time.process_time()
     run = lmpipe.run(recipe(given.data, **repeats), runtime=Runtime(store=given.store, threads=given.threads, compile=False))

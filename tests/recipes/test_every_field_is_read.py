@@ -446,6 +446,7 @@ def tasks(folder: Path) -> list[dict[str, Any]]:
         if name == "tags":
             source = {"kind": "conll", "paths": [str(folder / "rows.conll")], "words": 1, "tags": 2}
         measured = {"kind": EVALUATED.get(name, "classification"), "on": "corpus", "resamples": 100, "slices": ["source"]}
+        measured |= {"robustness": ["case"]} if name == "scores" else {}
         if name == "pairs":
             measured["baselines"] = [{"kind": kind, "sentences": 1} for kind in ("lead", "textrank", "oracle")]
         recipes.append(

@@ -256,3 +256,41 @@ def ids_of(folder: Path) -> set[str]:
 def test_a_curve_needs_points(tmp_path: Path, shares: list[float]) -> None:
     with pytest.raises(RecipeError, match="shares"):
         lmpipe.check(recipe(tmp_path, learning_curve={"shares": shares}))
+
+
+def test_changed_test_text_costs_what_the_pairs_say(folder: Path) -> None:
+    given = recipe(folder)
+    given["evaluate"] = [{**given["evaluate"][0], "robustness": ["keyboard", "case"]}]
+    require = [{"metric": "things.test.keyboard.accuracy_drop", "at_most": 1.0}]
+    run = lmpipe.run({**given, "gate": {"require": require}}, runtime=runtime(folder))
+    assert sum("train-" in stage.name for stage in run.entry.stages) == 1, "nothing is trained again"
+    plain, changed = run.folder("split-things"), run.folder("changed-keyboard-change-things")
+    for side in ("train", "validation"):
+        parts = [sorted((folder / side).glob("*.parquet")) for folder in (plain, changed)]
+        assert [part.read_bytes() for part in parts[0]] == [part.read_bytes() for part in parts[1]]
+    assert ids_of(plain / "test") == ids_of(changed / "test")
+    counted = run.read("changed-keyboard-change-things", "changes.json")
+    assert 0 < counted["unchanged"] < counted["documents"]
+    before, after = (value(run, f"things.test.{name}log_loss") for name in ("", "keyboard."))
+    assert value(run, "things.test.keyboard.log_loss_drop") == pytest.approx(after - before)
+    drop = next(metric for metric in run.metrics if metric.name == "things.test.keyboard.log_loss_drop")
+    assert drop.interval is not None
+    assert drop.interval.low <= drop.value <= drop.interval.high
+    assert "pairs of examples" in drop.interval.method
+    assert run.verdict is not None
+    assert run.verdict.verdict == "GO"
+    assert "Changed test text: keyboard, case" in render(build_report(run))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"robustness": ["keyboard", "keyboard"]}, "twice"),
+        ({"robustness": ["case"], "split": "validation"}, "split: test"),
+        ({"robustness": ["typos"]}, "keyboard"),
+    ],
+)
+def test_changes_that_cannot_be_meant_are_said(tmp_path: Path, more: dict[str, Any], words: str) -> None:
+    given = recipe(tmp_path)
+    with pytest.raises(RecipeError, match=words):
+        lmpipe.check({**given, "evaluate": [{**given["evaluate"][0], **more}]})

@@ -58,7 +58,37 @@ class TaskEvaluation(Config):
         return []
 
 
-class ClassificationEvaluation(TaskEvaluation):
+Change = Literal["keyboard", "ocr", "case", "punctuation", "eda"]
+
+
+class TextEvaluation(TaskEvaluation):
+    """Evaluations whose texts may be changed without changing what is right."""
+
+    robustness: tuple[Change, ...] = ()
+    """Every number once more on the same test texts changed by typing errors (`keyboard`), misread characters (`ocr`), other
+    `case`, other `punctuation`, or words swapped and left out (`eda`), as augmentation makes them by default; and what each
+    change costs, in pairs. Training text is never touched."""
+
+    @model_validator(mode="after")
+    def _changes_are_of_test_text(self) -> Self:
+        if len(set(self.robustness)) < len(self.robustness):
+            raise ValueError("robustness names a change twice; expected each once")
+        if self.robustness and self.split != "test":
+            raise ValueError(
+                "robustness is measured on test text: validation text chooses thresholds and stays as it is; "
+                "expected split: test"
+            )
+        return self
+
+    def robust_names(self) -> list[str]:
+        """Every name that changed texts may give a number."""
+        own = [name for kind in self.task_kinds for name in statistic_names(kind)]
+        own += [LEAD.format(statistic=self.decisive, baseline=baseline) for baseline in self.baseline_names()]
+        both = [name for one in dict.fromkeys(own) for name in (one, f"{one}_drop")]
+        return [f"{self.on}.{self.split}.{change}.{name}" for change in self.robustness for name in both]
+
+
+class ClassificationEvaluation(TextEvaluation):
     """Are the classes right: accuracy, F1, MCC, AUROC, calibration, each with an interval; and what a threshold is worth."""
 
     measures = ("labels",)
@@ -85,7 +115,7 @@ class ClassificationEvaluation(TaskEvaluation):
         return [LINEAR] if self.baselines else []
 
 
-class RegressionEvaluation(TaskEvaluation):
+class RegressionEvaluation(TextEvaluation):
     """How far are the numbers off: mean and root mean squared error, explained share, correlations."""
 
     measures = ("scores",)
@@ -112,7 +142,7 @@ class TaggingEvaluation(TaskEvaluation):
         return [HMM] if self.baselines else []
 
 
-class GenerationEvaluation(TaskEvaluation):
+class GenerationEvaluation(TextEvaluation):
     """Targets written by beam search, beside the right ones: BLEU, chrF, ROUGE, exact match, length, novelty, support."""
 
     measures = ("pairs",)

@@ -27,7 +27,7 @@ from lmpipe.recipes.model_graph import (
     tokenized,
     training,
 )
-from lmpipe.recipes.repeats import folds, learning_curve, seeds
+from lmpipe.recipes.repeats import folds, learning_curve, robustness, seeds
 from lmpipe.recipes.schema import Recipe
 from lmpipe.training.config import resolve_precision
 
@@ -58,6 +58,7 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     measured |= chatbot(graph, recipe, splits, tokenizer, train, measured)
     measured |= seeds(graph, recipe, splits, tokens, tokenizer, start, base_folders)
     measured |= folds(graph, recipe, splits, start, planted, base_folders)
+    measured |= robustness(graph, recipe, splits, tokenizer)
     learning_curve(graph, recipe, splits, tokenizer, start, planted, base_folders)
     measured |= audits(graph, recipe, tokens, tokenizer, train, planted)
     gate = gate_stage(graph, recipe, measured)

@@ -60,6 +60,8 @@ VERSIONS = {
     "folds": 1,
     "share": 1,
     "learning": 1,
+    "change": 1,
+    "robustness": 1,
     "memorization": 2,
     "energy": 1,
     "gate": 1,
@@ -68,7 +70,7 @@ VERSIONS = {
 
 MODULES = {
     **dict.fromkeys(("linear", "hmm", "answers", "suite", "programs", "chatbot"), "lmpipe.recipes.task_stages"),
-    **dict.fromkeys(("seeds", "fold", "folds", "share", "learning"), "lmpipe.recipes.repeat_stages"),
+    **dict.fromkeys(("seeds", "fold", "folds", "share", "learning", "change", "robustness"), "lmpipe.recipes.repeat_stages"),
 }
 """Where stages are that do not stand in `stages.py`."""
 

@@ -10,7 +10,7 @@ from lmpipe.base.errors import RecipeError
 from lmpipe.data.holding import LabelsConfig, PairsConfig, PreferencesConfig, ScoresConfig, TagsConfig
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.evaluation.suite_config import SuiteConfig
-from lmpipe.evaluation.task_config import ClassificationEvaluation, TaggingEvaluation
+from lmpipe.evaluation.task_config import ClassificationEvaluation, TaggingEvaluation, TextEvaluation
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
 from lmpipe.recipes.continuing import file_source, files_of, start_folder
@@ -145,7 +145,8 @@ def evaluations(
                     name, counted = f"hmm-{part.on}", configs.HmmStage(tagger=tagger, holds=holds)
                     given = {"documents": splits[part.on]}
                     inputs["hmm"] = graph.stages.get(name) or graph.add("hmm", name, counted, given)
-            answers = configs.AnswersStage(evaluation=part, holds=holds, weights=weights, seed=recipe.seed)
+            plain = part.model_copy(update={"robustness": ()}) if isinstance(part, TextEvaluation) else part
+            answers = configs.AnswersStage(evaluation=plain, holds=holds, weights=weights, seed=recipe.seed)
             stage = graph.add("answers", f"evaluate-{part.on}-{part.split}", answers, inputs)
             measured[stage.name] = stage
             continue

@@ -11,6 +11,7 @@ from lmpipe.evaluation.learning_curve import measure_learning
 from lmpipe.evaluation.out_of_fold import join_folds
 from lmpipe.evaluation.perplexity import write_metrics
 from lmpipe.evaluation.repeats import measure_seeds, read_metrics
+from lmpipe.evaluation.robustness import measure_robustness
 from lmpipe.pipeline.stage import Work
 
 
@@ -81,3 +82,27 @@ def learning(work: Work) -> None:
     facts: dict[str, Any] = {"subject": config.subject, "shares": list(config.shares), "documents": documents}
     facts["statistics"] = [one.model_dump(mode="json") for one in found]
     write_json(work.output / "learning.json", facts)
+
+
+def change(work: Work) -> None:
+    """Test text changed."""
+    from lmpipe.data.augmentation.changing import change
+
+    config = work.config
+    work.facts |= change(work.inputs["documents"], work.output, side=config.side, kind=config.kind, seed=config.seed)
+
+
+def robustness(work: Work) -> None:
+    """One evaluation on plain and on changed text."""
+    config = work.config
+    changed = {kind: work.inputs[kind] for kind in config.changes}
+    resampling = Resampling(config.resamples, config.level, config.seed)
+    found = measure_robustness(work.inputs["plain"], changed, config.subject, resampling)
+    write_metrics(work.output, [metric for pairs in found.values() for pair in pairs for metric in pair if metric])
+    plain = {metric.name.removeprefix(f"{config.subject}."): metric for metric in read_metrics(work.inputs["plain"])}
+    facts = {
+        "subject": config.subject,
+        "changes": list(config.changes),
+        "plain": {name: metric.model_dump(mode="json") for name, metric in plain.items() if "." not in name},
+    }
+    write_json(work.output / "robustness.json", facts)

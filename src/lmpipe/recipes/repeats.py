@@ -15,6 +15,7 @@ from lmpipe.base.randomness import derive_seed
 from lmpipe.data.holding import LabelsConfig
 from lmpipe.data.splitting.fold_config import CrossValidationConfig
 from lmpipe.evaluation.config import known_metric_names
+from lmpipe.evaluation.task_config import TextEvaluation
 from lmpipe.pipeline.stage import Stage
 from lmpipe.recipes import stage_configs as configs
 from lmpipe.recipes.corpus_graph import training_side
@@ -190,6 +191,34 @@ def learning_curve(
         graph.add("learning", f"learning-{part.on}-{part.split}", config_, inputs)
 
 
+def robustness(graph: Graph, recipe: Recipe, splits: Mapping[str, Stage], tokenizer: Stage) -> dict[str, Stage]:
+    """Evaluations once more on changed test text, and what each change costs, by stage name."""
+    found = {}
+    for part in recipe.evaluate:
+        if not isinstance(part, TextEvaluation) or not part.robustness:
+            continue
+        plain, evaluated = graph.stages[f"evaluate-{part.on}-{part.split}"], dict[str, Stage]()
+        for kind in part.robustness:
+            prefix = f"changed-{kind}-"
+            config = configs.ChangeStage(kind=kind, side=part.split, seed=recipe.seed)
+            changed = graph.add("change", f"{prefix}change-{part.on}", config, {"documents": splits[part.on]})
+            shards = configs.TokenizeStage(holds=recipe.data[part.on].holds)
+            inputs = {"documents": changed, "tokenizer": tokenizer}
+            tokens = graph.add("tokenize", f"{prefix}tokenize-{part.on}", shards, inputs)
+            inputs = {**plain.inputs, "documents": changed, "tokens": tokens}
+            evaluated[kind] = graph.add("answers", f"{prefix}{plain.name}", plain.config, inputs)
+        config_ = configs.RobustnessStage(
+            subject=f"{part.on}.{part.split}",
+            changes=part.robustness,
+            resamples=part.resamples,
+            level=part.level,
+            seed=derive_seed(recipe.seed, "bootstrap", part.on, part.split) % 10**6,
+        )
+        name = f"robustness-{part.on}-{part.split}"
+        found[name] = graph.add("robustness", name, config_, {"plain": plain, **evaluated})
+    return found
+
+
 def _share_prefix(share: float) -> str:
     return f"share-{share:g}-".replace(".", "_")
 
@@ -206,7 +235,8 @@ def repeated_metric_names(recipe: Recipe) -> list[str]:
     over_seeds = [f"{corpus}.{split}.seeds.{name}" for corpus, split, name in own if "." not in name]
     tested = recipe.folded_corpora() if recipe.cross_validation else []
     over_folds = [f"{corpus}.{split}.folds.{name}" for corpus, split, name in own if split == "test" and corpus in tested]
-    return [*(over_seeds if recipe.seeds is not None else []), *over_folds]
+    changed = [name for part in recipe.evaluate if isinstance(part, TextEvaluation) for name in part.robust_names()]
+    return [*(over_seeds if recipe.seeds is not None else []), *over_folds, *changed]
 
 
 def training_prefixes(recipe: Recipe) -> list[str]:

@@ -13,7 +13,12 @@ def repeats_of(run: Run) -> list[Repeats]:
     """Every repeated evaluation of the run."""
     found = [_seeds(facts) for stage in run.stages_of(SEEDS) if (facts := run.read(stage, f"{SEEDS}.json"))]
     found += [_folds(facts) for stage in run.stages_of("folds") if (facts := run.read(stage, "folds.json"))]
-    return found + [_learning(facts) for stage in run.stages_of("learning") if (facts := run.read(stage, "learning.json"))]
+    found += [_learning(facts) for stage in run.stages_of("learning") if (facts := run.read(stage, "learning.json"))]
+    return found + [
+        _robustness(facts, {one["name"]: one for one in run.read(stage, "metrics.json")})
+        for stage in run.stages_of("robustness")
+        if (facts := run.read(stage, "robustness.json"))
+    ]
 
 
 def _seeds(found: dict[str, Any]) -> Repeats:
@@ -109,3 +114,29 @@ def _curve(law: dict[str, Any], sizes: list[int]) -> RepeatChart:
         measured=[*law["values"], None],
         fitted=[*law["fitted"], law["doubled"]],
     )
+
+
+def _robustness(found: dict[str, Any], metrics: dict[str, Any]) -> Repeats:
+    changes, subject = found["changes"], found["subject"]
+    rows = [
+        RepeatRow(
+            name=name.replace("_", " "),
+            numbers=[
+                _measured(plain),
+                *(_measured(metrics.get(f"{subject}.{kind}.{name}{end}")) for kind in changes for end in ("", "_drop")),
+            ],
+        )
+        for name, plain in found["plain"].items()
+    ]
+    return Repeats(
+        subject=subject,
+        title=f"Changed test text: {', '.join(changes)}",
+        note="The same test texts, changed as augmentation changes text; the model and its training are the same. A drop is by "
+        "how much a number is worse than on plain text, in pairs; below 0 it is better.",
+        columns=["Plain", *(f"{kind}{end}" for kind in changes for end in ("", ": drop"))],
+        rows=rows,
+    )
+
+
+def _measured(one: dict[str, Any] | None) -> Number | None:
+    return None if one is None else Number(value=one["value"], unit=one["unit"], **_ends(one["interval"]))

@@ -19,7 +19,7 @@ from lmpipe.pipeline.runs import list_runs as list_run_records
 from lmpipe.pipeline.store import Store, open_store
 from lmpipe.report.repeat_model import Repeats
 
-MEASURING = ("evaluate", "seeds", "folds", "chatbot")
+MEASURING = ("evaluate", "seeds", "folds", "robustness", "chatbot")
 """Kinds of stages that leave metrics."""
 RECIPE_SUFFIXES = (".yaml", ".yml")
 

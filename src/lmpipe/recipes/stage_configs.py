@@ -24,7 +24,7 @@ from lmpipe.data.synthesis.config import SynthesisConfig
 from lmpipe.evaluation.code.config import ProgramsConfig
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.evaluation.suite_config import SuiteConfig
-from lmpipe.evaluation.task_config import AnyTaskEvaluation
+from lmpipe.evaluation.task_config import AnyTaskEvaluation, Change
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
 from lmpipe.models.hmm.config import TaggerConfig as HmmTaggerConfig
@@ -217,6 +217,25 @@ class LearningStage(Config):
     shares: tuple[float, ...]
     stages: tuple[str, ...]
     """The evaluation of each share."""
+    resamples: int
+    level: float
+    seed: int
+
+
+class ChangeStage(Config):
+    """Test text changed."""
+
+    kind: Change
+    side: str
+    seed: int
+
+
+class RobustnessStage(Config):
+    """One evaluation on plain and on changed text."""
+
+    subject: str
+    """How the numbers' names begin."""
+    changes: tuple[Change, ...]
     resamples: int
     level: float
     seed: int

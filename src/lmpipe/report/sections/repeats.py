@@ -16,7 +16,9 @@ def section(report: Report) -> Section:
     """Every repeated evaluation in order."""
     body = join(_repeats(one, number) for number, one in enumerate(report.repeats, 1))
     fact = plural(len(report.repeats), "repeated evaluation") if report.repeats else ""
-    missing = "Nothing was trained or evaluated more than once: `seeds` in the recipe asks for it."
+    missing = (
+        "Nothing was trained or evaluated again: `seeds`, `cross_validation`, `learning_curve` and `robustness` ask for it."
+    )
     return Section("repeats", "Robust validation", fact, body or None, missing)
 
 
