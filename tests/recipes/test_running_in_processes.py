@@ -48,5 +48,12 @@ def test_plans_say_how_many_processes(tmp_path: Path, monkeypatch: pytest.Monkey
     planned = lmpipe.plan(recipe(tmp_path), runtime=Runtime(store=str(tmp_path / "store"), processes=2, shard=True))
     assert planned.estimates["processes"] == 2
     assert planned.estimates["stages"] == {}
-    with pytest.raises(RecipeError, match="one process has nobody to divide a model with"):
-        lmpipe.plan(recipe(tmp_path), runtime=Runtime(store=str(tmp_path / "store"), shard=True))
+    for options, refusal in (
+        ({"shard": True}, "one process has nobody to divide a model with"),
+        ({"restarts": 1}, "one process is not started again by itself"),
+        ({"machines": 2}, "several machines need a place to meet"),
+        ({"rendezvous": "here:1"}, "several machines need a place to meet"),
+        ({"processes": 0}, "0 processes cannot train"),
+    ):
+        with pytest.raises(RecipeError, match=refusal):
+            lmpipe.plan(recipe(tmp_path), runtime=Runtime(store=str(tmp_path / "store"), **options))

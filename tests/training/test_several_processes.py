@@ -27,7 +27,7 @@ from lmpipe.recipes.project import check_processes, open_project
 from lmpipe.training.checkpoint import newest_step
 from lmpipe.training.config import why_not_sharded
 from lmpipe.training.job import TrainingJob
-from lmpipe.training.launching import train_in_processes
+from lmpipe.training.launching import Where, train_in_processes
 from lmpipe.training.ranks import Ranks
 
 DRIVER = Path(__file__).parent / "training_example.py"
@@ -67,10 +67,14 @@ IN_PARTS: dict[str, dict[str, Any]] = {
 SHARD = {"device": {"shard": True}}
 
 
-def in_two_processes(corpus: Path, folder: Path, cases: list[dict[str, Any]]) -> None:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
+        return int(free.getsockname()[1])
+
+
+def in_two_processes(corpus: Path, folder: Path, cases: list[dict[str, Any]]) -> None:
+    port = str(free_port())
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
     command = [sys.executable, str(DRIVER), str(corpus), str(folder), json.dumps(cases)]
     pair = [subprocess.Popen(command, env={**environment, "RANK": rank}) for rank in ("0", "1")]
@@ -242,13 +246,13 @@ def test_a_killed_process_is_named_and_the_run_goes_on(corpus: Path, tmp_path: P
     training = job(corpus, tmp_path)
     killing = Watching(lambda: os.kill(process_number(tmp_path, 1), signal.SIGKILL))
     with pytest.raises(TrainingError) as error:
-        train_in_processes(training, 2, progress=killing, stopping=example.never)
+        train_in_processes(training, Where(2), progress=killing, stopping=example.never)
     assert error.value.what.startswith("process 1 of 2 (numbered from 0) was killed by SIGKILL")
     assert "goes on from step" in error.value.fix or "starts anew" in error.value.fix
     assert example.result(tmp_path) == {}
     with pytest.raises(AssertionError):
         process_number(tmp_path, 0)
-    facts = train_in_processes(training, 2, progress=Watching(lambda: None), stopping=example.never)
+    facts = train_in_processes(training, Where(2), progress=Watching(lambda: None), stopping=example.never)
     assert (facts["steps"], facts["processes"], len(facts["peak_memory_bytes_by_process"])) == (LONG, 2, 2)
     job(corpus, tmp_path / "one").run(progress=Silent(), stopping=example.never)
     assert_agree(tmp_path / "one", tmp_path)
@@ -258,7 +262,7 @@ def test_a_killed_process_is_named_and_the_run_goes_on(corpus: Path, tmp_path: P
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 def test_killed_processes_are_started_again(corpus: Path, tmp_path: Path) -> None:
     killing = Watching(lambda: os.kill(process_number(tmp_path, 1), signal.SIGKILL))
-    facts = train_in_processes(job(corpus, tmp_path), 2, progress=killing, stopping=example.never, restarts=1)
+    facts = train_in_processes(job(corpus, tmp_path), Where(2, restarts=1), progress=killing, stopping=example.never)
     assert (facts["steps"], facts["processes"]) == (LONG, 2)
     assert killing.notes[0] == "a process died; all were started again (1 of 1 times)"
     job(corpus, tmp_path / "one").run(progress=Silent(), stopping=example.never)
@@ -268,7 +272,7 @@ def test_killed_processes_are_started_again(corpus: Path, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_processes_that_are_asked_to_stop_save_and_go_on(corpus: Path, tmp_path: Path) -> None:
     training, asked = job(corpus, tmp_path), Event()
-    assert train_in_processes(training, 2, progress=Watching(asked.set), stopping=asked.is_set) == {}
+    assert train_in_processes(training, Where(2), progress=Watching(asked.set), stopping=asked.is_set) == {}
     step = newest_step(training.scratch)
     assert step
     told = Watching(lambda: None)
@@ -282,8 +286,35 @@ def test_an_error_of_training_is_the_same_as_in_one_process(corpus: Path, tmp_pa
     with pytest.raises(TrainingError) as one:
         training.run(progress=Silent(), stopping=example.never)
     with pytest.raises(TrainingError) as two:
-        train_in_processes(training, 2, progress=Silent(), stopping=example.never)
+        train_in_processes(training, Where(2), progress=Silent(), stopping=example.never)
     assert str(two.value) == str(one.value)
+
+
+class Joining:
+    """The other machine: types what it is told."""
+
+    def __init__(self) -> None:
+        self.joined: list[subprocess.Popen[bytes]] = []
+
+    def update(self, done: float, total: float | None, unit: str, **values: float | str) -> None:
+        """Ignore."""
+
+    def note(self, text: str) -> None:
+        """Do as the first note says."""
+        if "torchrun" in text:
+            words = text.partition("torchrun ")[2].split()
+            self.joined.append(subprocess.Popen([sys.executable, "-m", "torch.distributed.run", *words]))
+
+
+@pytest.mark.slow
+def test_another_machine_joins(corpus: Path, tmp_path: Path) -> None:
+    other = Joining()
+    where = Where(1, machines=2, rendezvous=f"localhost:{free_port()}")
+    facts = train_in_processes(job(corpus, tmp_path), where, progress=other, stopping=example.never)
+    assert [machine.wait(timeout=60) for machine in other.joined] == [0]
+    assert (facts["steps"], facts["processes"]) == (LONG, 2)
+    job(corpus, tmp_path / "one").run(progress=Silent(), stopping=example.never)
+    assert_agree(tmp_path / "one", tmp_path)
 
 
 def test_fewer_rows_than_processes_are_refused() -> None:

@@ -24,6 +24,10 @@ class Runtime:
     """Processes that train one model together, each with its share of the threads or a GPU of its own."""
     shard: bool = False
     """Whether each of these processes holds a part of the weights and of what the optimiser remembers, not all of them."""
+    machines: int = 1
+    """Machines that train one model together, so many processes on each; the others join by hand, see `docs/training.md`."""
+    rendezvous: str = ""
+    """HOST:PORT of this machine, where the other machines find it."""
     restarts: int = 0
     """How often all of these processes are started again, from the newest checkpoint, after one of them has died."""
     on: str = "local"
@@ -36,6 +40,11 @@ class Runtime:
     """Trackers beside TensorBoard in which training shows its curve, comma between two: `mlflow`, `wandb`."""
     isolate: bool = True
     """Run every stage in a process of its own: exact memory figures, and a killed stage does not take the runner along."""
+
+    @property
+    def trainers(self) -> int:
+        """Processes that train together, on all machines."""
+        return self.processes * self.machines
 
     def resolved_device(self) -> Literal["cpu", "cuda"]:
         """The device, after `auto` was resolved."""

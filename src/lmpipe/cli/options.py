@@ -26,6 +26,10 @@ ProcessesOption = Annotated[
 ShardOption = Annotated[
     bool, typer.Option("--shard", help="With --processes: each holds a part of weights and optimiser state (FSDP2), not all.")
 ]
+MachinesOption = Annotated[
+    int, typer.Option(min=1, help="Machines that train together, so many --processes on each; needs --rendezvous.")
+]
+RendezvousOption = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the other --machines find this one.")]
 RestartsOption = Annotated[
     int,
     typer.Option(min=0, help="With --processes: how often all start again from the last checkpoint when one dies."),

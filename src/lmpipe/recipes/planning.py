@@ -57,13 +57,13 @@ def plan(
     store = open_store(runtime.store)
     rows = plan_stages(project.stages(runtime), store)
     calibration = stored_calibration(project.recipe, runtime, store)
-    if calibrate and calibration is None and runtime.processes == 1:
+    if calibrate and calibration is None and runtime.trainers == 1:
         calibration = calibrate_training(project.recipe, runtime, store)
     return Plan(
         rows,
         {
             **estimate(project.recipe),
-            "processes": runtime.processes,
+            "processes": runtime.trainers,
             "stages": training_costs(project.recipe, calibration),
             "calls": expected_calls(project.recipe),
         },

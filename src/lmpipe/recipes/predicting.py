@@ -64,7 +64,7 @@ def predict_run(
     calibration = stored_calibration(project.recipe, runtime, store)
     worth = numbers["training_flops"] is not None and numbers["training_flops"] > WORTH_FLOPS
     able = project.recipe.model.kind != "auto" and project.recipe.train[0].objective.calibrates
-    if calibration is None and rows[name].status != "hit" and worth and able and runtime.processes == 1:
+    if calibration is None and rows[name].status != "hit" and worth and able and runtime.trainers == 1:
         progress.handle(StageNote(name, f"calibrating for {CALIBRATION_SECONDS:.0f} seconds, to predict time and memory"))
         calibration = calibrate(project.recipe, runtime, store)
     return {**numbers, "stages": training_costs(project.recipe, calibration)}
@@ -91,7 +91,7 @@ def training_costs(recipe: Recipe, calibration: Calibration | None) -> dict[str,
 
 def stored_calibration(recipe: Recipe, runtime: Runtime, store: Store) -> Calibration | None:
     """The calibration of an equal model, phase, runtime and machine, if there was one; none is made for several processes."""
-    if runtime.processes > 1:
+    if runtime.trainers > 1:
         return None
     path = _path(recipe, runtime, store)
     return Calibration.model_validate(read_json(path)) if path.is_file() else None

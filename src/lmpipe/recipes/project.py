@@ -186,17 +186,30 @@ def check_processes(recipe: Recipe, runtime: Runtime) -> None:
     """
     if runtime.processes < 1:
         raise RecipeError(f"{runtime.processes} processes cannot train", where="runtime", expected="1 or more")
-    if runtime.shard and runtime.processes == 1:
+    if (runtime.machines > 1) != bool(runtime.rendezvous):
+        raise RecipeError(
+            "several machines need a place to meet, and one machine needs none",
+            where="--machines, --rendezvous",
+            expected="both, as in --machines 2 --rendezvous HOST:29400, or neither",
+        )
+    if runtime.shard and runtime.trainers == 1:
         raise RecipeError("one process has nobody to divide a model with", where="--shard", fix="add --processes 2, or more")
+    if runtime.restarts and runtime.trainers == 1:
+        raise RecipeError(
+            "one process is not started again by itself",
+            where="--restarts",
+            expected="several processes",
+            fix="leave it out: the same command goes on from the newest checkpoint",
+        )
     for number, phase in enumerate(recipe.train):
-        if runtime.processes > 1 and not phase.objective.divides:
+        if runtime.trainers > 1 and not phase.objective.divides:
             raise RecipeError(
                 f"{phase.objective.kind} learns from what the model itself has just written, in one process",
                 where=f"train.{number}.objective",
                 expected="an objective whose batches can be divided among processes",
                 fix="leave --processes out",
             )
-        if runtime.processes > 1 and phase.bucket_by_length:
+        if runtime.trainers > 1 and phase.bucket_by_length:
             raise RecipeError(
                 "batches by length have a number of rows of their own, which may be fewer than there are processes",
                 where=f"train.{number}.bucket_by_length",

@@ -408,11 +408,11 @@ def train(work: Work) -> None:
         teacher=work.inputs.get("teacher"),
         trackers=tuple(trackers_of(runtime.track)),
     )
-    if runtime.processes > 1:
-        from lmpipe.training.launching import train_in_processes
+    if runtime.trainers > 1:
+        from lmpipe.training.launching import Where, train_in_processes
 
-        listening: Any = {"progress": work.progress, "stopping": work.stopping}
-        facts = train_in_processes(job, runtime.processes, restarts=runtime.restarts, **listening)
+        where = Where(runtime.processes, runtime.machines, runtime.rendezvous, runtime.restarts)
+        facts = train_in_processes(job, where, progress=work.progress, stopping=work.stopping)
     else:
         facts = job.run(progress=work.progress, stopping=work.stopping, judge=_judge(work))
     work.facts.update(facts)

@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,33 @@ from lmpipe.training.job import TrainingJob
 from lmpipe.training.rank import FACTS, FIGURES, JOB, NOTES, STOP, log_of
 
 SECONDS_BETWEEN_LOOKS = 0.1
+MEETING = "lmpipe"
+"""What machines that meet say they come for."""
 LAST_LINES = 5
 """Of a dead process's log, shown in the error."""
 BEREAVED = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 """What a process says that died only because another one was gone."""
 
 
-def train_in_processes(
-    job: TrainingJob, processes: int, *, progress: Progress, stopping: Callable[[], bool], restarts: int = 0
-) -> dict[str, Any]:
-    """`loop.train` in so many processes on this machine; where one dies, all are started again up to `restarts` times.
+@dataclass(frozen=True)
+class Where:
+    """Which processes train together; see `Runtime`."""
+
+    processes: int
+    machines: int = 1
+    rendezvous: str = ""
+    restarts: int = 0
+
+    def to_join(self, folder: Path) -> str:
+        """What is to be typed on each of the other machines."""
+        return (
+            f"torchrun --nnodes {self.machines} --nproc-per-node {self.processes} --max-restarts {self.restarts} "
+            f"--rdzv-backend c10d --rdzv-id {MEETING} --rdzv-endpoint {self.rendezvous} -m lmpipe.training.rank {folder}"
+        )
+
+
+def train_in_processes(job: TrainingJob, where: Where, *, progress: Progress, stopping: Callable[[], bool]) -> dict[str, Any]:
+    """`loop.train` in several processes; where one dies, all are started again up to `where.restarts` times.
 
     Returns:
         Facts for the record; empty when asked to stop before the end.
@@ -50,6 +68,7 @@ def train_in_processes(
         TrainingError: when there are fewer GPUs than processes, or a process died: which one, how, and its last words.
         LmpipeError: as `loop.train`, raised in any of them.
     """
+    processes = where.processes
     if job.device.kind == "cuda" and processes > torch.cuda.device_count():
         raise TrainingError(
             f"{processes} processes were asked for, and there are {torch.cuda.device_count()} GPUs",
@@ -60,8 +79,10 @@ def train_in_processes(
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt
     folder.mkdir(parents=True)
     (folder / JOB).write_text(job.model_dump_json(), encoding="utf-8")
-    agent, heard = _Agent(folder, processes, restarts), _Heard(folder, progress)
+    agent, heard = _Agent(folder, where), _Heard(folder, progress)
     agent.start()
+    if where.machines > 1:
+        progress.note(f"waiting for the other machines, {where.machines} in all; to be typed on each: {where.to_join(folder)}")
     stopped = False
     while agent.is_alive():
         agent.join(SECONDS_BETWEEN_LOOKS)
@@ -72,7 +93,7 @@ def train_in_processes(
     if stopped and not (folder / FACTS).exists():
         return {}
     if agent.failures:
-        raise _explained(agent.failures, folder, processes, newest_step(job.scratch))
+        raise _explained(agent.failures, folder, processes * where.machines, newest_step(job.scratch))
     if agent.error:
         raise agent.error
     return dict(read_json(folder / FACTS))
@@ -81,20 +102,20 @@ def train_in_processes(
 class _Agent(threading.Thread):
     """Torch's elastic agent. In a thread of its own, since it neither returns before the end nor leaves signals alone."""
 
-    def __init__(self, folder: Path, processes: int, restarts: int) -> None:
+    def __init__(self, folder: Path, where: Where) -> None:
         super().__init__(daemon=True)
         self.folder = folder
         self.failures: Mapping[int, ProcessFailure] = {}
         self.error: Exception | None = None
         self.config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=processes,
-            run_id="lmpipe",
+            min_nodes=where.machines,
+            max_nodes=where.machines,
+            nproc_per_node=where.processes,
+            run_id=MEETING,
             rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            local_addr="localhost",
-            max_restarts=restarts,
+            rdzv_endpoint=where.rendezvous or "localhost:0",
+            local_addr=None if where.rendezvous else "localhost",
+            max_restarts=where.restarts,
             logs_specs=DefaultLogsSpecs(),
         )
 
