@@ -27,6 +27,8 @@ TOKENS_AT_ONCE = 4096
 """Padded tokens in one forward pass; more are hardly faster on a processor."""
 WORTH_SHARING = 16
 """Tokens: a context shorter than this is read again with each continuation."""
+SPARE = 8
+"""Tokens by which contexts that are read together may differ: the rest of each is read with every continuation."""
 Ids = tuple[int, ...]
 
 
@@ -58,6 +60,14 @@ class _Group:
         """Tokens of the longest row."""
         return len(self.context) + max(map(len, self.rows))
 
+    def shares(self) -> bool:
+        """Whether the context is worth reading once for several rows."""
+        return len(self.rows) > 1
+
+    def alike(self) -> int:
+        """What groups of a batch should have in common: the length of contexts that are read once, otherwise of rows."""
+        return len(self.context) if self.shares() else self.longest()
+
 
 @torch.inference_mode()
 def score_continuations(
@@ -85,7 +95,7 @@ def score_continuations(
 
 
 def _groups(asked: Sequence[Continuation], context_length: int) -> list[_Group]:
-    """Equal contexts together, the longest first, so that each batch holds what is alike in length."""
+    """Equal contexts together, in an order in which each batch holds what is alike in length, the longest first."""
     groups: dict[Ids, _Group] = {}
     for number, (context, ids) in enumerate(asked):
         if not context or not ids or len(ids) > context_length:
@@ -97,18 +107,22 @@ def _groups(asked: Sequence[Continuation], context_length: int) -> list[_Group]:
         kept = context[max(0, len(context) + len(ids) - context_length - 1) :]
         group = groups.setdefault(kept, _Group(kept))
         group.rows[ids[:-1]].append((number, ids))
-    return sorted(groups.values(), key=lambda group: (-group.longest(), group.context))
+    return sorted(groups.values(), key=lambda group: (group.shares(), -group.alike(), group.context))
 
 
 def _batches(groups: Sequence[_Group], tokens_at_once: int) -> Iterator[list[_Group]]:
     batch: list[_Group] = []
-    rows = 0
+    rows = longest = 0
     for group in groups:
-        if batch and (rows + len(group.rows)) * batch[0].longest() > tokens_at_once:
+        most = max(longest, group.longest())
+        unlike = batch and (
+            group.shares() != batch[0].shares() or (group.shares() and batch[0].alike() - group.alike() > SPARE)
+        )
+        if batch and (unlike or (rows + len(group.rows)) * most > tokens_at_once):
             yield batch
-            batch, rows = [], 0
+            batch, rows, most = [], 0, group.longest()
         batch.append(group)
-        rows += len(group.rows)
+        rows, longest = rows + len(group.rows), most
     if batch:
         yield batch
 
@@ -117,7 +131,9 @@ def _score(model: Decoder, batch: Sequence[_Group]) -> Iterator[tuple[int, Likel
     device = next(model.parameters()).device
     rows = [(number, read) for number, group in enumerate(batch) for read in group.rows]
     shared = _shared_tokens(model, batch, len(rows))
-    cache = _read_once(model, [group.context[:shared] for group in batch], [number for number, _ in rows], batch[0].longest())
+    cache = _read_once(
+        model, [group.context[:shared] for group in batch], [number for number, _ in rows], max(map(_Group.longest, batch))
+    )
     texts = [batch[number].context[shared:] + read for number, read in rows]
     ids_RT = torch.zeros(len(texts), max(map(len, texts)), dtype=torch.long)
     for row, text in enumerate(texts):
