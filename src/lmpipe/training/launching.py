@@ -84,11 +84,15 @@ def train_in_processes(job: TrainingJob, where: Where, *, progress: Progress, st
     if where.machines > 1:
         progress.note(f"waiting for the other machines, {where.machines} in all; to be typed on each: {where.to_join(folder)}")
     stopped = False
-    while agent.is_alive():
-        agent.join(SECONDS_BETWEEN_LOOKS)
-        heard.pass_on()
-        if not stopped and (stopped := stopping()):
-            (folder / STOP).touch()
+    try:
+        while agent.is_alive():
+            agent.join(SECONDS_BETWEEN_LOOKS)
+            heard.pass_on()
+            if not stopped and (stopped := stopping()):
+                (folder / STOP).touch()
+    except BaseException:  # asked to stop twice, say: nobody waits for the processes any more
+        (folder / STOP).touch()
+        raise
     heard.pass_on()
     if stopped and not (folder / FACTS).exists():
         return {}
