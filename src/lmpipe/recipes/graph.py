@@ -59,7 +59,7 @@ VERSIONS = {
     "fold": 1,
     "folds": 1,
     "share": 1,
-    "learning": 1,
+    "learning": 2,
     "change": 1,
     "robustness": 1,
     "memorization": 2,
