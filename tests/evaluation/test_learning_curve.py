@@ -58,6 +58,7 @@ def test_what_is_not_shown_is_not_said(tmp_path: Path) -> None:
     assert learned(tmp_path / "worse", (200, 400, 800)).helps == "no"
     all_right = learned(tmp_path / "right", (20, 5, 0))
     assert (all_right.exponent, all_right.helps) == (None, "not shown"), "an error of 0 has no logarithm"
+    assert learned(tmp_path / "bent", (1000, 1000, 500)).helps == "not shown", "the law misses what was measured"
     two = learned(tmp_path / "two", (800, 400))
     assert (two.exponent, two.fitted) == (None, [])
 

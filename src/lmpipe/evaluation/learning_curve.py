@@ -24,7 +24,7 @@ import numpy as np
 
 from lmpipe.base.config import Config
 from lmpipe.base.errors import RecipeError
-from lmpipe.base.measures import Direction, Interval
+from lmpipe.base.measures import Direction, Interval, Metric
 from lmpipe.evaluation.bootstrap import Floats, Resampling, interval_of
 from lmpipe.evaluation.repeats import LEAD_PART, open_items, resampled_statistics
 
@@ -61,7 +61,8 @@ class Learning(Config):
     """By how much that is better than the law at the largest size."""
     gain_interval: Interval | None
     helps: Answer
-    """`yes` and `no` where the whole interval of the gain lies on one side of 0."""
+    """`yes` and `no` where the whole interval of the gain lies on one side of 0, and the law passes through every measured
+    interval."""
 
 
 def measure_learning(folders: Sequence[Path], sizes: Sequence[int], subject: str, resampling: Resampling) -> list[Learning]:
@@ -90,6 +91,8 @@ def measure_learning(folders: Sequence[Path], sizes: Sequence[int], subject: str
         recorded = [side.recorded[name] for side in sides]
         values = [metric.value for metric in recorded]
         law = _law(np.array([values]), resampled[name], sizes, first.unit, first.direction, sides[0].count, resampling)
+        if not _fits(law["fitted"], recorded):
+            law["helps"] = "not shown"
         found.append(
             Learning(
                 statistic=name,
@@ -101,6 +104,13 @@ def measure_learning(folders: Sequence[Path], sizes: Sequence[int], subject: str
             )
         )
     return found
+
+
+def _fits(fitted: Sequence[float], measured: Sequence[Metric]) -> bool:
+    """Whether the law passes through every measured interval: beyond the largest size nothing else speaks for it."""
+    bounds = (metric.interval for metric in measured)
+    pairs = zip(fitted, bounds, strict=False)  # nothing is fitted where there are too few sizes
+    return all(bound is None or bound.low <= value <= bound.high for value, bound in pairs)
 
 
 def fit_power_law(sizes_K: Floats, errors_RK: Floats) -> tuple[Floats, Floats]:
