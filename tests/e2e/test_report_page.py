@@ -167,7 +167,7 @@ def test_the_page_is_whole_without_scripts(browser: Any, folder: Path) -> None:
         )  # a script's own
         with_scripts = page.locator("main").inner_text().replace(" ↕", "")
     with opened(browser, folder / "example.html", java_script_enabled=False) as page:
-        assert page.locator("h2:visible").count() == 11
+        assert page.locator("h2:visible").count() == 12
         assert page.locator("svg.plot:visible").count() == 5
         page.locator("summary").last.click()
         assert page.locator("details[open] pre").first.is_visible()
