@@ -315,7 +315,9 @@ def recipe(sources: list[dict[str, Any]], encoder: str, lists: dict[str, str], t
 def written(server: Server) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Augmentation and synthesis by a generator: a server on this machine that is in trouble at first."""
     server.reply = lambda prompt, number: (
-        completion(f"{prompt[-50:]} said anew, 9") if server.asked.total() > 1 else failure(503)
+        completion("tie" if "[Answer A]" in prompt else f"{prompt[-50:]} said anew, 9")
+        if server.asked.total() > 1
+        else failure(503)
     )
     endpoint = server.config(api_key_env="PARROT_KEY", price={"input_per_million": 1.0, "output_per_million": 2.0})
     rewrite = {"generator": endpoint, "length_ratio": [0.0, 9.0], "share": 0.5}
@@ -331,6 +333,12 @@ def written(server: Server) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         "judge": {"prompt": "{text}", "at_least": 5},
     }
     return augment, {"synthesis": synthesis}
+
+
+def judged(server: Server, path: Path) -> dict[str, Any]:
+    row = {"prompt": "the", "reference": "cat", "other": "dog", "human": "tie"}
+    path.write_text(json.dumps(row), encoding="utf-8")
+    return {"name": "pets", "file": str(path), "human": {}, "judge": server.config(), "limit": 1, "max_new_tokens": 4}
 
 
 def write_problems(path: Path) -> Path:
@@ -598,6 +606,7 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, se
         {"name": "sums", "format": "mbpp", "samples": 1, "at": [1], "submissions": 1, "max_new_tokens": 4, "limit": 1}
     ]
     whole["programs"][0]["file"] = str(write_problems(tmp_path / "problems.jsonl"))
+    whole["judged"] = [judged(server, tmp_path / "prompts.jsonl")]
     rewrites, whole["data"]["made"] = written(server)
     whole["data"]["corpus"]["augment"] = [*augmentation(tmp_path), *rewrites]
     whole["data"]["corpus"]["dedup"][1] = {"kind": "minhash", "against": ["made"]}

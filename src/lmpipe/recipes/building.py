@@ -19,6 +19,7 @@ from lmpipe.recipes.model_graph import (
     chatbot,
     evaluations,
     gate_stage,
+    judged,
     made_tokenizer,
     programs,
     samples,
@@ -54,6 +55,7 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     measured = evaluations(graph, recipe, splits, tokens, tokenizer, train)
     samples(graph, recipe, tokens, tokenizer, train)
     measured |= programs(graph, recipe, tokenizer, train, base_folders)
+    measured |= judged(graph, recipe, tokenizer, train, base_folders)
     measured |= suites(graph, recipe, tokenizer, train, base_folders)
     measured |= chatbot(graph, recipe, splits, tokenizer, train, measured)
     measured |= seeds(graph, recipe, splits, tokens, tokenizer, start, base_folders)

@@ -21,6 +21,8 @@ def generators_of(recipe: Recipe) -> Iterator[tuple[str, GeneratorConfig]]:
         for number, part in enumerate(corpus.augment):
             if isinstance(part, RewriteBase):
                 yield f"data.{name}.augment.{number}.generator", part.generator
+    for number, judged in enumerate(recipe.judged):
+        yield f"judged.{number}.judge", judged.judge
 
 
 def expected_calls(recipe: Recipe) -> list[dict[str, Any]]:
@@ -35,6 +37,15 @@ def expected_calls(recipe: Recipe) -> list[dict[str, Any]]:
                 each = part.copies * (2 if isinstance(part, BackTranslationConfig) else 1)
                 says = f"{each} calls for each of about {part.share:.0%} of the training documents ({part.kind})"
                 found.append(_entry(f"augment-{name}", part.generator, None, says))
+    for judged in recipe.judged:
+        each = 4 if judged.human else 2
+        calls = each * judged.limit if judged.limit else None
+        says = (
+            f"at most {calls:,} calls by the judge"
+            if calls
+            else f"{'up to ' if judged.human else ''}{each} calls for each prompt"
+        )
+        found.append(_entry(f"evaluate-judged-{judged.name}", judged.judge, calls, says))
     return found
 
 

@@ -53,6 +53,7 @@ VERSIONS = {
     "answers": 5,
     "suite": 1,
     "programs": 1,
+    "judged": 1,
     "chatbot": 2,
     "samples": 1,
     "seeds": 1,
@@ -70,6 +71,7 @@ VERSIONS = {
 
 MODULES = {
     **dict.fromkeys(("linear", "hmm", "answers", "suite", "programs", "chatbot"), "lmpipe.recipes.task_stages"),
+    "judged": "lmpipe.recipes.judging",
     **dict.fromkeys(("seeds", "fold", "folds", "share", "learning", "change", "robustness"), "lmpipe.recipes.repeat_stages"),
 }
 """Where stages are that do not stand in `stages.py`."""

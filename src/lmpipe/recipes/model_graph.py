@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lmpipe.audit.config import MemorizationConfig
 from lmpipe.base.errors import RecipeError
+from lmpipe.data.generation.files import pinned_generator
 from lmpipe.data.holding import LabelsConfig, PairsConfig, PreferencesConfig, ScoresConfig, TagsConfig
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.evaluation.suite_config import SuiteConfig
@@ -211,6 +212,42 @@ def programs(graph: Graph, recipe: Recipe, tokenizer: Stage, train: Stage, base_
         )
         written[stage.name] = stage
     return written
+
+
+def judged(graph: Graph, recipe: Recipe, tokenizer: Stage, train: Stage, base_folders: list[Path]) -> dict[str, Stage]:
+    """Answers compared by a judge, by stage name.
+
+    Raises:
+        RecipeError: when there is no such file.
+        SourceError: when the judge is a bundle that is not there.
+    """
+    compared = {}
+    for number, part in enumerate(recipe.judged):
+        file = next((base / part.file for base in base_folders if (base / part.file).is_file()), None)
+        if file is None:
+            raise RecipeError(
+                f"there is no file '{part.file}'",
+                where=f"judged.{number}.file",
+                expected="prompts with reference answers, a JSON object to a line, seen from the recipe's folder",
+                fix="check the path",
+            )
+        judge, manifests = pinned_generator(part.judge, base_folders)
+        config = configs.JudgedStage(
+            judged=part.model_copy(update={"file": file.name, "judge": judge}),
+            chats=_chats(recipe),
+            weights=recipe.export[0].weights,
+            seed=recipe.seed,
+        )
+        found = [file_source(file), *(Source(f.name, f.url, f.size, f.stamp, f.digest) for f in manifests)]
+        stage = graph.add(
+            "judged",
+            f"evaluate-judged-{part.name}",
+            config,
+            {"train": train, "tokenizer": tokenizer},
+            sources=lambda found=found: found,
+        )
+        compared[stage.name] = stage
+    return compared
 
 
 def _files_of_tasks(suite: SuiteConfig, base_folders: list[Path], where: str) -> list[Source]:

@@ -26,6 +26,7 @@ from lmpipe.recipes.calls import generators_of
 from lmpipe.recipes.completing import complete
 from lmpipe.recipes.continuing import continue_from
 from lmpipe.recipes.diagnosis import installed_version
+from lmpipe.recipes.judged_config import known_judged_metrics
 from lmpipe.recipes.model_graph import goal_corpus
 from lmpipe.recipes.reading import Source, parse_recipe, read_recipe
 from lmpipe.recipes.repeats import repeated_metric_names
@@ -113,7 +114,7 @@ def check_gate(recipe: Recipe) -> None:
     if recipe.gate:
         bounds = resolve_gate(recipe.gate, recipe.goal, goal_corpus(recipe))
         metrics = [*known_metric_names(recipe.evaluate), *known_suite_metrics(recipe.suites), *repeated_metric_names(recipe)]
-        metrics += known_program_metrics(recipe.programs)
+        metrics += [*known_program_metrics(recipe.programs), *known_judged_metrics(recipe.judged)]
         metrics += (*CHATBOT_METRICS, *STORIES) if recipe.chatbot else ()
         metrics += SPAN_METRICS if recipe.chatbot and recipe.chatbot.spans_from else ()
         check_names(bounds, metrics=metrics, findings=known_finding_names(recipe.audit))

@@ -6,6 +6,7 @@ Knows names and references (a corpus that is trained on must exist; one that not
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import Annotated, Any, Self
@@ -23,6 +24,7 @@ from lmpipe.evaluation.config import EvaluationConfig, PerplexityConfig
 from lmpipe.evaluation.suite_config import SuiteConfig
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
+from lmpipe.recipes.judged_config import JudgedConfig
 from lmpipe.serving.chatbot.making_config import MadeChatbotConfig, ModelIntents
 from lmpipe.tokens.config import NewTokenizerConfig, PretrainedTokenizerConfig, TokenizerConfig
 from lmpipe.training.config import PhaseConfig
@@ -72,6 +74,8 @@ class Recipe(Config):
     """Tasks of lm-evaluation-harness that are asked of the model."""
     programs: tuple[ProgramsConfig, ...] = ()
     """Programming problems that the model writes programs for."""
+    judged: tuple[JudgedConfig, ...] = ()
+    """Prompts that the model answers, and another model that compares its answers with references."""
     chatbot: MadeChatbotConfig | None = None
     """A chatbot that the bundle carries: what it understands, remembers, says and does."""
     audit: tuple[AuditConfig, ...] = ()
@@ -123,6 +127,8 @@ class Recipe(Config):
             asked = [f"evaluate.{i}" for i, part in enumerate(self.evaluate) if part.kind == "perplexity"]
             asked += [f"suites.{i}" for i in range(len(self.suites))] + [f"programs.{i}" for i in range(len(self.programs))]
             asked += [f"audit.{i}" for i, part in enumerate(self.audit) if part.kind == "memorization"]
+            if self.judged:
+                raise ValueError(f"judged.0 asks for answers to prompts, which the {architecture} '{kind}' does not write here")
             if asked:
                 raise ValueError(f"{asked[0]} asks how probable texts are, which the {architecture} '{kind}' does not say")
         return self
@@ -229,15 +235,17 @@ class Recipe(Config):
 
     def _check_own_items(self) -> None:
         """Of what is measured on items that are no corpus of the recipe: each name once, and room for a prompt."""
-        names = [written.name for written in self.programs]
-        for i, written in enumerate(self.programs):
-            if names.count(written.name) > 1:
-                raise ValueError(f"programs has two parts called '{written.name}', and their numbers would share names")
-            if written.max_new_tokens >= self.model.context:
-                raise ValueError(
-                    f"programs.{i}.max_new_tokens is {written.max_new_tokens}, and the model's context {self.model.context}; "
-                    "expected room for a prompt"
-                )
+        own: dict[str, Sequence[ProgramsConfig | JudgedConfig]] = {"programs": self.programs, "judged": self.judged}
+        for key, parts in own.items():
+            names = [part.name for part in parts]
+            for i, part in enumerate(parts):
+                if names.count(part.name) > 1:
+                    raise ValueError(f"{key} has two parts called '{part.name}', and their numbers would share names")
+                if part.max_new_tokens >= self.model.context:
+                    raise ValueError(
+                        f"{key}.{i}.max_new_tokens is {part.max_new_tokens}, and the model's context {self.model.context}; "
+                        "expected room for a prompt"
+                    )
         tasks = [task for suite in self.suites for task in suite.tasks]
         for task in tasks:
             if tasks.count(task) > 1:

@@ -29,6 +29,7 @@ from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
 from lmpipe.models.hmm.config import TaggerConfig as HmmTaggerConfig
 from lmpipe.models.linear.config import LinearConfig
+from lmpipe.recipes.judged_config import JudgedConfig
 from lmpipe.serving.chatbot.making_config import MadeChatbotConfig
 from lmpipe.tokens.config import MadeTokenizerConfig, MixtureConfig
 from lmpipe.training.config import PhaseConfig
@@ -257,6 +258,16 @@ class ProgramsStage(Config):
     """Programs written for problems. Where the recipe has the file's path, its name stands here; its digest is beside this."""
 
     programs: ProgramsConfig
+    weights: str
+    seed: int
+
+
+class JudgedStage(Config):
+    """Answers that a judge compares. The file and the judge's bundle have their names here; their digests are beside this."""
+
+    judged: JudgedConfig
+    chats: bool
+    """Whether prompts are messages of a conversation."""
     weights: str
     seed: int
 
