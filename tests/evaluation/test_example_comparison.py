@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from lmpipe.base.errors import RecipeError, SourceError
+from lmpipe.base.files import write_json
+from lmpipe.base.measures import Metric
 from lmpipe.evaluation.bootstrap import Resampling
 from lmpipe.evaluation.classification import Classification, classified
 from lmpipe.evaluation.comparison import compare
@@ -85,6 +87,16 @@ def test_an_evaluation_of_another_kind_is_refused(tmp_path):
     (tmp_path / "nothing").mkdir()
     with pytest.raises(SourceError, match="one kind"):
         compare(first, tmp_path / "nothing")
+
+
+def test_numbers_without_items_stand_side_by_side_and_say_nothing(tmp_path):
+    for name, value in (("first", 0.2), ("second", 0.9)):
+        (tmp_path / name).mkdir()
+        metric = Metric(name="judged.x.win_rate", value=value, unit="fraction", direction="higher", count=9, count_unit="pairs")
+        write_json(tmp_path / name / "metrics.json", [metric.model_dump(mode="json")])
+    (found,) = compare(tmp_path / "first", tmp_path / "second")
+    assert (found.difference, found.verdict, found.interval) == (pytest.approx(0.7), "no difference", None)
+    assert "not paired" in found.note
 
 
 def test_generated_texts_are_compared_by_corpus_scores(tmp_path):

@@ -26,6 +26,7 @@ from lmpipe.evaluation.suite_items import ITEMS, paired_interval, paired_test, r
 from lmpipe.evaluation.units import PER_DOCUMENT, read_table
 from lmpipe.evaluation.weighting import weighted_mean
 
+METRICS = "metrics.json"
 SIGNIFICANT = 0.05
 """Holm-corrected p values up to this speak of a difference."""
 
@@ -75,7 +76,16 @@ def compare(first: Path, second: Path, *, resampling: Resampling | None = None) 
         )
     if present[0][2]:
         return compare_items(first, second, resampling=resampling)
+    if not any(present[0]) and all((folder / METRICS).is_file() for folder in (first, second)):
+        return compare_numbers(first, second)
     return compare_documents(first, second, resampling=resampling)
+
+
+def compare_numbers(first: Path, second: Path) -> list[Difference]:
+    """Numbers side by side, of evaluations (a judge's verdicts) whose parts are not paired here: no difference is shown."""
+    sides = _recorded(first), _recorded(second)
+    note = "its items are not paired, so no difference is shown"
+    return [difference_of(sides[0][name], sides[1][name], None, note=note) for name in sides[0] if name in sides[1]]
 
 
 def compare_items(first: Path, second: Path, *, resampling: Resampling) -> list[Difference]:
@@ -110,7 +120,7 @@ def compare_documents(first: Path, second: Path, *, resampling: Resampling) -> l
 
 
 def _recorded(folder: Path) -> dict[str, Metric]:
-    metrics = [Metric.model_validate(value) for value in read_json(folder / "metrics.json")]
+    metrics = [Metric.model_validate(value) for value in read_json(folder / METRICS)]
     return {metric.name: metric for metric in metrics}
 
 
