@@ -25,6 +25,7 @@ def test_loading_a_model_imports_no_compiler(tmp_path: Path) -> None:
     """Its import takes longer than torch's own, in every stage that loads a model."""
     torch.manual_seed(0)
     save(Llama(LlamaConfig(layers=1, width=16, heads=2, context=8), 32), tmp_path, end_of_text_id=0)
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "config.json").stat().st_mode, "others may read it"
     command = [sys.executable, "-c", LOADING, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

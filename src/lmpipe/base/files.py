@@ -13,7 +13,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,7 +67,8 @@ def atomic_file(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any
             temporary.replace(path)
             sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a file system that was made read-only: what it could not write has been told above
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -75,6 +76,13 @@ def write_json(path: Path, value: Any) -> None:
     with atomic_file(path, "w", encoding="utf-8") as file:
         json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
         file.write("\n")
+
+
+def share(path: Path) -> None:
+    """Give a file the mode that any new file has: some libraries write files that nobody else can read."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def read_json(path: Path) -> Any:

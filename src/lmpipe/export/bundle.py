@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 
 from lmpipe.base.bundle import write_manifest
 from lmpipe.base.errors import ModelError
-from lmpipe.base.files import atomic_file, read_json, storing, write_json
+from lmpipe.base.files import atomic_file, read_json, share, storing, write_json
 from lmpipe.base.measures import Finding, Metric, Verdict
 from lmpipe.export.cards import ModelFacts, model_card
 from lmpipe.export.config import HuggingFaceConfig
@@ -176,6 +176,7 @@ def _copy_weights(source: Path, output: Path, dtype: str) -> int:
             tensors[key] = tensor.to(DTYPES[dtype]).contiguous()
     with storing(output / "model.safetensors"):
         save_file(tensors, output / "model.safetensors", metadata={"format": "pt"})
+        share(output / "model.safetensors")
     config = read_json(source / "config.json")
     config.pop("torch_dtype", None)  # the key's old name; two of them could disagree
     write_json(output / "config.json", {**config, "dtype": dtype})

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lmpipe.base.errors import ModelError
-from lmpipe.base.files import storing, sync_folder, write_json
+from lmpipe.base.files import share, storing, sync_folder, write_json
 from lmpipe.models.heads import Head, LanguageHead
 from lmpipe.models.network import Network
 from lmpipe.models.published import CONFIG, WEIGHTS, weight_files
@@ -133,6 +133,7 @@ def write(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
         write_json(folder / "generation_config.json", {"_from_model_config": True, **dict(sorted(ids.items()))})
     with storing(folder / WEIGHTS):
         save_file({key: tensors[key] for key in sorted(tensors)}, folder / WEIGHTS, metadata={"format": "pt"})
+        share(folder / WEIGHTS)
     sync_folder(folder)
 
 

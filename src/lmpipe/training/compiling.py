@@ -12,9 +12,13 @@ import os
 import platform
 import re
 import shutil
+import struct
 import subprocess
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +29,8 @@ from lmpipe.training.objectives import Losses
 
 LossFunction = Callable[..., Losses]
 """The arrays of a part -> sums over its tokens."""
+LINKED_SECONDS = 10.0
+"""A library that is older is not being written."""
 NORM_TOLERANCE = 0.25
 """Share by which the compiled gradient's norm may differ. Roundings move it by a hundredth, dropout's other draws by more;
 wrong code gave numbers that are not finite."""
@@ -35,6 +41,9 @@ def compiled_or_plain(losses: LossFunction, parameters: Sequence[Tensor], progre
 
     The comparison is made once, with the first part that comes, and leaves no trace: neither gradients nor random draws.
     """
+    from torch._inductor.runtime.cache_dir_utils import cache_dir  # with the compiler, which takes a second to import
+
+    remove_torn_libraries(Path(cache_dir()))
     compiled: LossFunction = torch.compile(losses, dynamic=False, options=_options(parameters[0].device.type))
     trusted: bool | None = None
 
@@ -67,7 +76,7 @@ def _agrees(
     compiled: LossFunction, losses: LossFunction, parameters: Sequence[Tensor], part: tuple[Tensor, ...], progress: Progress
 ) -> bool:
     try:
-        found = _gradient_norm(compiled, parameters, part)
+        found = _compiled_norm(compiled, parameters, part, progress)
     except _compiler_errors() as error:
         reason = str(error).strip().splitlines()[0][:200]
         progress.note(f"the training step cannot be compiled here ({reason}); training runs uncompiled, somewhat slower")
@@ -81,6 +90,55 @@ def _agrees(
         )
         return False
     return True
+
+
+def _compiled_norm(compiled: LossFunction, parameters: Sequence[Tensor], part: tuple[Tensor, ...], progress: Progress) -> float:
+    """As `_gradient_norm`. A process that is killed while it compiles leaves a library half-written in torch's cache, which
+    neither it nor torch ever looks at again: it is removed, and compiled anew."""
+    failures: tuple[type[Exception], ...] = (ImportError, OSError, *_compiler_errors())
+    removed: set[Path] = set()
+    while True:
+        try:
+            return _gradient_norm(compiled, parameters, part)
+        except failures as error:
+            torn = torn_library(str(error))
+            if torn is None or torn in removed:
+                raise
+        progress.note("a compiled library was half-written when a run was killed; it is compiled anew")
+        torn.unlink(missing_ok=True)
+        removed.add(torn)
+        torch.compiler.reset()
+
+
+def remove_torn_libraries(cache: Path) -> None:
+    """Remove libraries that stop before their end, as an ELF header tells it: the system dies of loading them (SIGBUS).
+
+    Younger ones may be on the way: a linker needs well under a second for one.
+    """
+    for path in cache.rglob("*.so"):
+        with suppress(OSError):  # another process may remove it, too
+            if time.time() - path.stat().st_mtime > LINKED_SECONDS and is_torn(path):
+                path.unlink()
+
+
+def is_torn(path: Path) -> bool:
+    """Whether an ELF file is shorter than its table of sections, which stands at its end (elf(5), 64 bits)."""
+    with path.open("rb") as file:
+        header = file.read(64)
+    if len(header) < 64:
+        return True
+    sections_at, entry_bytes, entries = (*struct.unpack_from("<Q", header, 40), *struct.unpack_from("<HH", header, 58))
+    return header[:4] == b"\x7fELF" and path.stat().st_size < sections_at + entry_bytes * entries
+
+
+def torn_library(message: str) -> Path | None:
+    """The library that the system's loader found cut off, as its message says (dlopen(3), glibc).
+
+    >>> torn_library("ImportError: /tmp/x/3k/ab.main.so: file too short")
+    PosixPath('/tmp/x/3k/ab.main.so')
+    """
+    found = re.search(r"(/[^\s:]+\.so): (?:file too short|invalid ELF header|cannot read file data|ELF file)", message)
+    return Path(found[1]) if found else None
 
 
 def _gradient_norm(losses: LossFunction, parameters: Sequence[Tensor], part: tuple[Tensor, ...]) -> float:
