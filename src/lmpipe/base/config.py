@@ -11,10 +11,13 @@ import inspect
 import sys
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, StringConstraints
 from pydantic_core import CoreSchema
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+"""What a user may call a run, a corpus, a phase, a set: it becomes part of paths and of dotted names."""
 
 
 class Config(BaseModel):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from lmpipe.base.config import Config
+from lmpipe.base.files import read_json, write_json
 
 Direction = Literal["lower", "higher", "none"]
 
@@ -34,6 +37,19 @@ class Metric(Config):
     count: int
     """Over how many items (documents, tokens, ...) it was taken."""
     count_unit: str
+
+
+METRICS = "metrics.json"
+
+
+def write_metrics(folder: Path, metrics: Sequence[Metric]) -> None:
+    """Write `metrics.json` into a folder."""
+    write_json(folder / METRICS, [metric.model_dump(mode="json") for metric in metrics])
+
+
+def read_metrics(folder: Path) -> list[Metric]:
+    """The numbers that `write_metrics` left there."""
+    return [Metric.model_validate(value) for value in read_json(folder / METRICS)]
 
 
 class Finding(Config):

@@ -15,8 +15,7 @@ import numpy as np
 
 from lmpipe.base.config import Config
 from lmpipe.base.errors import RecipeError, SourceError
-from lmpipe.base.files import read_json
-from lmpipe.base.measures import Interval, Metric
+from lmpipe.base.measures import METRICS, Interval, Metric, read_metrics
 from lmpipe.evaluation.bootstrap import Floats, Resampling, interval_of, resampled_weights
 from lmpipe.evaluation.catalogue import COUNT_UNITS, describe
 from lmpipe.evaluation.document_comparison import paired_document_interval
@@ -26,7 +25,6 @@ from lmpipe.evaluation.suite_items import ITEMS, paired_interval, paired_test, r
 from lmpipe.evaluation.units import PER_DOCUMENT, read_table
 from lmpipe.evaluation.weighting import weighted_mean
 
-METRICS = "metrics.json"
 SIGNIFICANT = 0.05
 """Holm-corrected p values up to this speak of a difference."""
 
@@ -120,8 +118,7 @@ def compare_documents(first: Path, second: Path, *, resampling: Resampling) -> l
 
 
 def _recorded(folder: Path) -> dict[str, Metric]:
-    metrics = [Metric.model_validate(value) for value in read_json(folder / METRICS)]
-    return {metric.name: metric for metric in metrics}
+    return {metric.name: metric for metric in read_metrics(folder)}
 
 
 def compare_examples(first: Path, second: Path, *, resampling: Resampling) -> list[Difference]:

@@ -20,11 +20,10 @@ from torch import Tensor
 
 from lmpipe.base.errors import ModelError
 from lmpipe.base.progress import Progress
+from lmpipe.evaluation.scoring import TOKENS_AT_ONCE
 from lmpipe.models.layers.attention import Cache
 from lmpipe.models.network import Decoder
 
-TOKENS_AT_ONCE = 4096
-"""Padded tokens in one forward pass; more are hardly faster on a processor."""
 WORTH_SHARING = 16
 """Tokens: a context shorter than this is read again with each continuation."""
 SPARE = 8

@@ -18,6 +18,7 @@ from lmpipe.base.progress import Progress
 from lmpipe.evaluation.continuations import Continuation, score_continuations
 from lmpipe.models.generate import TextGenerator
 from lmpipe.models.network import Decoder
+from lmpipe.tokens.streaming import StreamDecoder
 from lmpipe.tokens.tokenizer import Tokenizer
 
 ANSWER_TOKENS = 256
@@ -110,13 +111,12 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]  # the harness has no type
             seed=0,
             stop_ids=(self.eot_token_id,),
         )
-        ids: list[int] = []
+        stream, text = StreamDecoder(self.own_tokenizer), ""
         for token in drawn:
-            ids.append(token)
-            text = self.own_tokenizer.decode([each for each in ids if each != self.eot_token_id])
+            text += stream.push(token)
             if any(stop and stop in text for stop in stops):
                 break
-        text = self.own_tokenizer.decode([each for each in ids if each != self.eot_token_id])
+        text += stream.finish()
         for stop in filter(None, stops):
             text = text.split(stop)[0]
         return text

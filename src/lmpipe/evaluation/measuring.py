@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from lmpipe.base.config import Config
 from lmpipe.base.errors import SourceError
 from lmpipe.base.files import write_json
-from lmpipe.base.measures import Metric
+from lmpipe.base.measures import Metric, write_metrics
 from lmpipe.evaluation.bootstrap import Floats, Resampling, interval_of, resampled_weights
 from lmpipe.evaluation.calibration import reliability
 from lmpipe.evaluation.catalogue import COUNT_UNITS, describe, statistic_names
@@ -57,7 +57,7 @@ def evaluate_examples(folder: Path) -> list[Metric]:
         What stands in `metrics.json`.
     """
     metrics = measure(folder)
-    write_json(folder / "metrics.json", [metric.model_dump(mode="json") for metric in metrics])
+    write_metrics(folder, metrics)
     slices = measure_slices(folder) + measure_classes(folder)
     write_json(folder / "slices.json", [one.model_dump(mode="json") for one in slices])
     measured = read_examples(folder).measured()

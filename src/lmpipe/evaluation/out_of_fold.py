@@ -17,15 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lmpipe.base.errors import SourceError
-from lmpipe.base.files import atomic_file, read_json
-from lmpipe.base.measures import Metric
+from lmpipe.base.files import atomic_file
+from lmpipe.base.measures import Metric, read_metrics, write_metrics
 from lmpipe.evaluation.bootstrap import Resampling
 from lmpipe.evaluation.comparison import measure_lead
 from lmpipe.evaluation.examples import EXAMPLES, read_layout
 from lmpipe.evaluation.measuring import evaluate_examples
 from lmpipe.evaluation.metrics import metrics_of
-from lmpipe.evaluation.perplexity import write_metrics
-from lmpipe.evaluation.repeats import LEAD_PART, open_items, read_metrics, spreads_of
+from lmpipe.evaluation.repeats import LEAD_PART, open_items, spreads_of
 from lmpipe.evaluation.units import PER_DOCUMENT
 
 
@@ -70,8 +69,8 @@ def _join_examples(folds: Sequence[Path], output: Path, subject: str, joined: st
     for name in _beside(folds[0]):
         (output / name).mkdir()
         metrics += _measured([fold / name for fold in folds], output / name, f"{joined}.{name}", resampling)
-    for one in read_json(folds[0] / "metrics.json"):
-        lead = one["name"].removeprefix(f"{subject}.")
+    for one in read_metrics(folds[0]):
+        lead = one.name.removeprefix(f"{subject}.")
         if LEAD_PART in lead:
             decisive, baseline = lead.split(LEAD_PART)
             metrics.append(measure_lead(output / baseline, output, decisive, f"{joined}.{lead}"))
@@ -110,5 +109,5 @@ def _join_documents(folds: Sequence[Path], output: Path, subject: str, joined: s
     corpus, split = subject.rsplit(".", 1)
     documents = Resampling(resampling.resamples, resampling.level, resampling.seed, "documents")
     metrics = metrics_of(columns, documents, corpus=corpus, split=split, baseline=joined.rsplit(".", 1)[1])
-    recorded = set.intersection(*({one["name"] for one in read_json(fold / "metrics.json")} for fold in folds))
+    recorded = set.intersection(*({one.name for one in read_metrics(fold)} for fold in folds))
     write_metrics(output, [one for one in metrics if one.name.replace(f"{joined}.", f"{subject}.") in recorded])

@@ -11,15 +11,13 @@ flatters, and a gate must not rest on it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from lmpipe.base.errors import ModelError, SourceError
-from lmpipe.base.files import write_json
-from lmpipe.base.measures import Metric
+from lmpipe.base.measures import Metric, write_metrics
 from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
 from lmpipe.evaluation.bootstrap import Floats, Resampling
@@ -89,11 +87,6 @@ def evaluate_perplexity(
     write_table(output, units, columns)
     write_metrics(output, metrics)
     return metrics
-
-
-def write_metrics(output: Path, metrics: Sequence[Metric]) -> None:
-    """Write `metrics.json`."""
-    write_json(output / "metrics.json", [metric.model_dump(mode="json") for metric in metrics])
 
 
 def _check_fit(

@@ -24,8 +24,7 @@ import numpy as np
 
 from lmpipe.base.config import Config
 from lmpipe.base.errors import RecipeError
-from lmpipe.base.files import read_json
-from lmpipe.base.measures import Direction, Interval, Metric
+from lmpipe.base.measures import Direction, Interval, Metric, read_metrics
 from lmpipe.base.randomness import derive_seed
 from lmpipe.evaluation.bootstrap import Floats, Resampling, interval_of, resampled_weights
 from lmpipe.evaluation.catalogue import SEEDS
@@ -89,11 +88,6 @@ class Items:
     """Of statistics that are shares of right answers: which are right."""
     recorded: Mapping[str, Metric]
     """What the evaluation says of itself, by statistic; baselines left out."""
-
-
-def read_metrics(folder: Path) -> list[Metric]:
-    """What an evaluation says of itself."""
-    return [Metric.model_validate(value) for value in read_json(folder / "metrics.json")]
 
 
 def open_items(folder: Path, subject: str) -> Items:

@@ -22,11 +22,10 @@ import numpy as np
 
 from lmpipe.base.errors import SourceError
 from lmpipe.base.extras import require
-from lmpipe.base.measures import Metric
+from lmpipe.base.measures import Metric, write_metrics
 from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
 from lmpipe.evaluation.bootstrap import Resampling
-from lmpipe.evaluation.perplexity import write_metrics
 from lmpipe.evaluation.suite_config import SuiteConfig, metric_name
 from lmpipe.evaluation.suite_items import Items, read_items, write_items
 from lmpipe.models.network import Decoder

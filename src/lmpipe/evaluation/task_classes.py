@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lmpipe.base.errors import SourceError
 from lmpipe.base.files import write_json
-from lmpipe.base.measures import Metric
+from lmpipe.base.measures import Metric, write_metrics
 from lmpipe.evaluation.calibration import (
     ScopeThreshold,
     at_temperature,
@@ -24,7 +24,6 @@ from lmpipe.evaluation.calibration import (
 )
 from lmpipe.evaluation.classification import classified
 from lmpipe.evaluation.multilabel import labelled
-from lmpipe.evaluation.perplexity import write_metrics
 from lmpipe.evaluation.task_config import (
     LINEAR,
     ClassificationEvaluation,

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from lmpipe.base.errors import ModelError
 from lmpipe.base.files import write_json
-from lmpipe.base.measures import Metric
+from lmpipe.base.measures import Metric, write_metrics
 from lmpipe.base.progress import Progress
 from lmpipe.evaluation.extractive import extract
 from lmpipe.evaluation.extractive_config import ExtractConfig
 from lmpipe.evaluation.generation import generated
-from lmpipe.evaluation.perplexity import write_metrics
 from lmpipe.evaluation.predicting import targets, word_tags
 from lmpipe.evaluation.regression import regressed
 from lmpipe.evaluation.tagging import tagged

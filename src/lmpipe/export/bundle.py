@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from lmpipe.base.bundle import write_manifest
 from lmpipe.base.errors import ModelError
 from lmpipe.base.files import atomic_file, read_json, share, storing, write_json
-from lmpipe.base.measures import Finding, Metric, Verdict
+from lmpipe.base.measures import Finding, Metric, Verdict, write_metrics
 from lmpipe.export.cards import ModelFacts, model_card
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.export.data_card import data_card
@@ -213,7 +213,7 @@ def _check_vocabulary(output: Path, model_config: Mapping[str, Any]) -> None:
 
 
 def _write_results(output: Path, facts: ModelFacts) -> None:
-    write_json(output / "metrics.json", [metric.model_dump(mode="json") for metric in facts.metrics])
+    write_metrics(output, facts.metrics)
     write_json(output / "findings.json", [finding.model_dump(mode="json") for finding in facts.findings])
     if facts.verdict:
         write_json(output / "verdict.json", facts.verdict.model_dump(mode="json"))

@@ -13,18 +13,16 @@ from pathlib import Path
 from lmpipe.base.runtime import Runtime
 from lmpipe.recipes.corpus_graph import canaries, corpora
 from lmpipe.recipes.graph import Graph
+from lmpipe.recipes.items_graph import judged, programs, suites
 from lmpipe.recipes.model_graph import (
     audits,
     bundle,
     chatbot,
     evaluations,
     gate_stage,
-    judged,
     made_tokenizer,
-    programs,
     samples,
     starting_model,
-    suites,
     tokenized,
     training,
 )

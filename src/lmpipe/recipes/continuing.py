@@ -110,6 +110,23 @@ def file_source(path: Path, name: str = "") -> StageSource:
     )
 
 
+def recipes_file(path: str, folders: Sequence[Path], *, where: str, expected: str) -> StageSource:
+    """A file that a recipe names, seen from any of `folders`.
+
+    Raises:
+        RecipeError: when there is none; `where` and `expected` say who asks for what.
+    """
+    file = next((folder / path for folder in folders if (folder / path).is_file()), None)
+    if file is None:
+        raise RecipeError(
+            f"there is no file '{path}'",
+            where=where,
+            expected=f"{expected}, seen from the recipe's folder",
+            fix="check the path",
+        )
+    return file_source(file)
+
+
 def _described(folder: Path) -> dict[str, Any]:
     """The section `model` that stands for the model in a folder: as its recipe had it, or as its files say."""
     path = folder / "record.json"

@@ -6,11 +6,10 @@ It stands here because a judge is a generator of the room `data`, which `evaluat
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from lmpipe.base.config import Config
+from lmpipe.base.config import Config, Name
 from lmpipe.data.generation.config import GeneratorConfig
 
 METRICS = ("win_rate", "self_agreement", "position_bias", "unparsable")
@@ -29,7 +28,7 @@ class HumanConfig(Config):
 class JudgedConfig(Config):
     """The trained model answers prompts, and a judge compares each answer with a reference, in both orders."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    name: Name
     """Part of the names of its numbers: `judged.<name>.win_rate`."""
     file: str
     """Prompts, one JSON object to a line, seen from the recipe's folder."""

@@ -19,22 +19,20 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from lmpipe.base.errors import EndpointError, SourceError
 from lmpipe.base.files import atomic_file, read_json, write_json
-from lmpipe.base.measures import Metric
+from lmpipe.base.measures import Metric, write_metrics
 from lmpipe.base.randomness import derive_seed
 from lmpipe.data.generation.asking import Answer, Question, Usage, account
 from lmpipe.data.generation.config import EndpointConfig, SamplingConfig
 from lmpipe.evaluation.bootstrap import Resampling
 from lmpipe.evaluation.judging import Outcome, human_metrics, judged_metrics, outcome_of, settled
-from lmpipe.evaluation.perplexity import write_metrics
 from lmpipe.models.generate import TextGenerator
-from lmpipe.models.loading import load_model
 from lmpipe.pipeline.stage import Work
 from lmpipe.recipes.generating import askers_of, note_calls
 from lmpipe.recipes.judged_config import JudgedConfig
+from lmpipe.recipes.stages import trained_model
 from lmpipe.serving.answers import Sampling, answer
 from lmpipe.tokens.chat import render
 from lmpipe.tokens.tokenizer import Tokenizer, load_tokenizer
@@ -76,7 +74,6 @@ class Pair:
 
 def judged(work: Work) -> None:
     """A decoder in fp32 answers, the judge compares."""
-    torch.set_num_threads(work.runtime.resolved_threads())
     config = work.config.judged
     file = next(source for source in work.sources if source.name == config.file)
     rows = read_rows(Path(file.url), config)
@@ -144,7 +141,7 @@ def _text(row: dict[str, Any], column: str, where: str) -> str:
 def _answers(work: Work, rows: Sequence[Row]) -> list[str]:
     """The trained model's answers; one that was given before a kill is not given again."""
     config, tokenizer = work.config.judged, load_tokenizer(work.inputs["tokenizer"])
-    model = load_model(work.inputs["train"] / work.config.weights, device=work.runtime.resolved_device(), dtype="float32")
+    model = trained_model(work)
     generator = TextGenerator(model, known_ids=tokenizer.vocab_size)
     texts = []
     for number, row in enumerate(rows):
@@ -160,10 +157,8 @@ def _answers(work: Work, rows: Sequence[Row]) -> list[str]:
 
 
 def _prompt_ids(row: Row, tokenizer: Tokenizer, chats: bool, room: int) -> list[int]:
-    if chats:
-        ids = render([{"role": "user", "content": row.prompt}], tokenizer)
-    else:
-        ids = [tokenizer.start_of_text_id, *tokenizer.encode(row.prompt)]
+    asked = [{"role": "user", "content": row.prompt}]
+    ids = render(asked, tokenizer) if chats else tokenizer.encode_prompt(row.prompt)
     if len(ids) > room:
         raise SourceError(
             f"the prompt of line {row.line} has {len(ids)} tokens, and there is room for {room} beside the answer",

@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lmpipe.audit.config import MemorizationConfig
-from lmpipe.base.errors import RecipeError
-from lmpipe.data.generation.files import pinned_generator
 from lmpipe.data.holding import LabelsConfig, PairsConfig, PreferencesConfig, ScoresConfig, TagsConfig
 from lmpipe.evaluation.config import PerplexityConfig
-from lmpipe.evaluation.suite_config import SuiteConfig
 from lmpipe.evaluation.task_config import ClassificationEvaluation, TaggingEvaluation, TextEvaluation
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
-from lmpipe.recipes.continuing import file_source, files_of, start_folder
+from lmpipe.recipes.continuing import files_of, recipes_file, start_folder
 from lmpipe.recipes.graph import Graph
 from lmpipe.recipes.schema import Recipe
 from lmpipe.serving.chatbot.making_config import ModelIntents
@@ -64,16 +61,10 @@ def _pinned_reward(phase: PhaseConfig, base_folders: list[Path]) -> tuple[PhaseC
     if not isinstance(objective, GrpoConfig) or not isinstance(objective.reward, FunctionReward):
         return phase, []
     path, _, name = objective.reward.function.rpartition(":")
-    file = next((folder / path for folder in base_folders if (folder / path).is_file()), None)
-    if file is None:
-        raise RecipeError(
-            f"there is no file '{path}'",
-            where=f"train.{phase.name}.objective.reward.function",
-            expected="a Python file, seen from the recipe's folder",
-            fix="check the path",
-        )
+    where = f"train.{phase.name}.objective.reward.function"
+    file = recipes_file(path, base_folders, where=where, expected="a Python file")
     reward = objective.reward.model_copy(update={"function": f"{file.name}:{name}"})
-    return phase.model_copy(update={"objective": objective.model_copy(update={"reward": reward})}), [file_source(file)]
+    return phase.model_copy(update={"objective": objective.model_copy(update={"reward": reward})}), [file]
 
 
 def _teacher(graph: Graph, name: str, teacher: str, base_folders: list[Path]) -> Stage:
@@ -171,105 +162,6 @@ def samples(graph: Graph, recipe: Recipe, tokens: Mapping[str, Stage], tokenizer
         graph.add("samples", "samples", config, inputs)
 
 
-def suites(graph: Graph, recipe: Recipe, tokenizer: Stage, train: Stage, base_folders: list[Path]) -> dict[str, Stage]:
-    """Suites of tasks, by stage name; the files of their folders by their digests, wherever they lie."""
-    asked = {}
-    for number, suite in enumerate(recipe.suites, start=1):
-        files = _files_of_tasks(suite, base_folders, f"suites.{number - 1}.folder")
-        named = suite.model_copy(update={"folder": suite.folder and "tasks"})
-        config = configs.SuiteStage(suite=named, weights=recipe.export[0].weights, seed=recipe.seed)
-        found = (lambda files=files: files) if files else None
-        name = "evaluate-suite" if number == 1 else f"evaluate-suite-{number}"
-        asked[name] = graph.add("suite", name, config, {"train": train, "tokenizer": tokenizer}, sources=found)
-    return asked
-
-
-def programs(graph: Graph, recipe: Recipe, tokenizer: Stage, train: Stage, base_folders: list[Path]) -> dict[str, Stage]:
-    """Programs written for problems, by stage name.
-
-    Raises:
-        RecipeError: when there is no such file.
-    """
-    written = {}
-    for number, part in enumerate(recipe.programs):
-        file = next((base / part.file for base in base_folders if (base / part.file).is_file()), None)
-        if file is None:
-            raise RecipeError(
-                f"there is no file '{part.file}'",
-                where=f"programs.{number}.file",
-                expected="problems with tests, a JSON object to a line, seen from the recipe's folder",
-                fix="check the path",
-            )
-        named = part.model_copy(update={"file": file.name})
-        config = configs.ProgramsStage(programs=named, weights=recipe.export[0].weights, seed=recipe.seed)
-        found = [file_source(file)]
-        stage = graph.add(
-            "programs",
-            f"evaluate-programs-{part.name}",
-            config,
-            {"train": train, "tokenizer": tokenizer},
-            sources=lambda found=found: found,
-        )
-        written[stage.name] = stage
-    return written
-
-
-def judged(graph: Graph, recipe: Recipe, tokenizer: Stage, train: Stage, base_folders: list[Path]) -> dict[str, Stage]:
-    """Answers compared by a judge, by stage name.
-
-    Raises:
-        RecipeError: when there is no such file.
-        SourceError: when the judge is a bundle that is not there.
-    """
-    compared = {}
-    for number, part in enumerate(recipe.judged):
-        file = next((base / part.file for base in base_folders if (base / part.file).is_file()), None)
-        if file is None:
-            raise RecipeError(
-                f"there is no file '{part.file}'",
-                where=f"judged.{number}.file",
-                expected="prompts with reference answers, a JSON object to a line, seen from the recipe's folder",
-                fix="check the path",
-            )
-        judge, manifests = pinned_generator(part.judge, base_folders)
-        config = configs.JudgedStage(
-            judged=part.model_copy(update={"file": file.name, "judge": judge}),
-            chats=_chats(recipe),
-            weights=recipe.export[0].weights,
-            seed=recipe.seed,
-        )
-        found = [file_source(file), *(Source(f.name, f.url, f.size, f.stamp, f.digest) for f in manifests)]
-        stage = graph.add(
-            "judged",
-            f"evaluate-judged-{part.name}",
-            config,
-            {"train": train, "tokenizer": tokenizer},
-            sources=lambda found=found: found,
-        )
-        compared[stage.name] = stage
-    return compared
-
-
-def _files_of_tasks(suite: SuiteConfig, base_folders: list[Path], where: str) -> list[Source]:
-    """Everything in the folder of tasks, by its place there.
-
-    Raises:
-        RecipeError: when there is no such folder, or no task in it.
-    """
-    if suite.folder is None:
-        return []
-    folder = next((base / suite.folder for base in base_folders if (base / suite.folder).is_dir()), None)
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
-    if folder is None or not any(path.suffix in (".yaml", ".yml") for path in files):
-        raise RecipeError(
-            f"there is no folder '{suite.folder}'" if folder is None else f"'{suite.folder}' has no YAML file of a task",
-            where=where,
-            expected="a folder with tasks of lm-evaluation-harness, seen from the recipe's folder",
-            fix="check the path",
-        )
-    return [file_source(path, path.relative_to(folder).as_posix()) for path in files]
-
-
 def chatbot(
     graph: Graph,
     recipe: Recipe,
@@ -353,7 +245,7 @@ def _decision(recipe: Recipe) -> dict[str, str]:
     return {"kind": "tagging"} if isinstance(holds, TagsConfig) else {}
 
 
-def _chats(recipe: Recipe) -> bool:
+def chats(recipe: Recipe) -> bool:
     """Whether the last phase taught the model to answer."""
     last = recipe.train[-1]
     holds = recipe.data[last.corpora()[0]].holds
@@ -376,7 +268,7 @@ def bundle(
         name=recipe.name,
         export=recipe.export[0],
         goal=recipe.goal.sentence() if recipe.goal else "",
-        chats=_chats(recipe),
+        chats=chats(recipe),
         frames_texts=recipe.model.architecture == "encoder",
         decision=_decision(recipe),
         recipe=recipe.model_dump(mode="json"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from lmpipe.base.files import read_json, write_json
+from lmpipe.base.measures import read_metrics, write_metrics
 from lmpipe.evaluation.bootstrap import Resampling
 from lmpipe.evaluation.catalogue import SEEDS
 from lmpipe.evaluation.learning_curve import measure_learning
 from lmpipe.evaluation.out_of_fold import join_folds
-from lmpipe.evaluation.perplexity import write_metrics
-from lmpipe.evaluation.repeats import measure_seeds, read_metrics
+from lmpipe.evaluation.repeats import measure_seeds
 from lmpipe.evaluation.robustness import measure_robustness
 from lmpipe.pipeline.stage import Work
 

@@ -14,8 +14,8 @@ from lmpipe.base.config import Config
 from lmpipe.base.randomness import derive_seed
 from lmpipe.data.holding import LabelsConfig
 from lmpipe.data.splitting.fold_config import CrossValidationConfig
-from lmpipe.evaluation.config import known_metric_names
-from lmpipe.evaluation.task_config import TextEvaluation
+from lmpipe.evaluation.config import PerplexityConfig, known_metric_names
+from lmpipe.evaluation.task_config import AnyTaskEvaluation, TextEvaluation
 from lmpipe.pipeline.stage import Stage
 from lmpipe.recipes import stage_configs as configs
 from lmpipe.recipes.corpus_graph import training_side
@@ -66,12 +66,9 @@ def seeds(
     for part in recipe.evaluate:
         members = {seed: again.stages[f"evaluate-{part.on}-{part.split}"] for seed, again in repeats.items()}
         config = configs.SeedsStage(
-            subject=f"{part.on}.{part.split}",
             seeds=tuple(members),
             stages=tuple(stage.name for stage in members.values()),
-            resamples=part.resamples,
-            level=part.level,
-            seed=derive_seed(recipe.seed, "bootstrap", part.on, part.split) % 10**6,
+            **_resampled(recipe, part),
         )
         name = f"seeds-{part.on}-{part.split}"
         found[name] = graph.add("seeds", name, config, {f"seed-{seed}": stage for seed, stage in members.items()})
@@ -100,11 +97,8 @@ def folds(
     for part in tested.evaluate:
         stages = [[again.stages[f"evaluate-{part.on}-test"] for again in one] for one in repeats]
         config = configs.FoldsStage(
-            subject=f"{part.on}.test",
             stages=tuple(tuple(stage.name for stage in one) for one in stages),
-            resamples=part.resamples,
-            level=part.level,
-            seed=derive_seed(recipe.seed, "bootstrap", part.on, "test") % 10**6,
+            **_resampled(recipe, part),
         )
         name = f"folds-{part.on}-test"
         found[name] = graph.add("folds", name, config, {stage.name: stage for one in stages for stage in one})
@@ -181,12 +175,9 @@ def learning_curve(
         inputs = {stage.name: stage for stage in stages.values()}
         inputs |= {f"documents-{share}": taken.get((share, part.on), whole[part.on]) for share in stages}
         config_ = configs.LearningStage(
-            subject=f"{part.on}.{part.split}",
             shares=tuple(stages),
             stages=tuple(stage.name for stage in stages.values()),
-            resamples=part.resamples,
-            level=part.level,
-            seed=derive_seed(recipe.seed, "bootstrap", part.on, part.split) % 10**6,
+            **_resampled(recipe, part),
         )
         graph.add("learning", f"learning-{part.on}-{part.split}", config_, inputs)
 
@@ -208,15 +199,22 @@ def robustness(graph: Graph, recipe: Recipe, splits: Mapping[str, Stage], tokeni
             inputs = {**plain.inputs, "documents": changed, "tokens": tokens}
             evaluated[kind] = graph.add("answers", f"{prefix}{plain.name}", plain.config, inputs)
         config_ = configs.RobustnessStage(
-            subject=f"{part.on}.{part.split}",
             changes=part.robustness,
-            resamples=part.resamples,
-            level=part.level,
-            seed=derive_seed(recipe.seed, "bootstrap", part.on, part.split) % 10**6,
+            **_resampled(recipe, part),
         )
         name = f"robustness-{part.on}-{part.split}"
         found[name] = graph.add("robustness", name, config_, {"plain": plain, **evaluated})
     return found
+
+
+def _resampled(recipe: Recipe, part: PerplexityConfig | AnyTaskEvaluation) -> dict[str, Any]:
+    """What every stage over repeats of an evaluation is told: of which numbers, and how their intervals are made."""
+    return {
+        "subject": f"{part.on}.{part.split}",
+        "resamples": part.resamples,
+        "level": part.level,
+        "seed": derive_seed(recipe.seed, "bootstrap", part.on, part.split) % 10**6,
+    }
 
 
 def _share_prefix(share: float) -> str:

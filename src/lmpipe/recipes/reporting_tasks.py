@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lmpipe.base.files import read_json
-from lmpipe.base.measures import Metric
+from lmpipe.base.measures import Metric, read_metrics
 from lmpipe.data.documents import parts_of
 from lmpipe.evaluation.examples import EXAMPLES, ExampleLayout, read_layout
 from lmpipe.recipes.results import Run
@@ -54,7 +54,7 @@ def _documents(run: Run, stage: str) -> Path | None:
 
 def _task(folder: Path, documents: Path | None) -> Task:
     layout = read_layout(folder / EXAMPLES)
-    metrics = _metrics(folder)
+    metrics = read_metrics(folder)
     beside = sorted(path.parent for path in folder.glob(f"*/{EXAMPLES}"))
     own = [metric for metric in metrics if metric.name.count(".") == layout.subject.count(".") + 1]
     slices = [_part(one, layout.subject) for one in _read(folder, "slices.json") or ()]
@@ -70,7 +70,7 @@ def _task(folder: Path, documents: Path | None) -> Task:
         baselines=[
             Baseline(
                 name=one.name.replace("_", " "),
-                scores=[_score(metric, f"{layout.subject}.{one.name}") for metric in _metrics(one)],
+                scores=[_score(metric, f"{layout.subject}.{one.name}") for metric in read_metrics(one)],
             )
             for one in beside
         ],
@@ -83,10 +83,6 @@ def _task(folder: Path, documents: Path | None) -> Task:
         examples_title=TITLES.get(layout.kind, ""),
         examples=_with_texts(shown, split),
     )
-
-
-def _metrics(folder: Path) -> list[Metric]:
-    return [Metric.model_validate(one) for one in read_json(folder / "metrics.json")]
 
 
 def _score(metric: Metric, subject: str) -> Score:

@@ -11,11 +11,11 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import Annotated, Any, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from lmpipe.audit.config import AuditConfig
 from lmpipe.audit.gate import GateConfig, GoalConfig
-from lmpipe.base.config import Config
+from lmpipe.base.config import Config, Name
 from lmpipe.data.config import CorpusConfig
 from lmpipe.data.holding import PreferencesConfig, kind_held
 from lmpipe.data.splitting.fold_config import CrossValidationConfig, LearningCurveConfig
@@ -29,9 +29,6 @@ from lmpipe.serving.chatbot.making_config import MadeChatbotConfig, ModelIntents
 from lmpipe.tokens.config import NewTokenizerConfig, PretrainedTokenizerConfig, TokenizerConfig
 from lmpipe.training.config import PhaseConfig
 from lmpipe.training.objective_config import SpanCorruptionConfig, objectives_by_kind
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 SeedCount = Annotated[int, Field(ge=2, le=100)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lmpipe.base.canonical import digest_of
 from lmpipe.base.files import read_json, write_json
 from lmpipe.base.ledger import Ledger
-from lmpipe.base.measures import Finding, Metric, Verdict
+from lmpipe.base.measures import METRICS, Finding, Metric, Verdict, read_metrics
 from lmpipe.pipeline.stage import Work
 
 NO_DATA = ("train", "tokenize", "evaluate", "ngram")
@@ -486,7 +486,7 @@ def samples(work: Work) -> None:
     config = work.config
     tokenizer = load_tokenizer(work.inputs["tokenizer"])
     shards = open_shards(work.inputs["tokens"] / "test")
-    generator = TextGenerator(_model(work), known_ids=tokenizer.vocab_size)
+    generator = TextGenerator(trained_model(work), known_ids=tokenizer.vocab_size)
     settings = {"temperature": config.temperature, "top_p": config.top_p, "seed": config.seed}
     written = []
     for number in range(min(config.count, shards.documents)):
@@ -582,7 +582,7 @@ def bundle(work: Work) -> None:
     )
 
 
-def _model(work: Work) -> Decoder:
+def trained_model(work: Work) -> Decoder:
     """The trained model in fp32, so that its numbers are those of the bundle."""
     import torch
 
@@ -597,13 +597,13 @@ def _subject(work: Work) -> Subject:
 
     from lmpipe.evaluation.subject import Subject
 
-    model = _model(work)
+    model = trained_model(work)
     return Subject(model, model.context_length, model.vocab_size, torch.device(work.runtime.resolved_device()))
 
 
 def _metrics(work: Work) -> list[Metric]:
-    paths = (folder / "metrics.json" for folder in work.inputs.values())
-    return [Metric.model_validate(value) for path in paths if path.is_file() for value in read_json(path)]
+    measured = (folder for folder in work.inputs.values() if (folder / METRICS).is_file())
+    return [metric for folder in measured for metric in read_metrics(folder)]
 
 
 def _findings(work: Work) -> list[Finding]:

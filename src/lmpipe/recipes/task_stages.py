@@ -27,8 +27,9 @@ from lmpipe.models.hmm.config import TaggerConfig
 from lmpipe.models.hmm.tagger import Tagger, load_tagger, save_tagger, train_tagger
 from lmpipe.models.linear.model import load_linear, save_linear
 from lmpipe.models.linear.training import train_linear
-from lmpipe.models.loading import load_model, load_network
+from lmpipe.models.loading import load_network
 from lmpipe.pipeline.stage import Work
+from lmpipe.recipes.stages import trained_model
 from lmpipe.serving.chatbot.making import Sides, make_chatbot
 from lmpipe.serving.chatbot.making_config import SPAN_METRICS
 from lmpipe.serving.chatbot.names import CHATBOT
@@ -65,9 +66,6 @@ def answers(work: Work) -> None:
 
 def suite(work: Work) -> None:
     """Tasks of lm-evaluation-harness, asked of a decoder in fp32, so that the numbers are those of the bundle."""
-    import torch
-
-    torch.set_num_threads(work.runtime.resolved_threads())
     folder = work.scratch / "tasks" if work.sources else None
     for source in work.sources:
         copy = work.scratch / "tasks" / source.name
@@ -75,7 +73,7 @@ def suite(work: Work) -> None:
         shutil.copyfile(source.url, copy)
     evaluate_suite(
         work.config.suite,
-        load_model(work.inputs["train"] / work.config.weights, device=work.runtime.resolved_device(), dtype="float32"),
+        trained_model(work),
         tokenizer=load_tokenizer(work.inputs["tokenizer"]),
         folder=folder,
         output=work.output,
@@ -86,13 +84,10 @@ def suite(work: Work) -> None:
 
 def programs(work: Work) -> None:
     """Programs that a decoder in fp32 writes, run in the sandbox."""
-    import torch
-
-    torch.set_num_threads(work.runtime.resolved_threads())
     (file,) = work.sources
     evaluate_programs(
         work.config.programs,
-        load_model(work.inputs["train"] / work.config.weights, device=work.runtime.resolved_device(), dtype="float32"),
+        trained_model(work),
         tokenizer=load_tokenizer(work.inputs["tokenizer"]),
         file=Path(file.url),
         output=work.output,

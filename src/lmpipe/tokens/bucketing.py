@@ -102,7 +102,21 @@ class LengthBuckets:
         return np.concatenate([self._members(place - 1, left_over + self._waiting(place - 1) - bucket.carried, epoch), found])
 
 
-class BucketedLoader:
+class _InBuckets:
+    """What loaders by length have in common."""
+
+    _order: LengthBuckets
+
+    def epoch(self, position: int) -> float:
+        """How often everything was seen before batch `position`."""
+        return position / self._order.batches_per_epoch
+
+    def batches(self, epochs: float) -> int:
+        """Batches that show everything `epochs` times, rounded up."""
+        return max(1, -int(-epochs * self._order.batches_per_epoch // 1))
+
+
+class BucketedLoader(_InBuckets):
     """Random access to batches of examples, one to a row."""
 
     def __init__(
@@ -133,14 +147,6 @@ class BucketedLoader:
         self._lengths, self._target_lengths, self.cut = clipped_lengths(examples, row_tokens, self.target_tokens)
         self._order = LengthBuckets(self._lengths, longest=row_tokens, batch_tokens=batch_tokens, seed=seed)
 
-    def epoch(self, position: int) -> float:
-        """How often the examples were seen before batch `position`."""
-        return position / self._order.batches_per_epoch
-
-    def batches(self, epochs: float) -> int:
-        """Batches that show every example `epochs` times, rounded up."""
-        return max(1, -int(-epochs * self._order.batches_per_epoch // 1))
-
     def batch(self, position: int) -> ExampleBatch:
         """Batch number `position` (from 0); its width, and that of its targets, is its own."""
         members, width = self._order.at(position)
@@ -156,7 +162,7 @@ class BucketedLoader:
         )
 
 
-class BucketedTexts:
+class BucketedTexts(_InBuckets):
     """Random access to batches of whole documents, one to a row: conversations, none of which loses its beginning."""
 
     def __init__(self, shards: TokenShards, *, row_tokens: int, batch_tokens: int, seed: int) -> None:
@@ -178,14 +184,6 @@ class BucketedTexts:
         self.cut = int((lengths > row_tokens).sum())
         """Documents that are longer than a row."""
         self._order = LengthBuckets(lengths, longest=row_tokens, batch_tokens=batch_tokens, seed=seed)
-
-    def epoch(self, position: int) -> float:
-        """How often the documents were seen before batch `position`."""
-        return position / self._order.batches_per_epoch
-
-    def batches(self, epochs: float) -> int:
-        """Batches that show every document `epochs` times, rounded up."""
-        return max(1, -int(-epochs * self._order.batches_per_epoch // 1))
 
     def batch(self, position: int) -> Batch:
         """Batch number `position` (from 0). Padding is end-of-text, a segment of its own."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from lmpipe.base.config import Config
+from lmpipe.base.config import Config, Name
 from lmpipe.tokens.special import BYTES, SMALLEST_VOCABULARY, SPECIAL_TOKENS
 
 
@@ -134,7 +134,6 @@ class WordPieceConfig(TrainedTokenizerConfig):
 MadeTokenizerConfig = BpeConfig | UnigramConfig | WordPieceConfig | ByteConfig | CharacterConfig | WordConfig
 TokenizerConfig = Annotated[MadeTokenizerConfig | PretrainedTokenizerConfig, Field(discriminator="kind")]
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Weight = Annotated[float, Field(gt=0)]
 
 

@@ -8,7 +8,6 @@ then finds it in torch's cache on disk. So a first step is taken twice, and the 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -32,6 +31,7 @@ def calibrate(request: dict[str, Any], started_at: float) -> dict[str, Any]:
     from lmpipe.training.checkpoint import save_checkpoint
     from lmpipe.training.config import PhaseConfig
     from lmpipe.training.loop import CHECKPOINTS, Device, TrainingRun, validations
+    from lmpipe.training.memory import peak_memory_bytes
     from lmpipe.training.prediction import Calibration
     from lmpipe.training.process import settings_of_a_run
 
@@ -60,7 +60,7 @@ def calibrate(request: dict[str, Any], started_at: float) -> dict[str, Any]:
             _timed(run._validate),
             _timed(lambda: save_checkpoint(Path(folder) / "checkpoints", run.state.step, run.state.to_checkpoint())),
         )
-        peak = _peak_bytes()
+        peak = peak_memory_bytes()
         again = _first_step_again(run, Path(folder))
     return Calibration(
         steps=len(seconds),
@@ -91,11 +91,6 @@ def _timed(work: Any) -> float:
     before = time.perf_counter()
     work()
     return time.perf_counter() - before
-
-
-def _peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux
 
 
 def _write_random_tokens(folder: Path, vocab_size: int, context: int, phase: Any) -> None:

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from lmpipe.base.config import Config
+from lmpipe.base.config import Config, Name
 from lmpipe.base.errors import TrainingError
 from lmpipe.tokens.config import MixtureConfig
 from lmpipe.training.adapter_config import AdapterConfig
@@ -26,7 +26,6 @@ from lmpipe.training.samples_config import SamplesConfig
 from lmpipe.training.schedule_config import CosineConfig, ScheduleConfig
 from lmpipe.training.sparsity_config import SparsityConfig
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 IncidentAction = Literal["skip", "roll_back", "stop"]
 

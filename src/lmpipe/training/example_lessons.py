@@ -33,10 +33,7 @@ SCORE = "score"
 
 def example_lessons(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: int, progress: Progress) -> Lessons:
     """Examples with an answer, several to a row."""
-    examples, held_out = ExampleShards(tokens / "train"), ExampleShards(tokens / "validation")
-    check_held_out(held_out)
-    row_tokens = row_tokens_for(phase, model, _longest(examples))
-    target_tokens = phase.objective.target_tokens if isinstance(phase.objective, Seq2SeqConfig) else None
+    examples, held_out, row_tokens, target_tokens = _opened(tokens, model, phase)
 
     def loader(rows: int) -> PackedLoader:
         return PackedLoader(examples, row_tokens=row_tokens, batch_size=rows, seed=seed, target_tokens=target_tokens)
@@ -57,10 +54,7 @@ def example_lessons(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: 
 
 def bucketed_lessons(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: int, progress: Progress) -> Lessons:
     """Examples with an answer, by length, one to a row."""
-    examples, held_out = ExampleShards(tokens / "train"), ExampleShards(tokens / "validation")
-    check_held_out(held_out)
-    row_tokens = row_tokens_for(phase, model, _longest(examples))
-    target_tokens = phase.objective.target_tokens if isinstance(phase.objective, Seq2SeqConfig) else None
+    examples, held_out, row_tokens, target_tokens = _opened(tokens, model, phase)
 
     def loader(side: ExampleShards, batch_tokens: int, seed: int = seed) -> BucketedLoader:
         sizes = {"row_tokens": row_tokens, "batch_tokens": batch_tokens}
@@ -79,6 +73,15 @@ def bucketed_lessons(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed:
         lambda objective: _watched(loader(held_out, plan.micro_rows * row_tokens, 0), objective, phase),
         row_tokens,
     )
+
+
+def _opened(tokens: Path, model: ModelConfig, phase: PhaseConfig) -> tuple[ExampleShards, ExampleShards, int, int | None]:
+    """Both sides, and the positions of a row and of a target."""
+    examples, held_out = ExampleShards(tokens / "train"), ExampleShards(tokens / "validation")
+    check_held_out(held_out)
+    longest = int(examples.inputs.document_lengths().max(initial=1))
+    target_tokens = phase.objective.target_tokens if isinstance(phase.objective, Seq2SeqConfig) else None
+    return examples, held_out, row_tokens_for(phase, model, longest), target_tokens
 
 
 def conversation_lessons(
@@ -193,10 +196,6 @@ def _held_out(
     if isinstance(objective, Preference) and objective.follows_weights:
         return HeldOutAnswers(objective, batches)
     return [objective.prepare(batch, number) for number, batch in enumerate(batches)]
-
-
-def _longest(examples: ExampleShards) -> int:
-    return int(examples.inputs.document_lengths().max(initial=1))
 
 
 def _head(examples: ExampleShards) -> Head:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import threading
 import time
@@ -42,6 +41,7 @@ def main(folder: Path) -> int:
     from lmpipe.base.files import write_json
     from lmpipe.base.progress import Silent
     from lmpipe.training.job import TrainingJob
+    from lmpipe.training.memory import peak_memory_bytes
     from lmpipe.training.ranks import joined
 
     again, at_most = (int(os.environ.get(f"TORCHELASTIC_{name}", 0)) for name in ("RESTART_COUNT", "MAX_RESTARTS"))
@@ -58,7 +58,7 @@ def main(folder: Path) -> int:
         except LmpipeError as error:
             write_json(folder / f"error-{ranks.rank}.json", error.to_json())
             os._exit(1)  # at once: the others may be waiting for this process, and leaving the group would wait for them
-        peaks = [int(peak) for peak in ranks.gathered(torch.tensor(_peak_memory_bytes()))]
+        peaks = [int(peak) for peak in ranks.gathered(torch.tensor(peak_memory_bytes()))]
     if facts:
         write_json(folder / FACTS, {**facts, "processes": ranks.count, "peak_memory_bytes_by_process": peaks})
     return 0
@@ -103,11 +103,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _peak_memory_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux
 
 
 if __name__ == "__main__":

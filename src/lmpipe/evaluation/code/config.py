@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from lmpipe.base.config import Config
+from lmpipe.base.config import Config, Name
 
 SUBMITTED = "submitted_{count}"
 """The share of problems that are solved by one of so many submissions."""
@@ -16,7 +16,7 @@ SUBMITTED = "submitted_{count}"
 class ProgramsConfig(Config):
     """Programming problems with tests: many programs are drawn for each and run in the sandbox, few are handed in."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    name: Name
     """Part of the names of its numbers: `programs.<name>.pass_at_1`."""
     file: str
     """Problems, one JSON object to a line (`.jsonl` or `.jsonl.gz`), seen from the recipe's folder."""

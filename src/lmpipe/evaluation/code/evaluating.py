@@ -22,7 +22,7 @@ from typing import Any
 
 from lmpipe.base.errors import ModelError
 from lmpipe.base.files import atomic_file, read_json, write_json
-from lmpipe.base.measures import Metric
+from lmpipe.base.measures import Metric, write_metrics
 from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
 from lmpipe.evaluation.code.candidates import choose_among
@@ -33,7 +33,6 @@ from lmpipe.evaluation.code.sandbox import Limits
 from lmpipe.evaluation.examples import ExampleLayout, ExampleWriter
 from lmpipe.evaluation.intervals import wilson
 from lmpipe.evaluation.measuring import evaluate_examples
-from lmpipe.evaluation.perplexity import write_metrics
 from lmpipe.models.answering import draw_answers
 from lmpipe.models.network import Decoder
 from lmpipe.tokens.tokenizer import Tokenizer

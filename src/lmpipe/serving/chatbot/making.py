@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmpipe.base.errors import ServingError
-from lmpipe.base.files import write_json
-from lmpipe.base.measures import Interval, Metric
+from lmpipe.base.measures import Interval, Metric, write_metrics
 from lmpipe.base.nearest import did_you_mean
 from lmpipe.models.hmm.tagger import Tagger
 from lmpipe.models.linear.config import LinearConfig
@@ -99,7 +98,7 @@ def make_chatbot(
     results = run_stories(load_chatbot(output / CHATBOT, Models(classifier=model)), plain.stories)
     write_stories(output, results)
     metrics += story_metrics(results)
-    write_json(output / "metrics.json", [metric.model_dump(mode="json") for metric in metrics])
+    write_metrics(output, metrics)
     return metrics
 
 
