@@ -29,6 +29,8 @@ def reference_bm25(question, texts, k1, b):
     for words in split:
         tf, score = Counter(words), 0.0
         for word in re.findall(r"\w+", question.lower()):
+            if not tf[word]:
+                continue  # adds nothing; of an empty text with b = 1 the fraction would be 0 / 0
             n = sum(word in other for other in split)
             idf = math.log(1 + (len(texts) - n + 0.5) / (n + 0.5))
             score += idf * tf[word] * (k1 + 1) / (tf[word] + k1 * (1 - b + b * len(words) / mean))
