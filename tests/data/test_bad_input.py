@@ -93,6 +93,25 @@ def test_truncated_and_damaged_compression(tmp_path, read_corpus, suffix, pack, 
     assert "exclude" in error.value.fix
 
 
+@pytest.mark.parametrize(
+    ("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress), (".zst", zstd_with_checksum)]
+)
+def test_parquet_that_is_compressed_once_more(tmp_path, read_corpus, suffix, pack):
+    pq.write_table(pa.table({"text": ["first", "second", "third"]}), tmp_path / "plain", row_group_size=2)
+    whole = pack((tmp_path / "plain").read_bytes())
+    (tmp_path / f"a.parquet{suffix}").write_bytes(whole)
+    assert read_corpus({"kind": "parquet", "paths": [f"a.parquet{suffix}"]}).texts == ["first", "second", "third"]
+    (tmp_path / f"a.parquet{suffix}").write_bytes(whole[:-20])
+    with pytest.raises(SourceError, match="cannot be read to its end"):
+        read_corpus({"kind": "parquet", "paths": [f"a.parquet{suffix}"]})
+
+
+def test_parquet_that_unfolds_without_end_does_not_fill_the_disk(tmp_path, read_corpus):
+    (tmp_path / "a.parquet.gz").write_bytes(gzip.compress(bytes(300_000_000), compresslevel=1))
+    with pytest.raises(SourceError, match="it unfolds more than 100 times"):
+        read_corpus({"kind": "parquet", "paths": ["*.gz"]})
+
+
 def test_a_decompression_bomb_takes_no_memory(tmp_path, read_corpus):
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(bytes(100_000_000)))
     (tmp_path / "b.txt.zst").write_bytes(bytes(pa.Codec("zstd").compress(bytes(100_000_000))))

@@ -25,7 +25,7 @@ from lmpipe.data.readers.config import (
 )
 from lmpipe.data.readers.dividing import Slice, bounded
 from lmpipe.data.readers.lines import Tick
-from lmpipe.data.readers.opening import open_decompressed, open_raw, reading, seekable
+from lmpipe.data.readers.opening import open_decompressed, open_raw, open_to_seek, reading
 from lmpipe.data.readers.record import Records, record_of_row
 from lmpipe.data.readers.watching import Watch
 
@@ -97,8 +97,7 @@ def _parquet(config: ParquetSource, file: RawFile, part: Slice, tick: Tick) -> R
     from lmpipe.data.readers.parquet import read_parquet
 
     groups = None if part.stop is None else range(part.start, part.stop)
-    with open_decompressed(file.url, allow_private=config.allow_private_addresses) as stream:
-        stream = seekable(stream, file.name, file.url)
+    with open_to_seek(file.name, file.url, allow_private=config.allow_private_addresses) as stream:
         yield from read_parquet(config, stream, file.name, file.url, tick, groups=groups, first=part.first)
 
 

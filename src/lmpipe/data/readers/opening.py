@@ -10,6 +10,7 @@ import gzip
 import io
 import lzma
 import re
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from lmpipe.base.errors import MissingExtraError, SourceError
 from lmpipe.data.readers.remote import filesystem_of, refused_address
 
 BUFFER_BYTES = 1 << 20
+MAX_UNFOLDING = 100
+"""Of a file that has to be unpacked whole; one of this kind is compressed inside already."""
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
@@ -130,6 +133,27 @@ def open_decompressed(url: str, *, allow_private: bool = False) -> Iterator[IO[b
         else:
             with decompressor(raw, _suffix(url)) as stream:
                 yield stream
+
+
+@contextmanager
+def open_to_seek(name: str, url: str, *, allow_private: bool = False) -> Iterator[IO[bytes]]:
+    """The bytes of a file that has to be read from its end: what is compressed is unpacked into a temporary file first.
+
+    Raises:
+        SourceError: when its server gives no parts of files, or when it unfolds more than a hundredfold.
+    """
+    if not is_compressed(url):
+        with open_raw(url, allow_private=allow_private) as stream:
+            yield seekable(stream, name, url)
+        return
+    with open_raw(url, allow_private=allow_private) as raw, tempfile.TemporaryFile() as unpacked:
+        with decompressor(raw, _suffix(url)) as stream:
+            while block := stream.read(BUFFER_BYTES):
+                unpacked.write(block)
+                if unpacked.tell() > MAX_UNFOLDING * (raw.tell() + BUFFER_BYTES):
+                    raise damaged(name, url, f"it unfolds more than {MAX_UNFOLDING} times")
+        unpacked.seek(0)
+        yield cast("IO[bytes]", unpacked)
 
 
 def decompressor(raw: IO[bytes], suffix: str) -> IO[bytes]:

@@ -13,7 +13,7 @@ from pyarrow import types
 
 from lmpipe.data.readers.config import ParquetSource
 from lmpipe.data.readers.lines import Tick
-from lmpipe.data.readers.opening import damaged, is_url
+from lmpipe.data.readers.opening import damaged, is_compressed, is_url
 from lmpipe.data.readers.record import INVALID_TEXT, Record, Records, check_columns, columns_asked, decode, record_of_row
 
 BATCH_BYTES = 4 << 20
@@ -46,7 +46,9 @@ def read_parquet(
     """
     with (
         arrow_errors(name, url),
-        pq.ParquetFile(stream if is_url(url) else Path(url), buffer_size=1 << 20, pre_buffer=False) as file,
+        pq.ParquetFile(
+            stream if is_url(url) or is_compressed(url) else Path(url), buffer_size=1 << 20, pre_buffer=False
+        ) as file,
     ):
         check_columns(config, file.schema_arrow.names, name)
         columns = columns_asked(config)
