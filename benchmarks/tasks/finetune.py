@@ -5,14 +5,16 @@
     python benchmarks/tasks/finetune.py --data DATA --dataset banking77 --epochs 6 --only ours,trainer-bf16 full --seeds 1 2 3
 
 DATA holds the folders sst2 (train.tsv, dev.tsv, test.tsv) and banking77 (train.csv, test.csv; every tenth training text is
-validation). `--shots N` keeps N training texts of each class. All contenders read the same rows, start from the same weights,
-cut texts at the same length, and take the same number of examples per step, on average (ours packs whole rows).
+validation). `--shots N` keeps N training texts of each class, `--size N` the first N of all. All contenders read the same rows,
+start from the same weights, cut texts at the same length, and take the same number of examples per step, on average (ours packs
+whole rows).
 
 speed   every contender lives in a process of its own, warmed up; rounds alternate, all others sleep while one trains for some
         steps. Told: training examples per second, and the ratio of each round. Only optimiser steps are timed.
 full    one contender after the other, each seed a fresh process: all epochs, then accuracy on test with Wilson's interval, and
         the seconds of training from the first step to the last (the compiler's, too; ours without validation at the end).
-        The weights after the last step count for all, so that nobody chooses by validation.
+        The weights after the last step count for all, so that nobody chooses by validation. Ours less each peer's accuracy has
+        the interval of a paired bootstrap that draws seeds and test texts.
 
 The peers are the Trainer as it is (fp32, random batches padded to their longest), with bf16 and
 `train_sampling_strategy="group_by_length"`, and both. Ours is a run's own loop: precision auto or as `ours-fp32` says, packed
@@ -70,7 +72,7 @@ class Task(NamedTuple):
     threads: int
 
 
-def read(data: Path, dataset: str, shots: int) -> dict[str, Rows]:
+def read(data: Path, dataset: str, shots: int, size: int) -> dict[str, Rows]:
     """(text, class) of each side."""
     if dataset == "sst2":
         sides = {"train": "train", "validation": "dev", "test": "test"}
@@ -93,6 +95,7 @@ def read(data: Path, dataset: str, shots: int) -> dict[str, Rows]:
             if seen[label] <= shots:
                 kept.append((text, label))
         rows["train"] = kept
+    rows["train"] = rows["train"][: size or None]
     return rows
 
 
@@ -341,11 +344,11 @@ def speeds(task: Task, names: list[str], rounds: int, steps: int, folder: Path) 
     return found
 
 
-def accuracies(task: Task, names: list[str], seeds: list[int], folder: Path) -> dict[str, list[dict[str, float]]]:
-    """Of every contender, for every seed: accuracy with its interval, and the seconds of training."""
+def accuracies(task: Task, names: list[str], seeds: list[int], folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Of every contender, for every seed: accuracy with its interval, which test texts came out right, the seconds."""
     from lmpipe.evaluation.intervals import wilson
 
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for number, seed in enumerate(seeds):
         for name in names if number % 2 == 0 else reversed(names):
             contender = Contender(name, task._replace(seed=seed), folder, whole=True)
@@ -355,9 +358,24 @@ def accuracies(task: Task, names: list[str], seeds: list[int], folder: Path) -> 
                 contender.end()
             interval = wilson(sum(right), len(right))
             row = {"seed": seed, "accuracy": sum(right) / len(right), "low": interval.low, "high": interval.high}
-            found[name].append({**row, "seconds": seconds})
-            print(json.dumps({"contender": name, **found[name][-1]}), file=sys.stderr, flush=True)
+            row["seconds"] = seconds
+            print(json.dumps({"contender": name, **row}), file=sys.stderr, flush=True)
+            found[name].append({**row, "right": right})
     return found
+
+
+def lead(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], resamples: int = 2000) -> str:
+    """Ours less a peer's mean accuracy, over drawn seeds and drawn test texts, both in pairs."""
+    import numpy as np
+
+    apart_SN = np.array([row["right"] for row in ours], float) - np.array([row["right"] for row in theirs], float)
+    chance = np.random.default_rng(0)
+    seeds, texts = apart_SN.shape
+    drawn = [
+        apart_SN[chance.integers(0, seeds, seeds)].mean(0)[chance.integers(0, texts, texts)].mean() for _ in range(resamples)
+    ]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return f"{apart_SN.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 def speed_table(found: dict[str, list[float]]) -> str:
@@ -371,13 +389,19 @@ def speed_table(found: dict[str, list[float]]) -> str:
     return "\n".join(lines)
 
 
-def accuracy_table(found: dict[str, list[dict[str, float]]]) -> str:
+def accuracy_table(found: dict[str, list[dict[str, Any]]]) -> str:
     """Markdown."""
-    lines = ["| contender | accuracy on test, mean (each seed, with its interval) | seconds, median |", "|---|---|---|"]
+    lines = ["| contender | accuracy on test, mean (each seed) | seconds, median | ours less it | its time by ours |"]
+    lines.append("|---|---|---|---|---|")
+    ours = found.get("ours")
     for name, rows in found.items():
         each = ", ".join(f"{row['accuracy']:.4f} [{row['low']:.4f}, {row['high']:.4f}]" for row in rows)
         mean, seconds = (statistics.mean(row["accuracy"] for row in rows), statistics.median(row["seconds"] for row in rows))
-        lines.append(f"| {CONTENDERS[name]} | {mean:.4f} ({each}) | {seconds:,.0f} |")
+        beside = " | "
+        if ours and name != "ours":
+            times = [other["seconds"] / mine["seconds"] for mine, other in zip(ours, rows, strict=True)]
+            beside = f"{lead(ours, rows)} | {statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f})"
+        lines.append(f"| {CONTENDERS[name]} | {mean:.4f} ({each}) | {seconds:,.0f} | {beside} |")
     return "\n".join(lines)
 
 
@@ -409,6 +433,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--dataset", choices=["sst2", "banking77"], default="sst2")
     parser.add_argument("--shots", type=int, default=0, help="training texts of each class; 0: all")
+    parser.add_argument("--size", type=int, default=0, help="training texts; 0: all")
     parser.add_argument("--model", type=Path, default=published_encoder(), help="an encoder in Hugging Face layout")
     parser.add_argument("--epochs", type=float, default=2.0)
     parser.add_argument("--lr", type=float, default=1e-4, help="ours")
@@ -436,7 +461,7 @@ def main() -> None:
     about = machine(arguments.threads)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        rows = read(arguments.data, arguments.dataset, arguments.shots)
+        rows = read(arguments.data, arguments.dataset, arguments.shots, arguments.size)
         write(folder, rows)
         rates = (arguments.lr, arguments.peer_lr)
         task = Task(folder, arguments.model.absolute(), arguments.epochs, *rates, 1, arguments.threads)

@@ -230,7 +230,7 @@ def write_texts(folder, *, split=4):
 
 def test_generated_texts(tmp_path):
     values = {metric.name.removeprefix("sum.test."): metric for metric in evaluate_examples(write_texts(tmp_path))}
-    assert list(values) == statistic_names("generation")
+    assert list(values) == [name for name in statistic_names("generation") if name != "mauve"]
     assert values["exact_match"].value == 0.25
     assert values["length"].value == pytest.approx((6 + 3 + 9 + 0) / 4)
     assert values["repetition"].value == pytest.approx(

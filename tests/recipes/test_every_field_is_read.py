@@ -412,7 +412,7 @@ def small(kind: str) -> Any:
 EVALUATED = {"scores": "regression", "tags": "tagging", "pairs": "generation"}
 
 
-def tasks(folder: Path) -> list[dict[str, Any]]:
+def tasks(folder: Path, encoder: str) -> list[dict[str, Any]]:
     """A recipe for every kind of example, each on 60 of them."""
     generator = random.Random(1)
     words = [generator.choices(["red", "old", "cat", "sees", "river"], k=5) for _ in range(60)]
@@ -457,6 +457,7 @@ def tasks(folder: Path) -> list[dict[str, Any]]:
         measured |= {"robustness": ["case"]} if name == "scores" else {}
         if name == "pairs":
             measured["baselines"] = [{"kind": kind, "sentences": 1} for kind in ("lead", "textrank", "oracle")]
+            measured["mauve"] = {"encoder": encoder}
         recipes.append(
             {
                 "name": name,
@@ -634,7 +635,7 @@ def test_every_field_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, se
     plan({**goes_on, "model": {"from": str(first.bundle)}}, runtime=runtime)
     learns_from = {"train.1.objective": {"kind": "distillation", "teacher": str(first.bundle)}}
     run(whole, learns_from, runtime=runtime)
-    of_every_kind = tasks(tmp_path / "tasks")
+    of_every_kind = tasks(tmp_path / "tasks", str(tmp_path / "encoder"))
     for task in (*of_every_kind, *bots(of_every_kind[0], tmp_path / "tasks")):
         run(task, runtime=runtime)
     talk_to_a_bot()

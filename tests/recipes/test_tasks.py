@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lmpipe.base.errors import ModelError, RecipeError, ServingError, SourceErro
 from lmpipe.base.progress import Silent
 from lmpipe.base.runtime import Runtime
 from lmpipe.cli.main import app
+from lmpipe.evaluation.mauve import GENERATED, REFERENCE, area_under_curve
 from lmpipe.evaluation.predicting import class_logits, targets, word_tags
 from lmpipe.evaluation.task_config import GenerationEvaluation
 from lmpipe.models.loading import load_network
@@ -190,6 +192,29 @@ def test_targets(runs: dict[str, Run]) -> None:
     assert again == [one["prediction"] for one in examples]
     assert all(len(one["references"]) == 2 for one in examples), "every target counts"
     assert metric(run, "exact_match") > 0.3
+
+
+def test_written_texts_beside_references_as_distributions(runs: dict[str, Run], tmp_path: Path) -> None:
+    """The encoder may lie anywhere, and the number can be made again from the clusters that are kept."""
+    plain = runs["pairs"]
+    runtime = Runtime(store=str(plain.folder("evaluate-things-test").parents[1]), **RUNTIME)
+    encoder = shutil.copytree(runs["classes"].bundle, tmp_path / "encoder")
+    wanted = {"evaluate.0.mauve": {"encoder": str(encoder), "clusters": 3}}
+    run = lmpipe.run(recipe(tmp_path, "pairs"), set=wanted, runtime=runtime)
+    found = next(one for one in run.metrics if one.name == "things.test.mauve")
+    table = pq.read_table(run.folder("evaluate-things-test") / "examples.parquet").to_pydict()
+    counts = [np.bincount(table[name], minlength=3)[None].astype(float) for name in (GENERATED, REFERENCE)]
+    assert counts[0].sum() == counts[1].sum() == 20
+    assert found.value == pytest.approx(area_under_curve(*counts)[0])
+    assert found.interval.low <= found.value <= found.interval.high
+    moved = shutil.move(encoder, tmp_path / "elsewhere")
+    again = lmpipe.run(
+        recipe(tmp_path, "pairs"),
+        set={"evaluate.0.mauve": {**wanted["evaluate.0.mauve"], "encoder": str(moved)}},
+        runtime=runtime,
+    )
+    assert again.folder("evaluate-things-test") == run.folder("evaluate-things-test")
+    assert "things.test.mauve" not in {one.name for one in plain.metrics}
 
 
 @pytest.mark.parametrize("held", HELD)

@@ -84,6 +84,7 @@ STATISTICS_OF: dict[TaskKind, dict[str, Described]] = {
         "novelty_2": Described("fraction of the output's bigrams", "none"),
         "distinct_1": Described("fraction", "none"),
         "distinct_2": Described("fraction", "none"),
+        "mauve": _SCORE,
         "repetition": Described("fraction of the output's 4-grams", "lower"),
         "unsupported_facts": Described("fraction of the output's numbers and names", "lower"),
     },

@@ -19,6 +19,7 @@ from lmpipe.base.errors import SourceError
 from lmpipe.base.extras import require
 from lmpipe.evaluation.bootstrap import Floats
 from lmpipe.evaluation.lengths import check_lengths
+from lmpipe.evaluation.mauve import GENERATED, REFERENCE
 from lmpipe.evaluation.overlap import (
     chrf_counts,
     chrf_score,
@@ -46,13 +47,15 @@ _REFERENCE_COLUMNS = {
 }
 _SOURCE_COLUMNS = {name: pa.int64() for name in ("new_1", "new_2", "facts", "unsupported_facts")}
 _OWN_COLUMNS = {name: pa.int64() for name in ("prediction_words", "grams_1", "grams_2", "repeated", "repeatable")}
-SCHEMA = {
+_CLUSTERS = dict.fromkeys((GENERATED, REFERENCE), pa.int64())
+SCHEMA: dict[str, pa.DataType] = {
     "prediction": pa.string(),
     "references": pa.list_(pa.string()),
     "source": pa.string(),
     **_OWN_COLUMNS,
     **_REFERENCE_COLUMNS,
     **_SOURCE_COLUMNS,
+    **_CLUSTERS,
 }
 TEXTS = ("prediction", "references", "source")
 """The columns that no number needs once the sums are there, but from which the sums can be made again."""

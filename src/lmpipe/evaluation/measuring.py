@@ -27,6 +27,7 @@ from lmpipe.evaluation.classification import Classification
 from lmpipe.evaluation.examples import EXAMPLES, SLICE_PREFIX, ExampleLayout, Examples, read_column, read_examples
 from lmpipe.evaluation.generation import distinct
 from lmpipe.evaluation.intervals import wilson
+from lmpipe.evaluation.mauve import GENERATED, REFERENCE, mauve
 from lmpipe.evaluation.weighting import Booleans, Measured, ones
 
 SMALL = 30
@@ -89,8 +90,20 @@ def measure(folder: Path) -> list[Metric]:
             if value is not None:
                 metric = _metric(examples.layout, f"distinct_{order}", value, examples.count)
                 metrics[metric.name] = metric
+        if (near := _nearness(examples)) is not None:
+            metrics[near.name] = near
     names = [f"{examples.layout.subject}.{name}" for name in statistic_names(examples.layout.kind, examples.layout.at)]
     return [metrics[name] for name in names if name in metrics]
+
+
+def _nearness(examples: Examples) -> Metric | None:
+    """MAUVE, where texts and references were put into clusters."""
+    sides = [examples.table[name] for name in (GENERATED, REFERENCE)]
+    if examples.count == 0 or any(side.null_count for side in sides):
+        return None
+    generated_N, reference_N = (np.asarray(side.to_numpy(), np.int64) for side in sides)
+    value, interval = mauve(generated_N, reference_N, examples.layout.resampling)
+    return _metric(examples.layout, "mauve", value, examples.count).model_copy(update={"interval": interval})
 
 
 def _metric(layout: ExampleLayout, statistic: str, value: float, count: int) -> Metric:

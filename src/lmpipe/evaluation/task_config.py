@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -47,11 +48,15 @@ class TaskEvaluation(Config):
 
     def metric_names(self) -> list[str]:
         """Every name that it may give a number."""
-        names = [name for kind in self.task_kinds for name in statistic_names(kind)]
+        names = self.statistics(self.task_kinds)
         for baseline in self.baseline_names():
-            names += [f"{baseline}.{name}" for name in statistic_names(self.task_kinds[0])]
+            names += [f"{baseline}.{name}" for name in self.statistics(self.task_kinds[:1])]
             names.append(LEAD.format(statistic=self.decisive, baseline=baseline))
         return [f"{self.on}.{self.split}.{name}" for name in dict.fromkeys(names)]
+
+    def statistics(self, kinds: Sequence[TaskKind]) -> list[str]:
+        """What it may measure of examples of these kinds."""
+        return [name for kind in kinds for name in statistic_names(kind)]
 
     def baseline_names(self) -> list[str]:
         """Of what is put beside the model: part of the names of its numbers."""
@@ -82,7 +87,7 @@ class TextEvaluation(TaskEvaluation):
 
     def robust_names(self) -> list[str]:
         """Every name that changed texts may give a number."""
-        own = [name for kind in self.task_kinds for name in statistic_names(kind)]
+        own = self.statistics(self.task_kinds)
         own += [LEAD.format(statistic=self.decisive, baseline=baseline) for baseline in self.baseline_names()]
         both = [name for one in dict.fromkeys(own) for name in (one, f"{one}_drop")]
         return [f"{self.on}.{self.split}.{change}.{name}" for change in self.robustness for name in both]
@@ -142,6 +147,17 @@ class TaggingEvaluation(TaskEvaluation):
         return [HMM] if self.baselines else []
 
 
+class MauveConfig(Config):
+    """How near the distribution of what is written is to that of the references (Pillutla et al. 2021), by a local encoder."""
+
+    encoder: str
+    """Folder of an encoder in Hugging Face layout, or `hub:org/name`. Numbers of two encoders cannot be compared."""
+    max_tokens: int = Field(default=256, ge=8)
+    """Longer texts are cut for the encoder."""
+    clusters: int | None = Field(default=None, ge=2)
+    """How many groups texts and references are put into; null: one for ten texts, at least two."""
+
+
 class GenerationEvaluation(TextEvaluation):
     """Targets written by beam search, beside the right ones: BLEU, chrF, ROUGE, exact match, length, novelty, support."""
 
@@ -166,6 +182,8 @@ class GenerationEvaluation(TextEvaluation):
     """Only the first so many examples; null: all."""
     baselines: tuple[ExtractiveConfig, ...] = ()
     """What to put beside a summarizer: sentences of the text, the first (`lead`), central (`textrank`) or best (`oracle`)."""
+    mauve: MauveConfig | None = None
+    """Also compare all written texts with all first references as two distributions. Thousands of texts make it worth much."""
 
     @model_validator(mode="after")
     def _each_baseline_once(self) -> Self:
@@ -177,6 +195,10 @@ class GenerationEvaluation(TextEvaluation):
     def baseline_names(self) -> list[str]:
         """As `TaskEvaluation.baseline_names`."""
         return [baseline.name for baseline in self.baselines]
+
+    def statistics(self, kinds: Sequence[TaskKind]) -> list[str]:
+        """As `TaskEvaluation.statistics`."""
+        return [name for name in super().statistics(kinds) if name != "mauve" or self.mauve is not None]
 
 
 AnyTaskEvaluation = ClassificationEvaluation | RegressionEvaluation | TaggingEvaluation | GenerationEvaluation

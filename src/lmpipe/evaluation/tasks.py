@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,12 @@ from lmpipe.base.errors import ModelError
 from lmpipe.base.files import write_json
 from lmpipe.base.measures import Metric, write_metrics
 from lmpipe.base.progress import Progress
+from lmpipe.base.randomness import derive_seed
+from lmpipe.evaluation.bootstrap import Floats
 from lmpipe.evaluation.extractive import extract
 from lmpipe.evaluation.extractive_config import ExtractConfig
 from lmpipe.evaluation.generation import generated
+from lmpipe.evaluation.mauve import GENERATED, REFERENCE, Embedder, quantised
 from lmpipe.evaluation.predicting import targets, word_tags
 from lmpipe.evaluation.regression import regressed
 from lmpipe.evaluation.tagging import tagged
@@ -41,6 +44,7 @@ from lmpipe.models.network import Encoder, EncoderDecoder, Network
 from lmpipe.tokens.examples import ExampleShards
 from lmpipe.tokens.tokenizer import Tokenizer
 
+EMBEDDED_AT_ONCE = 32
 SEARCH = {"beams", "max_new_tokens", "length_penalty", "no_repeat_ngram", "long_texts"}
 """How targets are written: what is served writes them as they were measured."""
 
@@ -54,6 +58,7 @@ def evaluate_task(
     asked: Callable[[], Iterator[Asked]],
     linear: LinearClassifier | None,
     tagger: Tagger | None,
+    embed: Embedder | None,
     prefix: str,
     output: Path,
     seed: int,
@@ -70,6 +75,7 @@ def evaluate_task(
         asked: the documents of the measured side, in their order.
         linear: trained on the training side; needed where `config` asks for it, of one class for each text.
         tagger: likewise, of tags.
+        embed: of texts, where MAUVE is wanted.
         prefix: of pairs, put before every text.
         output: an existing folder.
         seed: the recipe's; the bootstrap derives its own.
@@ -99,9 +105,10 @@ def evaluate_task(
         metrics = work.measured("tagging", _tags(work))
         metrics += work.beside("tagging", HMM, _tags_by(tagger, work)) if tagger is not None else []
     else:
-        metrics = work.measured("generation", _written(work, config, tokenizer, prefix))
+        metrics = work.measured("generation", _grouped(work, config, _written(work, config, tokenizer, prefix), embed))
         for baseline in config.baselines:
-            metrics += work.beside("generation", baseline.name, _extracted(work, config, baseline))
+            extracted = _grouped(work, config, _extracted(work, config, baseline), embed)
+            metrics += work.beside("generation", baseline.name, extracted)
         write_json(output / DECISION, {"kind": "generation", **config.model_dump(mode="json", include=SEARCH)})
     write_metrics(output, metrics)
     return metrics
@@ -142,6 +149,28 @@ def _extracted(work: TaskWork, config: GenerationEvaluation, baseline: ExtractCo
         references = [row.references for row in rows]
         found = [extract(baseline, row.text, row.references) for row in rows]
         yield rows, generated(found, references=references, sources=[row.text for row in rows])
+
+
+def _grouped(work: TaskWork, config: GenerationEvaluation, batches: Batches, embed: Embedder | None) -> Batches:
+    """The batches, where MAUVE is wanted with the clusters of texts and first references, for which all are kept in memory."""
+    if config.mauve is None:
+        yield from batches
+        return
+    assert embed is not None, "the stage brings an encoder where MAUVE is wanted"
+    held = list(batches)
+    written = _vectors([str(text) for _, columns in held for text in columns["prediction"]], embed)
+    right = _vectors([row.references[0] for rows, _ in held for row in rows], embed)
+    seed = derive_seed(work.seed, "mauve", config.on, config.split)
+    found = quantised(written, right, clusters=config.mauve.clusters, seed=seed)
+    start = 0
+    for rows, columns in held:
+        here = slice(start, start := start + len(rows))
+        yield rows, {**columns, GENERATED: found[0][here].tolist(), REFERENCE: found[1][here].tolist()}
+
+
+def _vectors(texts: Sequence[str], embed: Embedder) -> Floats:
+    parts = [texts[start : start + EMBEDDED_AT_ONCE] for start in range(0, len(texts), EMBEDDED_AT_ONCE)]
+    return np.concatenate([np.asarray(embed(part), np.float64) for part in parts])
 
 
 def _first(work: TaskWork, config: GenerationEvaluation) -> NDArray[np.bool_]:

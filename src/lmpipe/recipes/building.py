@@ -50,7 +50,7 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     tokenizer = made_tokenizer(graph, recipe, splits, start)
     tokens = tokenized(graph, recipe, splits, tokenizer, planted)
     train = training(graph, recipe, tokens, tokenizer, start, base_folders, seed=recipe.training_seeds()[0])
-    measured = evaluations(graph, recipe, splits, tokens, tokenizer, train)
+    measured = evaluations(graph, recipe, splits, tokens, tokenizer, train, base_folders)
     samples(graph, recipe, tokens, tokenizer, train)
     measured |= programs(graph, recipe, tokenizer, train, base_folders)
     measured |= judged(graph, recipe, tokenizer, train, base_folders)

@@ -1,4 +1,4 @@
-"""A local encoder as a function from texts to vectors: what semantic deduplication is handed.
+"""A local encoder as a function from texts to vectors: what semantic deduplication and MAUVE are handed.
 
 Mean of the last layer over the tokens that are text (Reimers & Gurevych 2019). Loads safetensors from a folder: no
 download, no code of the model's.
@@ -28,7 +28,7 @@ def load_embedder(folder: Path, *, max_tokens: int, threads: int) -> Callable[[S
     """
     import torch
 
-    transformers = require("transformers", extra="hub", purpose="dedup: [{kind: semantic}]")
+    transformers = require("transformers", extra="hub", purpose="embeddings of texts")
     torch.set_num_threads(threads)
     options = {"local_files_only": True, "trust_remote_code": False}
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from lmpipe.audit.config import MemorizationConfig
 from lmpipe.data.holding import LabelsConfig, PairsConfig, PreferencesConfig, ScoresConfig, TagsConfig
 from lmpipe.evaluation.config import PerplexityConfig
-from lmpipe.evaluation.task_config import ClassificationEvaluation, TaggingEvaluation, TextEvaluation
+from lmpipe.evaluation.task_config import ClassificationEvaluation, GenerationEvaluation, TaggingEvaluation, TextEvaluation
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
 from lmpipe.recipes.continuing import files_of, recipes_file, start_folder
@@ -67,9 +67,9 @@ def _pinned_reward(phase: PhaseConfig, base_folders: list[Path]) -> tuple[PhaseC
     return phase.model_copy(update={"objective": objective.model_copy(update={"reward": reward})}), [file]
 
 
-def _teacher(graph: Graph, name: str, teacher: str, base_folders: list[Path]) -> Stage:
-    """The model that another learns from: identified by its files, wherever they lie."""
-    found = files_of(start_folder(teacher, base_folders, "objective.teacher"))
+def _other_model(graph: Graph, name: str, model: str, base_folders: list[Path], where: str) -> Stage:
+    """A model beside the one that is trained, such as a teacher: identified by its files, wherever they lie."""
+    found = files_of(start_folder(model, base_folders, where))
     return graph.add("pretrained", name, configs.PretrainedStage(), sources=lambda: found)
 
 
@@ -102,7 +102,9 @@ def training(
         inputs = {"tokens": tokens[phase.source()]} | ({"start": last} if last else {})
         inputs |= {"tokenizer": tokenizer} if phase.objective.needs_tokenizer or phase.samples else {}
         if isinstance(phase.objective, DistillationConfig):
-            inputs["teacher"] = _teacher(graph, f"teacher-{phase.name}", phase.objective.teacher, base_folders)
+            inputs["teacher"] = _other_model(
+                graph, f"teacher-{phase.name}", phase.objective.teacher, base_folders, "objective.teacher"
+            )
             phase = phase.model_copy(update={"objective": phase.objective.model_copy(update={"teacher": "teacher"})})
         phase, files = _pinned_reward(phase, base_folders)
         config = configs.TrainStage(model=recipe.model, phase=phase, seed=seed)
@@ -119,6 +121,7 @@ def evaluations(
     tokens: Mapping[str, Stage],
     tokenizer: Stage,
     train: Stage,
+    base_folders: list[Path],
 ) -> dict[str, Stage]:
     """Every evaluation, by stage name."""
     weights = recipe.export[0].weights
@@ -138,6 +141,10 @@ def evaluations(
                     given = {"documents": splits[part.on]}
                     inputs["hmm"] = graph.stages.get(name) or graph.add("hmm", name, counted, given)
             plain = part.model_copy(update={"robustness": ()}) if isinstance(part, TextEvaluation) else part
+            if isinstance(plain, GenerationEvaluation) and plain.mauve:
+                asked = plain.mauve.encoder
+                inputs["encoder"] = _other_model(graph, f"encoder-{part.on}-{part.split}", asked, base_folders, "mauve.encoder")
+                plain = plain.model_copy(update={"mauve": plain.mauve.model_copy(update={"encoder": "encoder"})})
             answers = configs.AnswersStage(evaluation=plain, holds=holds, weights=weights, seed=recipe.seed)
             stage = graph.add("answers", f"evaluate-{part.on}-{part.split}", answers, inputs)
             measured[stage.name] = stage

@@ -61,7 +61,7 @@ def seeds(
     for seed in recipe.training_seeds():
         repeats[seed] = again = Repeat(graph, f"seed-{seed}-")
         train = training(again, recipe, tokens, tokenizer, start, base_folders, seed=seed)
-        evaluations(again, recipe, splits, tokens, tokenizer, train)
+        evaluations(again, recipe, splits, tokens, tokenizer, train, base_folders)
     found = {}
     for part in recipe.evaluate:
         members = {seed: again.stages[f"evaluate-{part.on}-{part.split}"] for seed, again in repeats.items()}
@@ -125,7 +125,7 @@ def _fold(
     tokenizer = made_tokenizer(again, recipe, own, start)
     tokens = tokenized(again, recipe, own, tokenizer, canaries)
     train = training(again, recipe, tokens, tokenizer, start, base_folders, seed=recipe.training_seeds()[0])
-    evaluations(again, recipe, own, tokens, tokenizer, train)
+    evaluations(again, recipe, own, tokens, tokenizer, train, base_folders)
     return again
 
 
@@ -166,7 +166,7 @@ def learning_curve(
         tokens = tokenized(again, measured, own, tokenizer, canaries)
         seed = recipe.training_seeds()[0]
         train = training(again, measured, tokens, tokenizer, start, base_folders, seed=seed)
-        evaluations(again, measured, own, tokens, tokenizer, train)
+        evaluations(again, measured, own, tokens, tokenizer, train, base_folders)
         evaluated[share] = again.stages
     evaluated[1.0] = graph.stages
     for part in measured.evaluate:

@@ -18,6 +18,7 @@ from lmpipe.data.holding import Holds, LabelsConfig, PairsConfig, TagsConfig
 from lmpipe.evaluation.code.evaluating import evaluate_programs
 from lmpipe.evaluation.examples import ExampleLayout
 from lmpipe.evaluation.intervals import wilson
+from lmpipe.evaluation.mauve import Embedder
 from lmpipe.evaluation.measuring import metrics_of
 from lmpipe.evaluation.suites import evaluate_suite
 from lmpipe.evaluation.tagging import Tagging
@@ -29,6 +30,7 @@ from lmpipe.models.linear.model import load_linear, save_linear
 from lmpipe.models.linear.training import train_linear
 from lmpipe.models.loading import load_network
 from lmpipe.pipeline.stage import Work
+from lmpipe.recipes.embedding import load_embedder
 from lmpipe.recipes.stages import trained_model
 from lmpipe.serving.chatbot.making import Sides, make_chatbot
 from lmpipe.serving.chatbot.making_config import SPAN_METRICS
@@ -56,12 +58,19 @@ def answers(work: Work) -> None:
         asked=lambda: asked(work.inputs["documents"] / config.split, work.config.holds, config.slices),
         linear=load_linear(work.inputs["linear"]) if "linear" in work.inputs else None,
         tagger=load_tagger(work.inputs["hmm"]) if "hmm" in work.inputs else None,
+        embed=_encoder(work) if "encoder" in work.inputs else None,
         prefix=work.config.holds.prefix if isinstance(work.config.holds, PairsConfig) else "",
         output=work.output,
         seed=work.config.seed,
         device=device,
         progress=work.progress,
     )
+
+
+def _encoder(work: Work) -> Embedder:
+    """The encoder by which written texts are compared with references."""
+    tokens = work.config.evaluation.mauve.max_tokens
+    return load_embedder(work.inputs["encoder"], max_tokens=tokens, threads=work.runtime.resolved_threads())
 
 
 def suite(work: Work) -> None:
