@@ -92,7 +92,9 @@ def test_an_evaluation_of_another_kind_is_refused(tmp_path):
 def test_numbers_without_items_stand_side_by_side_and_say_nothing(tmp_path):
     for name, value in (("first", 0.2), ("second", 0.9)):
         (tmp_path / name).mkdir()
-        metric = Metric(name="judged.x.win_rate", value=value, unit="fraction", direction="higher", count=9, count_unit="pairs")
+        metric = Metric(
+            name="programs.x.pass_at_1", value=value, unit="fraction", direction="higher", count=9, count_unit="problems"
+        )
         write_json(tmp_path / name / "metrics.json", [metric.model_dump(mode="json")])
     (found,) = compare(tmp_path / "first", tmp_path / "second")
     assert (found.difference, found.verdict, found.interval) == (pytest.approx(0.7), "no difference", None)

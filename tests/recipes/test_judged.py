@@ -14,6 +14,7 @@ import pytest
 
 from lmpipe.base.errors import LmpipeError
 from lmpipe.base.runtime import Runtime
+from lmpipe.evaluation.comparison import compare
 from lmpipe.pipeline.runner import RunResult
 from lmpipe.pipeline.runner import run as run_stages
 from lmpipe.recipes.calls import expected_calls
@@ -107,6 +108,17 @@ def test_nothing_is_asked_twice(tmp_path: Path, server: Server) -> None:
     assert server.asked.total() == 14
     calls = json.loads((second / "observed" / "calls.json").read_text(encoding="utf-8"))
     assert calls == {"judge": {"calls": 0, "remembered": 14}}
+
+
+def test_two_models_before_one_judge(tmp_path: Path, server: Server) -> None:
+    whole = recipe(tmp_path, server.config())
+    (_, first), (_, second) = judge(whole, tmp_path), judge({**whole, "seed": 2}, tmp_path)
+    rows = {row.name: row for row in compare(first, second)}
+    assert rows["judged.talk.win_rate"].verdict == "no difference"
+    assert rows["judged.talk.win_rate"].test is not None
+    _, elsewhere = judge(recipe(tmp_path, server.config(), criteria="Which answer is shorter?"), tmp_path)
+    with pytest.raises(LmpipeError, match="the same judge and criteria"):
+        compare(first, elsewhere)
 
 
 def test_a_judge_that_always_takes_the_first(tmp_path: Path, server: Server) -> None:

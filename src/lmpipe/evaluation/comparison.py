@@ -16,10 +16,12 @@ import numpy as np
 from lmpipe.base.config import Config
 from lmpipe.base.errors import RecipeError, SourceError
 from lmpipe.base.measures import METRICS, Interval, Metric, read_metrics
+from lmpipe.evaluation import judged_items
 from lmpipe.evaluation.bootstrap import Floats, Resampling, interval_of, resampled_weights
 from lmpipe.evaluation.catalogue import COUNT_UNITS, describe
 from lmpipe.evaluation.document_comparison import paired_document_interval
 from lmpipe.evaluation.examples import EXAMPLES, Examples, read_examples, test_set_digest
+from lmpipe.evaluation.judged_items import VERDICTS, WIN_RATE, read_scores
 from lmpipe.evaluation.significance import approximate_randomization, holm, mcnemar
 from lmpipe.evaluation.suite_items import ITEMS, paired_interval, paired_test, read_items
 from lmpipe.evaluation.units import PER_DOCUMENT, read_table
@@ -63,7 +65,8 @@ def compare(first: Path, second: Path, *, resampling: Resampling | None = None) 
         SourceError: when a folder holds no evaluation.
     """
     resampling = resampling or Resampling()
-    present = [[(folder / file).is_file() for file in (EXAMPLES, PER_DOCUMENT, ITEMS)] for folder in (first, second)]
+    files = (EXAMPLES, PER_DOCUMENT, ITEMS, VERDICTS)
+    present = [[(folder / file).is_file() for file in files] for folder in (first, second)]
     if present[0][0] and present[1][0]:
         return compare_examples(first, second, resampling=resampling)
     if present[0] != present[1]:
@@ -74,13 +77,15 @@ def compare(first: Path, second: Path, *, resampling: Resampling | None = None) 
         )
     if present[0][2]:
         return compare_items(first, second, resampling=resampling)
+    if present[0][3]:
+        return compare_verdicts(first, second, resampling=resampling)
     if not any(present[0]) and all((folder / METRICS).is_file() for folder in (first, second)):
         return compare_numbers(first, second)
     return compare_documents(first, second, resampling=resampling)
 
 
 def compare_numbers(first: Path, second: Path) -> list[Difference]:
-    """Numbers side by side, of evaluations (a judge's verdicts) whose parts are not paired here: no difference is shown."""
+    """Numbers side by side, of evaluations (programs) whose parts are not paired here: no difference is shown."""
     sides = _recorded(first), _recorded(second)
     note = "its items are not paired, so no difference is shown"
     return [difference_of(sides[0][name], sides[1][name], None, note=note) for name in sides[0] if name in sides[1]]
@@ -101,6 +106,24 @@ def compare_items(first: Path, second: Path, *, resampling: Resampling) -> list[
         p = paired_test(before, after)
         test = None if p is None else SignificanceTest(method="McNemar, exact", p=p, adjusted_p=p)
         found.append(difference_of(sides[0][name], sides[1][name], paired_interval(before, after, resampling), test=test))
+    return _corrected(found)
+
+
+def compare_verdicts(first: Path, second: Path, *, resampling: Resampling) -> list[Difference]:
+    """Compare what a judge said of two models' answers, prompt by prompt: the win rate, for the rest is about the judge."""
+    scores = read_scores(first), read_scores(second)
+    if scores[0].digests != scores[1].digests:
+        raise _different(first, second, "the same prompts and references in the same order, the same judge and criteria")
+    sides = _recorded(first), _recorded(second)
+    found = []
+    for name in (name for name in sides[0] if name in sides[1]):
+        if name.endswith(f".{WIN_RATE}"):
+            p = judged_items.paired_test(*scores, resampling)
+            test = SignificanceTest(method=_randomization(resampling), p=p, adjusted_p=p)
+            interval = judged_items.paired_interval(*scores, resampling)
+            found.append(difference_of(sides[0][name], sides[1][name], interval, test=test))
+        else:
+            found.append(difference_of(sides[0][name], sides[1][name], None, note="it speaks of the judge, not of the models"))
     return _corrected(found)
 
 
@@ -197,13 +220,17 @@ def _tests(first: Examples, second: Examples, resampling: Resampling) -> dict[st
     both = first.joined(second).measured()
     shuffles, seed = resampling.resamples, resampling.seed
     p_values = approximate_randomization(both.values, first.count, shuffles=shuffles, seed=seed)
-    method = f"approximate randomization, {shuffles} shuffles, seed {seed}"
+    method = _randomization(resampling)
     tests = {name: SignificanceTest(method=method, p=p, adjusted_p=p) for name, p in p_values.items()}
     right = first.measured().zero_one(), second.measured().zero_one()
     for name in right[0].keys() & right[1].keys():
         p = mcnemar(right[0][name], right[1][name])
         tests[name] = SignificanceTest(method="McNemar, exact", p=p, adjusted_p=p)
     return tests
+
+
+def _randomization(resampling: Resampling) -> str:
+    return f"approximate randomization, {resampling.resamples} shuffles, seed {resampling.seed}"
 
 
 def _corrected(differences: list[Difference]) -> list[Difference]:

@@ -53,7 +53,7 @@ VERSIONS = {
     "answers": 5,
     "suite": 1,
     "programs": 1,
-    "judged": 1,
+    "judged": 2,
     "chatbot": 2,
     "samples": 1,
     "seeds": 1,

@@ -4,7 +4,8 @@ prompts --> trained model --> answers --.
    `------> references -----------------+--> judge, both orders --> verdicts.parquet --> metrics.json
    `------> other answers, people's verdicts --> judge, both orders --> agreement, kappa
 
-verdicts.parquet   per pair: line of the file, whose answer, the answer, what was said in each order, and by a person
+verdicts.parquet   per pair: line of the file, digest of what was asked, whose answer, the answer, what was said in each order,
+                   and by a person
 metrics.json       win rate, self-agreement, position bias, unparsable verdicts, agreement with people
 judge.json         who judged, tokens, cost where the recipe names prices
 """
@@ -12,7 +13,7 @@ judge.json         who judged, tokens, cost where the recipe names prices
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lmpipe.base.canonical import digest_of
 from lmpipe.base.errors import EndpointError, SourceError
 from lmpipe.base.files import atomic_file, read_json, write_json
 from lmpipe.base.measures import Metric, write_metrics
 from lmpipe.base.randomness import derive_seed
-from lmpipe.data.generation.asking import Answer, Question, Usage, account
+from lmpipe.data.generation.asking import Answer, Asker, Question, Usage, account
 from lmpipe.data.generation.config import EndpointConfig, SamplingConfig
 from lmpipe.evaluation.bootstrap import Resampling
+from lmpipe.evaluation.judged_items import VERDICTS
 from lmpipe.evaluation.judging import Outcome, human_metrics, judged_metrics, outcome_of, settled
 from lmpipe.models.generate import TextGenerator
 from lmpipe.pipeline.stage import Work
@@ -37,9 +40,11 @@ from lmpipe.serving.answers import Sampling, answer
 from lmpipe.tokens.chat import render
 from lmpipe.tokens.tokenizer import Tokenizer, load_tokenizer
 
-VERDICTS = "verdicts.parquet"
 COLUMNS = pa.schema(
-    [("line", pa.int64()), *((name, pa.string()) for name in ("of", "answer", "first", "second", "verdict", "human"))]
+    [
+        ("line", pa.int64()),
+        *((name, pa.string()) for name in ("item_sha256", "of", "answer", "first", "second", "verdict", "human")),
+    ]
 )
 SAID: dict[str, Outcome] = {"other": "win", "reference": "loss", "tie": "tie"}
 """What a person's word says of the other answer."""
@@ -79,8 +84,10 @@ def judged(work: Work) -> None:
     rows = read_rows(Path(file.url), config)
     pairs = [Pair(row, "model", text) for row, text in zip(rows, _answers(work, rows), strict=True)]
     pairs += [Pair(row, "other", row.other) for row in rows if row.other is not None]
-    orders = _verdicts(work, pairs)
-    _write_verdicts(work.output, pairs, orders)
+    askers = askers_of({"judge": config.judge}, work)
+    orders = _verdicts(work, pairs, askers)
+    by_whom = {"criteria": config.criteria, "judge": dict(askers["judge"].generator.identity)}
+    _write_verdicts(work.output, pairs, orders, by_whom)
     write_metrics(
         work.output, _metrics(config, pairs, orders, derive_seed(work.config.seed, "bootstrap", config.subject) % 10**6)
     )
@@ -168,10 +175,9 @@ def _prompt_ids(row: Row, tokenizer: Tokenizer, chats: bool, room: int) -> list[
     return ids
 
 
-def _verdicts(work: Work, pairs: Sequence[Pair]) -> list[tuple[Outcome | None, Outcome | None]]:
+def _verdicts(work: Work, pairs: Sequence[Pair], askers: dict[str, Asker]) -> list[tuple[Outcome | None, Outcome | None]]:
     """What the judge says of each pair, its answer first and its answer second."""
     config = work.config.judged
-    askers = askers_of({"judge": config.judge}, work)
     usage, said = Usage(), []
     questions = [_question(config, pair, first, work.config.seed) for pair in pairs for first in (True, False)]
     for number, given in enumerate(askers["judge"].answers(questions)):
@@ -208,10 +214,16 @@ def _metrics(
     return metrics + human_metrics([one for one, _ in compared], people, subject=config.subject, resampling=resampling)
 
 
-def _write_verdicts(output: Path, pairs: Sequence[Pair], orders: Sequence[tuple[Outcome | None, Outcome | None]]) -> None:
+def _write_verdicts(
+    output: Path,
+    pairs: Sequence[Pair],
+    orders: Sequence[tuple[Outcome | None, Outcome | None]],
+    by_whom: Mapping[str, Any],
+) -> None:
     rows = [
         {
             "line": pair.row.line,
+            "item_sha256": digest_of({"prompt": pair.row.prompt, "reference": pair.row.reference, **by_whom}),
             "of": pair.of,
             "answer": pair.answer,
             "first": first,
