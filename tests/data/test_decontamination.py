@@ -1,5 +1,6 @@
 """Evaluation text in training text: what is found, what is left alone, what is said about it."""
 
+import gzip
 import json
 import random
 
@@ -12,7 +13,8 @@ from lmpipe.base.canonical import digests_of_folder
 from lmpipe.base.errors import SourceError
 from lmpipe.base.files import read_json
 from lmpipe.base.progress import Silent
-from lmpipe.data.decontamination.config import DecontaminateConfig
+from lmpipe.data.decontamination.brought import write_brought_items
+from lmpipe.data.decontamination.config import BroughtItems, DecontaminateConfig
 from lmpipe.data.decontamination.decontaminating import decontaminate
 from lmpipe.data.decontamination.index import build_index, load_index
 from lmpipe.data.decontamination.matching import find_hits
@@ -193,3 +195,29 @@ def test_parts_and_workers_show_in_nothing_but_the_parts(cleaned, workers):
     same = ("contamination.json", "splits.json", "composition.json", "ledger.json")
     digests = [digests_of_folder(folder) for folder in (one, many)]
     assert [digests[0][name] for name in same] == [digests[1][name] for name in same]
+
+
+@pytest.mark.parametrize("pack", [lambda data: data, gzip.compress])
+def test_items_in_a_file_are_found_question_and_answer_by_themselves(tmp_path, tmp_path_factory, pack):
+    rows = [{"asked": text(n, 20), "answer": text(100 + n, 20)} for n in range(4)]
+    lines = "\n\n".join(json.dumps(row) for row in rows).encode()
+    file = tmp_path / ("items.jsonl.gz" if pack is gzip.compress else "items.jsonl")
+    file.write_bytes(pack(lines))
+    items = BroughtItems(set="judged.some", columns=("asked", "answer"), limit=3)
+    for _ in range(2):  # what a killed attempt left is no item
+        folder = write_brought_items(file, items, tmp_path / "items")
+    found = {one.id: one.text for one in read_documents(folder)}
+    assert found == {f"{2 * n + 1}.{column}": rows[n][column] for n in range(3) for column in ("asked", "answer")}
+    training = [inside(rows[1]["answer"], 500), inside(rows[2]["asked"], 600), inside(rows[3]["asked"], 700)]
+    hits = hits_of(tmp_path_factory, training, list(found.values()))
+    assert {(document, list(found)[item]) for document, item in hits} == {(0, "3.answer"), (1, "5.asked")}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"), [("{", "the line is no JSON"), ("[]", "no text in the column 'asked'"), ('{"asked": 1}', "no text in")]
+)
+def test_a_file_of_items_that_is_none(tmp_path, line, said):
+    (tmp_path / "items.jsonl").write_text(line)
+    with pytest.raises(SourceError, match=said) as error:
+        write_brought_items(tmp_path / "items.jsonl", BroughtItems(set="s", columns=("asked",), limit=None), tmp_path / "out")
+    assert "items.jsonl, line 1" in error.value.where

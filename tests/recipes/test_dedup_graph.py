@@ -73,6 +73,24 @@ def test_training_text_is_cleaned_of_what_is_measured_elsewhere_even_mutually(tm
     assert stages["tokenize-a"].inputs["documents"].name == "decontaminate-a"
 
 
+def test_items_that_evaluations_bring_are_looked_for_under_names_without_paths(tmp_path: Path) -> None:
+    judge = {"kind": "endpoint", "base_url": "http://127.0.0.1:1/v1", "model": "some"}
+    sections = {
+        "judged": [{"name": "answers", "file": "asked.jsonl", "against": "good", "judge": judge, "max_new_tokens": 8}],
+        "programs": [{"name": "he", "file": "problems.jsonl", "format": "humaneval", "limit": 5, "max_new_tokens": 8}],
+    }
+    for name in ("asked.jsonl", "problems.jsonl"):
+        (tmp_path / name).write_text("{}\n")
+    stage = graph(tmp_path, recipe({"a": {"decontaminate": {}}}, **sections)).stages["decontaminate-a"]
+    assert stage.config.model_dump()["brought"] == (
+        {"set": "judged.answers", "columns": ("prompt", "good"), "limit": None},
+        {"set": "programs.he", "columns": ("prompt", "canonical_solution"), "limit": 5},
+    )
+    assert stage.sources is not None
+    assert [source.name for source in stage.sources()] == ["judged.answers", "programs.he"]
+    assert str(tmp_path) not in stage.config.model_dump_json()
+
+
 def test_what_makes_no_sense_is_refused() -> None:
     near = {"dedup": [{"kind": "minhash", "against": ["b"]}]}
     with pytest.raises(ValidationError, match="names the corpus 'b'"):

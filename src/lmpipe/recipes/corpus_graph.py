@@ -23,6 +23,7 @@ from lmpipe.data.readers.sources import resolve as resolve_source
 from lmpipe.data.synthesis.files import pinned_synthesis
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
+from lmpipe.recipes.brought_items import brought_items
 from lmpipe.recipes.graph import Graph
 from lmpipe.recipes.schema import Recipe
 
@@ -39,7 +40,7 @@ def corpora(graph: Graph, recipe: Recipe, base_folders: list[Path]) -> dict[str,
         graph.corpora[name] = [stage for stage in graph.stages if stage not in known]
     for name in recipe.splits_in_order():
         splits[name] = splits.get(name) or _split(graph, name, recipe, cleaned[name], splits)
-    splits |= _decontaminated(graph, recipe, splits)
+    splits |= _decontaminated(graph, recipe, splits, base_folders)
     splits = {name: training_side(graph, name, recipe, split, base_folders) for name, split in splits.items()}
     for name in splits:
         divided = (f"{kind}-{name}" for kind in ("toward", "split", "decontaminate", "augment", "balance", "arrange"))
@@ -135,18 +136,21 @@ def _split(graph: Graph, name: str, recipe: Recipe, documents: Stage, splits: Ma
     return graph.add("split", f"split-{name}", config, {"documents": documents})
 
 
-def _decontaminated(graph: Graph, recipe: Recipe, splits: Mapping[str, Stage]) -> dict[str, Stage]:
-    """The splits whose training side loses what `evaluate:` measures on other corpora. Held-out text is the same before and
-    after, so corpora may be cleaned of each other's without a circle."""
+def _decontaminated(graph: Graph, recipe: Recipe, splits: Mapping[str, Stage], base_folders: list[Path]) -> dict[str, Stage]:
+    """The splits whose training side loses what is measured on: other corpora's held-out text, and items that evaluations
+    bring. Held-out text is the same before and after, so corpora may be cleaned of each other's without a circle."""
     found = {}
+    wanted = any(corpus.decontaminate for corpus in recipe.data.values())
+    brought, files = brought_items(recipe, base_folders) if wanted else ((), [])
     for name, corpus in recipe.data.items():
         if corpus.decontaminate and name in splits:
             sets = recipe.evaluated_sets(but=name)
             config = configs.DecontaminateStage(
-                decontaminate=corpus.decontaminate, sets=tuple(f"{on}.{side}" for on, side in sets)
+                decontaminate=corpus.decontaminate, sets=tuple(f"{on}.{side}" for on, side in sets), brought=brought
             )
             inputs = {"documents": splits[name], **{f"evaluated-{on}": splits[on] for on, _ in sets}}
-            found[name] = graph.add("decontaminate", f"decontaminate-{name}", config, inputs)
+            sources = (lambda: files) if files else None
+            found[name] = graph.add("decontaminate", f"decontaminate-{name}", config, inputs, sources=sources)
     return found
 
 

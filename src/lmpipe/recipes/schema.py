@@ -157,9 +157,10 @@ class Recipe(Config):
                 )
         self.corpora_in_order()
         for name, data in self.data.items():
-            if data.decontaminate and not self.evaluated_sets(but=name):
+            if data.decontaminate and not (self.evaluated_sets(but=name) or self.judged or self.programs):
                 raise ValueError(
-                    f"data.{name}.decontaminate is dead: evaluate measures no other corpus whose text could be looked for"
+                    f"data.{name}.decontaminate is dead: evaluate measures no other corpus whose text could be looked for, "
+                    "and there is nothing under judged or programs"
                 )
         self._check_what_is_held(used)
         names = [phase.name for phase in self.train]

@@ -13,7 +13,7 @@ from lmpipe.audit.config import CanaryConfig, EnergyConfig, MemorizationConfig
 from lmpipe.audit.gate import GateConfig, GoalConfig
 from lmpipe.base.config import Config
 from lmpipe.data.augmentation.config import AugmentConfig
-from lmpipe.data.decontamination.config import DecontaminateConfig
+from lmpipe.data.decontamination.config import BroughtItems, DecontaminateConfig
 from lmpipe.data.filters.trained_config import TrainedConfig
 from lmpipe.data.holding import Holds, LabelsConfig, TagsConfig
 from lmpipe.data.mixing.config import BalanceConfig, CurriculumConfig, TowardConfig
@@ -50,6 +50,8 @@ class DecontaminateStage(Config):
     decontaminate: DecontaminateConfig
     sets: tuple[str, ...]
     """Evaluation sets: `corpus.split` of other corpora."""
+    brought: tuple[BroughtItems, ...]
+    """Items that evaluations bring; the digests of their files, which are called as the sets are, are beside this."""
 
 
 class TowardStage(Config):

@@ -233,12 +233,15 @@ def split(work: Work) -> None:
 
 def decontaminate(work: Work) -> None:
     """Training text less what is measured on."""
+    from lmpipe.data.decontamination.brought import write_brought_items
     from lmpipe.data.decontamination.decontaminating import decontaminate
 
     items = {}
     for name in work.config.sets:
         corpus, _, side = name.rpartition(".")
         items[name] = work.inputs[f"evaluated-{corpus}"] / side
+    for brought, file in zip(work.config.brought, work.sources, strict=True):
+        items[brought.set] = write_brought_items(Path(file.url), brought, work.scratch / "brought" / brought.set)
     config = work.config.decontaminate
     _book(work, decontaminate(work.inputs["documents"], work.output, items=items, config=config, **_data_options(work)))
 

@@ -10,8 +10,9 @@ from lmpipe.base.config import Config
 
 
 class DecontaminateConfig(Config):
-    """Training documents that hold evaluation text. What is looked for comes from `evaluate:` by itself: the held-out text of
-    every corpus evaluated there, but this one."""
+    """Training documents that hold evaluation text. What is looked for comes from the recipe by itself: the held-out text of
+    every corpus under `evaluate:` but this one, prompts and references under `judged:`, problems and solutions under
+    `programs:`."""
 
     action: Literal["drop", "refuse"] = "drop"
     """`drop` takes the training document out, `refuse` stops the run and names what was found."""
@@ -32,3 +33,14 @@ class DecontaminateConfig(Config):
         if self.seed > self.min_words:
             raise ValueError(f"seed is {self.seed} and min_words {self.min_words}; expected items to have at least one seed")
         return self
+
+
+class BroughtItems(Config):
+    """Items that an evaluation brings in a file of its own."""
+
+    set: str
+    """Which evaluation, as its numbers are called: `judged.<name>`, `programs.<name>`."""
+    columns: tuple[str, ...]
+    """Keys of a line whose texts are looked for, each by itself: a question may stand somewhere without its answer."""
+    limit: int | None
+    """Only the first so many rows; null: all."""
