@@ -1,6 +1,7 @@
 """What people really have: each ends in a booked failure or in one clear message."""
 
 import bz2
+import csv
 import gzip
 import json
 import lzma
@@ -233,6 +234,23 @@ def test_a_long_record_fails_in_every_format(tmp_path, read_corpus, long):
         found = read_corpus({**source, "max_record_bytes": 1000})
         assert found.texts == ["fine", "also fine"]
         assert [(f["record"], f["error"]) for f in found.failures] == [("1", "record longer than max_record_bytes")]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-le", "shift_jis", "utf-8"])
+def test_csv_in_other_encodings(tmp_path, read_corpus, encoding):
+    texts = ["日本, 表示", "ソ"] if encoding == "shift_jis" else ["café, naïf", 'two\nlines and "quotes"']
+    with (tmp_path / "a.csv").open("w", encoding=encoding, newline="") as file:
+        csv.writer(file).writerows([["text"], *([text] for text in texts)])
+    assert read_corpus({**CSV, "encoding": encoding}).texts == texts
+
+
+def test_csv_that_is_not_in_its_encoding(tmp_path, read_corpus):
+    (tmp_path / "a.csv").write_bytes(b"text\nfine\n\x90\n")
+    (failure,) = read_corpus({**CSV, "encoding": "cp1252"}).failures
+    assert failure == {"file": "a.csv", "record": "1", "error": "invalid cp1252", "offset": 10}
+    (tmp_path / "a.csv").write_bytes("text\nfine\n".encode("utf-16") + b"\x00\xd8\x00")
+    with pytest.raises(SourceError, match="bytes that are no utf-16"):
+        read_corpus({**CSV, "encoding": "utf-16"})
 
 
 def test_csv_quote_that_never_closes_takes_no_memory(tmp_path, read_corpus):

@@ -59,14 +59,9 @@ class FileSource(SourceBase):
     recipe from elsewhere could otherwise read what only this machine can reach."""
 
 
-class TextSource(FileSource):
-    """Plain text files."""
+class EncodedSource(FileSource):
+    """What sources made of text files have whose encoding nothing in them tells."""
 
-    kind: Literal["text"] = "text"
-    document: Literal["file", "paragraph", "line"] = "file"
-    """What one document is: a whole file, a run of lines between empty lines, or a line."""
-    max_document_chars: int = Field(default=100_000, ge=100)
-    """A longer document is cut into pieces at line borders; the pieces stay together in a split by document."""
     encoding: str = "utf-8"
     """Encoding of the files, by its Python name."""
 
@@ -83,6 +78,16 @@ class TextSource(FileSource):
         if newline != b"\n" and not encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32")):
             raise ValueError(f"files in '{encoding}' cannot be read by lines; convert them to utf-8")
         return encoding
+
+
+class TextSource(EncodedSource):
+    """Plain text files."""
+
+    kind: Literal["text"] = "text"
+    document: Literal["file", "paragraph", "line"] = "file"
+    """What one document is: a whole file, a run of lines between empty lines, or a line."""
+    max_document_chars: int = Field(default=100_000, ge=100)
+    """A longer document is cut into pieces at line borders; the pieces stay together in a split by document."""
 
 
 class RecordSource(SourceBase):
@@ -106,7 +111,7 @@ class JsonlSource(FileSource, RecordSource):
     kind: Literal["jsonl"] = "jsonl"
 
 
-class CsvSource(FileSource, RecordSource):
+class CsvSource(EncodedSource, RecordSource):
     """Comma- or tab-separated values with a header line, quoted as RFC 4180 says."""
 
     kind: Literal["csv"] = "csv"

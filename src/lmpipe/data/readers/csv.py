@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from typing import IO
+from typing import IO, cast
 
 from lmpipe.base.errors import SourceError
 from lmpipe.data.readers.config import CsvSource
-from lmpipe.data.readers.lines import Tick, read_lines
-from lmpipe.data.readers.opening import without_compression
+from lmpipe.data.readers.lines import Tick, Transcoded, read_lines
+from lmpipe.data.readers.opening import damaged, without_compression
 from lmpipe.data.readers.record import INVALID_TEXT, TOO_LONG, Record, Records, check_columns, decode, record_of_row
 
 BAD_ROW = "row is not valid CSV"
@@ -38,10 +38,19 @@ def read_csv(
         header: the names of the columns, where the stream does not begin with them.
 
     Raises:
-        SourceError: when the header is missing or lacks a column that the source names.
+        SourceError: when the header is missing or lacks a column that the source names, or when UTF-16 or UTF-32 is broken.
     """
     csv.field_size_limit(config.max_record_bytes)  # also ends a quoted field that never closes
-    feed = _Feed(config, stream, tick, start)
+    wide = "\n".encode(config.encoding) != b"\n"
+    source = cast("IO[bytes]", Transcoded(stream, config.encoding, config.errors)) if wide else stream
+    feed = _Feed(config, source, "utf-8" if wide else config.encoding, tick, start)
+    try:
+        yield from _rows(config, feed, name, first, header)
+    except UnicodeDecodeError as error:  # of a wide encoding: where the next row begins, nobody knows
+        raise damaged(name, name, f"bytes that are no {config.encoding}") from error
+
+
+def _rows(config: CsvSource, feed: _Feed, name: str, first: int, header: Sequence[str] | None) -> Records:
     rows = csv.reader(feed, delimiter=delimiter_of(config, name))
     if config.columns:
         columns = list(config.columns)
@@ -72,8 +81,8 @@ def delimiter_of(config: CsvSource, name: str) -> str:
 class _Feed:
     """Decoded lines for the parser, remembering what was wrong with those of the current row."""
 
-    def __init__(self, config: CsvSource, stream: IO[bytes], tick: Tick, start: int) -> None:
-        self._errors, self._tick = config.errors, tick
+    def __init__(self, config: CsvSource, stream: IO[bytes], encoding: str, tick: Tick, start: int) -> None:
+        self._errors, self._encoding, self._tick = config.errors, encoding, tick
         self._lines = read_lines(stream, config.max_record_bytes, bare_cr=True, start=start)
         self._trouble: tuple[str, int] | None = None
         self._start: int | None = None
@@ -91,10 +100,10 @@ class _Feed:
             self._trouble = self._trouble or (TOO_LONG, line.offset)
             return "\n"
         self._tick(len(line.data))
-        text, invalid = decode(line.data, "utf-8", self._errors)
+        text, invalid = decode(line.data, self._encoding, self._errors)
         if invalid is not None:
-            self._trouble = self._trouble or (INVALID_TEXT.format(encoding="utf-8"), line.offset + invalid)
-            return line.data.decode("utf-8", "replace")  # keeps quotes and delimiters in their places
+            self._trouble = self._trouble or (INVALID_TEXT.format(encoding=self._encoding), line.offset + invalid)
+            return line.data.decode(self._encoding, "replace")  # keeps quotes and delimiters in their places
         return text
 
     def take(self) -> tuple[str | None, int | None, list[bytes]]:

@@ -14,6 +14,7 @@ A scan for line ends runs at about the speed of the disk, a tenth of what readin
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -84,8 +85,8 @@ def can_be_divided(config: SourceConfig) -> bool:
     """Whether files of a source consist of records that can be found without reading all before them."""
     if isinstance(config, TextSource):
         return config.document == "line" and "\n".encode(config.encoding) == b"\n"
-    if isinstance(config, CsvSource) and config.columns:
-        return False  # a first line that is no header: rows would be numbered otherwise
+    if isinstance(config, CsvSource) and (config.columns or codecs.lookup(config.encoding).name != "utf-8"):
+        return False  # a first line that is no header: rows would be numbered otherwise; quotes are found by their bytes
     return isinstance(config, JsonlSource | CsvSource | ParquetSource | WarcSource)
 
 
