@@ -142,6 +142,7 @@ def test_tables_have_equal_columns_everywhere():
 def test_data_card_tells_the_waterfall():
     text = data_card([CORPUS])
     assert "Of 1,000 documents read, 800 (80.0%) are left after 2 steps" in text
+    assert "Tokens" not in text
     assert "failed: invalid UTF-8 10" in text
     assert "too short 100, exact duplicate 50, repetition 20, a 15, other reasons 5" in text
     assert "15 passages look like personal data or keys, in 9 documents. Each was replaced" in text
@@ -196,3 +197,13 @@ def test_trained_filters_say_how_well_and_whom_they_wrong():
     assert [cell.strip() for cell in row.strip("|").split("|")] == ["toxicity", "lib", "women", "1,200", "25.0%"]
     assert "False alarms" not in data_card([{"name": "web", "classifiers": {"quality": facts}}])
     assert "Trained filters" not in data_card([{"name": "web"}])
+
+
+def test_what_augmentation_made_is_not_left_of_what_was_read_and_tokens_are_told_where_they_are_known():
+    read, select = CORPUS["steps"]
+    steps = [{**read, "tokens_kept": 24_750}, {**select, "tokens_kept": 22_500}]
+    steps.append({**select, "step": "augment", "rows_in": 950, "rows_kept": 950, "dropped": {}, "tokens_kept": 27_000})
+    text = data_card([{**CORPUS, "steps": steps}])
+    assert "Of 1,000 documents read, 800 (80.0%) are left after 2 steps" in text
+    row = next(line for line in text.splitlines() if line.startswith("| augment"))
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == ["augment", "950", "950 (100.0%)", "90.9%", "27,000", "-"]

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from lmpipe.base.errors import RecipeError
 from lmpipe.base.runtime import Runtime
 from lmpipe.cli.main import app
-from lmpipe.recipes.documents import cards, why
+from lmpipe.recipes.documents import cards, estimate_tokens, why
 from lmpipe.recipes.project import open_project
 from lmpipe.recipes.removal import remove, without_sources
 
@@ -129,6 +129,18 @@ def test_sources_and_licences_reach_the_card(done):
     assert account["licences"]["CC-BY-4.0"] == 3
     assert {cost["step"] for cost in account["costs"]} >= {"read", "measure", "exact", "select", "mask", "split"}
     json.dumps(account, allow_nan=False)
+
+
+def test_tokens_of_each_step_follow_the_rate_of_the_text_that_became_tokens():
+    steps = [{"step": "read", "characters_kept": 1000}, {"step": "select", "characters_kept": 600}]
+    card = {
+        "steps": steps,
+        "splits": {"train": {"characters": 400}, "validation": {"characters": 0}, "test": {"characters": 200}},
+    }
+    estimate_tokens(card, {"splits": {"train": {"tokens": 110}, "test": {"tokens": 40}}})
+    assert [step["tokens_kept"] for step in card["steps"]] == [250, 150]
+    estimate_tokens(empty := {"steps": [{"characters_kept": 1}]}, None)
+    assert empty == {"steps": [{"characters_kept": 1}]}
 
 
 def test_the_commands_speak_json_and_text(done):

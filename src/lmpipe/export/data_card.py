@@ -5,7 +5,8 @@ mask personal data must not read as if it had found none. Accepted keys, all opt
 
     name        the corpus
     sources     [name, ...] or [{name, documents?, bytes?, licence?}, ...]; source_count where not all are listed
-    steps       [{step, rows_in, rows_kept, dropped: {reason: n}, failed: {error: n}, characters_in, characters_kept}, ...]
+    steps       [{step, rows_in, rows_kept, dropped: {reason: n}, failed: {error: n}, characters_in, characters_kept,
+                tokens_kept?}, ...]; tokens_kept: about, at the rate of the text that was made into tokens in the end
     licences    {licence: documents}            languages   {language: documents}
     pii         {kind: n} or {counts: {kind: n}, documents: n, action: mask | pseudonym | drop | tag}
     classifiers {filter: {auc, auc_low, auc_high, held_out: {positive, negative}, identity: [{corpus, groups}]}}
@@ -29,6 +30,8 @@ from typing import Any
 from lmpipe.export.markdown import number, quantity, share, table
 
 Card = Mapping[str, Any]
+MAKING = ("augment", "balance", "arrange")
+"""Steps after which documents stand that were made from others, or stand twice: they are no share of what was read."""
 SHOWN_SOURCES = 20
 SHOWN_REASONS = 4
 
@@ -83,11 +86,11 @@ def _summary(card: Card) -> str:
     steps = card.get("steps") or []
     if not steps:
         return ""
-    first, last = steps[0], steps[-1]
+    first, last = steps[0], [step for step in steps if step["step"] not in MAKING][-1]
     kept = share(last["rows_kept"], first["rows_in"])
     return (
         f"Of {quantity(first['rows_in'])} documents read, {quantity(last['rows_kept'])} ({kept}) are left after "
-        f"{len(steps)} steps, with {quantity(last.get('characters_kept', 0))} characters."
+        f"{steps.index(last) + 1} steps, with {quantity(last.get('characters_kept', 0))} characters."
     )
 
 
@@ -113,7 +116,11 @@ def _waterfall(steps: Sequence[Card]) -> str:
     if not steps:
         return ""
     header = ["Step", "Documents in", "Kept", "Characters kept", "Taken out because"]
-    return "### From raw text to training text\n\n" + table(header, [_step(step) for step in steps], right=[1, 2, 3])
+    rows = [_step(step) for step in steps]
+    if all("tokens_kept" in step for step in steps):
+        header.insert(4, "Tokens, about")
+        rows = [[*row[:4], f"{step['tokens_kept']:,}", *row[4:]] for row, step in zip(rows, steps, strict=True)]
+    return "### From raw text to training text\n\n" + table(header, rows, right=[*range(1, len(header) - 1)])
 
 
 def _step(step: Card) -> list[str]:

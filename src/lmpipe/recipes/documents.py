@@ -176,8 +176,21 @@ def run_cards(run: Run) -> list[dict[str, Any]]:
             selection = recipe.data[corpus].select()
             folders |= {"canaries": canaries} if canaries else {}
             card = corpus_card(corpus, folders, selection.rules() if selection else ())
+            if recipe.data[corpus].holds == "text":
+                estimate_tokens(card, run.read(f"tokenize-{corpus}", "tokens.json"))
             found.append(card | {"costs": [_cost(run, kind, name) for kind, name in stages.items()]})
     return found
+
+
+def estimate_tokens(card: dict[str, Any], counted: Mapping[str, Any] | None) -> None:
+    """Say of each step about how many tokens it kept, at the rate of the text that became tokens in the end: no tokenizer
+    existed while text was cleaned, because it learns from what is left."""
+    splits = {side: card.get("splits", {}).get(side, {}) for side in (counted or {}).get("splits", {})}
+    characters = sum(facts.get("characters", 0) for facts in splits.values())
+    if counted and characters:
+        rate = sum(counted["splits"][side]["tokens"] for side in splits) / characters
+        for step in card["steps"]:
+            step["tokens_kept"] = round(step["characters_kept"] * rate)
 
 
 def _cost(run: Run, kind: str, name: str) -> dict[str, Any]:

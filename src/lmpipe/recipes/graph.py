@@ -66,7 +66,7 @@ VERSIONS = {
     "memorization": 2,
     "energy": 1,
     "gate": 1,
-    "bundle": 4,
+    "bundle": 5,
 }
 
 MODULES = {

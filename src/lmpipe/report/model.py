@@ -166,6 +166,8 @@ class DataStep(Config):
     characters_kept: int
     seconds: float | None = None
     """What the step's stage took, now or when it was computed."""
+    tokens_kept: int | None = None
+    """About so many, at the rate of the text that was made into tokens in the end."""
 
 
 class Example(Config):

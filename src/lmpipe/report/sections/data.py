@@ -74,6 +74,7 @@ def _waterfall(steps: list[DataStep]) -> Markup | None:
         Column("Kept", "number"),
         Column("Lost", "number"),
         Column("Characters kept", "number"),
+        Column("Tokens, about", "number"),
         Column("Time", "number"),
         Column("Characters/s", "number"),
     ]
@@ -82,10 +83,9 @@ def _waterfall(steps: list[DataStep]) -> Markup | None:
         lost = step.rows_in - step.rows_kept
         lost_text = f"{count(lost)} ({share(lost, step.rows_in)})" if lost else "0"
         characters = f"{compact(step.characters_kept)} ({share(step.characters_kept, step.characters_in)})"
-        time, speed = _cost(step)
-        rows.append(
-            [step.name, kept_and_lost(step.rows_kept, lost, on), count(step.rows_kept), lost_text, characters, time, speed]
-        )
+        tokens = NOT_RECORDED if step.tokens_kept is None else compact(step.tokens_kept)
+        numbers = [count(step.rows_kept), lost_text, characters, tokens, *_cost(step)]
+        rows.append([step.name, kept_and_lost(step.rows_kept, lost, on), *numbers])
     return table("What each step kept", columns, rows, axis=tick_labels(on), class_="chart-table")
 
 
