@@ -57,14 +57,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--store", default="validation-store")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="1: no repeats by seed")
+    parser.add_argument("--shares", type=float, nargs="*", default=[0.1, 0.3], help="of the learning curve; empty: none")
     parser.add_argument("--folds", type=int, default=5, help="0: no cross-validation")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
-    repeats: dict[str, Any] = {"seeds": given.seeds}
+    repeats: dict[str, Any] = {"seeds": given.seeds} if given.seeds > 1 else {}
     if given.folds:
         repeats["cross_validation"] = {"folds": given.folds}
-    repeats["learning_curve"] = {"shares": [0.1, 0.3]}
+    if given.shares:
+        repeats["learning_curve"] = {"shares": given.shares}
     began, cpu = time.time(), time.process_time()
     run = lmpipe.run(recipe(given.data, **repeats), runtime=Runtime(store=given.store, threads=given.threads, compile=False))
     trained = sum("train-" in stage.name for stage in run.entry.stages)

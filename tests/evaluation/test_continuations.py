@@ -53,6 +53,16 @@ def test_together_as_alone(kind: str) -> None:
         assert [answer.greedy for answer in found] == [greedy for _, greedy in expected]
 
 
+def test_windows_of_texts_are_read_some_at_a_time() -> None:
+    """All of them have one token for a context, and are no reason to read all at once."""
+    model, passes = decoder("llama"), []
+    model.blocks[0].register_forward_hook(lambda module, inputs, output: passes.append(inputs[0].shape[:2].numel()))
+    asked = [Continuation((0,), tuple(range(1, length))) for length in range(8, 32)]
+    score_continuations(model, asked, progress=Silent(), tokens_at_once=64)
+    assert max(passes) <= 64
+    assert sum(passes) < 1.3 * sum(len(ids) for _, ids in asked), "rows of a pass are alike in length"
+
+
 @pytest.mark.parametrize("asked", [Continuation((), (1,)), Continuation((1,), ()), Continuation((1,), (2,) * (CONTEXT + 1))])
 def test_what_cannot_be_scored_is_refused(asked: Continuation) -> None:
     with pytest.raises(ModelError, match="question 0"):

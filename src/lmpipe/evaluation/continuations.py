@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lmpipe.base.errors import ModelError
 from lmpipe.base.progress import Progress
-from lmpipe.evaluation.scoring import TOKENS_AT_ONCE
+from lmpipe.evaluation.passes import positions_at_once
 from lmpipe.models.layers.attention import Cache
 from lmpipe.models.network import Decoder
 
@@ -70,7 +70,7 @@ class _Group:
 
 @torch.inference_mode()
 def score_continuations(
-    model: Decoder, asked: Sequence[Continuation], *, progress: Progress, tokens_at_once: int = TOKENS_AT_ONCE
+    model: Decoder, asked: Sequence[Continuation], *, progress: Progress, tokens_at_once: int | None = None
 ) -> list[Likelihood]:
     """Answer all, in their order.
 
@@ -78,11 +78,14 @@ def score_continuations(
         model: a decoder in the precision that is wanted, ready to predict.
         asked: pairs of token ids.
         progress: told continuations done.
-        tokens_at_once: padded tokens in a forward pass, at most (one context with its continuations at least).
+        tokens_at_once: padded tokens in a forward pass, at most (one context with its continuations at least); None: what suits
+            the device.
 
     Raises:
         ModelError: when a part is empty, or a continuation does not fit into the context at all.
     """
+    if tokens_at_once is None:
+        tokens_at_once = positions_at_once(next(model.parameters()).device.type)
     found: list[Likelihood | None] = [None] * len(asked)
     done = 0
     for batch in _batches(_groups(asked, model.context_length), tokens_at_once):
@@ -94,7 +97,8 @@ def score_continuations(
 
 
 def _groups(asked: Sequence[Continuation], context_length: int) -> list[_Group]:
-    """Equal contexts together, in an order in which each batch holds what is alike in length, the longest first."""
+    """Equal contexts together where they are worth reading once, in an order in which each batch holds what is alike in length,
+    the longest first. Windows of whole texts all have one token for a context: kept together, they would be one batch."""
     groups: dict[Ids, _Group] = {}
     for number, (context, ids) in enumerate(asked):
         if not context or not ids or len(ids) > context_length:
@@ -104,7 +108,8 @@ def _groups(asked: Sequence[Continuation], context_length: int) -> list[_Group]:
                 fix="leave it out, or take a model with a longer context",
             )
         kept = context[max(0, len(context) + len(ids) - context_length - 1) :]
-        group = groups.setdefault(kept, _Group(kept))
+        apart = kept if len(kept) > WORTH_SHARING else (*kept, -1, *ids[:-1])  # -1: no token, so nothing else is spelled so
+        group = groups.setdefault(apart, _Group(kept))
         group.rows[ids[:-1]].append((number, ids))
     return sorted(groups.values(), key=lambda group: (group.shares(), -group.alike(), group.context))
 

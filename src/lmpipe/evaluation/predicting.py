@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lmpipe.base.errors import ModelError
 from lmpipe.base.progress import Progress
+from lmpipe.evaluation.passes import positions_at_once
 from lmpipe.evaluation.task_config import GenerationEvaluation
 from lmpipe.models.generate_target import TargetGenerator
 from lmpipe.models.layers.encoder_heads import at_places
@@ -22,9 +23,6 @@ from lmpipe.tokens.examples import ExampleShards
 from lmpipe.tokens.long_texts import transform_long
 from lmpipe.tokens.packing import ExampleBatch, PackedLoader, row_tokens_of
 from lmpipe.tokens.tokenizer import Tokenizer
-
-TOKENS_AT_ONCE = 8192
-"""Positions that go through the network at once."""
 
 
 def class_logits(network: Encoder, examples: ExampleShards, *, device: str, progress: Progress) -> NDArray[np.float32]:
@@ -121,7 +119,12 @@ def _batches(
     if not len(examples):
         return
     row_tokens = row_tokens_of(int(examples.inputs.document_lengths().max()), network.context_length)
-    loader = PackedLoader(examples, row_tokens=row_tokens, batch_size=max(1, TOKENS_AT_ONCE // row_tokens), seed=None)
+    loader = PackedLoader(
+        examples,
+        row_tokens=row_tokens,
+        batch_size=max(1, positions_at_once(torch.device(device).type) // row_tokens),
+        seed=None,
+    )
     if loader.cut:
         progress.note(f"{loader.cut:,} of {len(examples):,} examples are longer than the model's context and are cut")
     total = loader.batches(1)
