@@ -171,10 +171,12 @@ try:
     read(ReadConfig(sources=(TextSource(paths=("a.txt",)),)), files, output, scratch=scratch, progress=Silent(), workers=1)
 except SourceError as error:
     print(error.what)
+    print(error.fix)
     print(peak() - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    what, kilobytes = done.stdout.splitlines()
+    what, fix, kilobytes = done.stdout.splitlines()
+    assert "`max_record_bytes` of a source, 16,000,000 here, may be raised" in fix
     assert what == "1 of 1 documents could not be processed: 1 x record longer than max_record_bytes"
     assert int(kilobytes) < 80_000
 

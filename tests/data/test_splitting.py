@@ -8,8 +8,9 @@ from lmpipe.base.errors import SourceError
 from lmpipe.base.files import read_json
 from lmpipe.data.config import SplitConfig
 from lmpipe.data.documents import group_key, read_documents
+from lmpipe.data.splitting.config import SPLITS
 from lmpipe.data.splitting.dividing import split
-from lmpipe.data.splitting.sides import SPLITS, Survey, hash_of, side_of
+from lmpipe.data.splitting.sides import Survey, hash_of, side_of
 
 WIDE = SplitConfig(train=0.6, validation=0.2, test=0.2)
 

@@ -13,10 +13,9 @@ from pydantic import ValidationError
 from lmpipe.base.errors import SourceError
 from lmpipe.data.documents import Document, PartWriter, read_documents
 from lmpipe.data.ranks import count_up_to, float_of_key, keys_of_floats, keys_of_integers, nth
-from lmpipe.data.splitting.config import SplitConfig
+from lmpipe.data.splitting.config import SPLITS, SplitConfig
 from lmpipe.data.splitting.dividing import split
 from lmpipe.data.splitting.ranked import instant_of
-from lmpipe.data.splitting.sides import SPLITS
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 

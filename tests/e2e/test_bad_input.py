@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from tests.permissions import permissions_hold
 
+from lmpipe.base.runtime import Runtime
+
 from .conftest import RECIPE, Workplace, make_workplace
 
 TEXTS = "texts/*.txt"
@@ -27,8 +29,18 @@ RECIPES: dict[str, tuple[Callable[[str], str], int, list[str]]] = {
         ["data.spare", "dead"],
     ),
     "dead goal": (lambda r: r.replace("gate: {require: [{metric: goal}]}\n", ""), 2, ["goal", "dead"]),
+    "goal that the gate passes over": (
+        lambda r: r.replace("metric: goal}", "metric: corpus.test.bits_per_byte, at_most: 1}"),
+        2,
+        ["goal", "dead", "`{metric: goal}`"],
+    ),
+    "fewer files than sides": (
+        lambda r: r.replace(TEXTS, "texts/00.txt").replace("split: {", "split: {by: source, "),
+        1,
+        ["data.corpus.split", "split by source", "`by: document`"],
+    ),
     "gate on nothing": (
-        lambda r: r.replace("metric: goal}", "metric: corpus.test.bits_per_bite, at_most: 1}"),
+        lambda r: r.replace("metric: goal}", "metric: goal}, {metric: corpus.test.bits_per_bite, at_most: 1}"),
         2,
         ["bits_per_byte"],
     ),
@@ -92,6 +104,17 @@ def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
     workplace = make_workplace(tmp_path / "work", RECIPE.replace("kind: text", "kind: parquet").replace("*.txt", "*.parquet"))
     only(workplace, "a.parquet", b"PAR1" + b"\x00" * 400)
     assert_clear(workplace.run(), 1, ["a.parquet"])
+    proof = workplace.lmpipe("verify", "recipe.yaml")
+    assert proof.returncode == 1
+    assert "PROBLEM  the run is failed" in proof.stdout
+    assert proof.stdout.endswith("DOES NOT HOLD\n")
+
+
+@pytest.mark.skipif(Runtime().resolved_device() == "cuda", reason="a CUDA device is here")
+def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+    workplace = make_workplace(tmp_path / "work")
+    assert_clear(workplace.run("--device", "cuda"), 2, ["no CUDA device", "--device cpu"])
+    assert not (workplace.folder / "store").exists()
 
 
 def test_a_corpus_smaller_than_one_batch(finished: Workplace) -> None:

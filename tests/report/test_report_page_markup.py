@@ -148,7 +148,7 @@ def test_the_first_screen_says_what_the_verdict_the_numbers_and_the_cost() -> No
         "13% below 5-gram Kneser-Ney",
         "22% below xz -9",
         "41.7%",
-        "within the threshold, at most 1%",
+        "the gate asks at most 1%",
         "5 min 44 s",
         "1.26 GiB",
         "≈ 1.4 Wh (estimate)",

@@ -105,7 +105,8 @@ def read(
     try:
         ledger.close(max_failed_fraction=config.max_failed_fraction, where=_first_failures(output / FAILURES))
     except SourceError as error:
-        raise _with_list(error, output, scratch) from error
+        limits = sorted({source.max_record_bytes for source in config.sources}) if TOO_LONG in ledger.failed else []
+        raise _with_list(error, output, scratch, limits) from error
     if not ledger.rows_kept:
         raise _empty(ledger, len(wanted))
     gather_parts(folders, output)
@@ -326,14 +327,18 @@ def _joined(summaries: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield last
 
 
-def _with_list(error: SourceError, output: Path, scratch: Path) -> SourceError:
-    """The same error, the list of failures saved where it survives: a stage that stops leaves no output."""
+def _with_list(error: SourceError, output: Path, scratch: Path, limits: Sequence[int]) -> SourceError:
+    """The same error, the list of failures saved where it survives: a stage that stops leaves no output.
+
+    `limits`: of the length of records, where some were longer."""
+    longest = " and ".join(f"{limit:,}" for limit in limits)
+    longer = f"; `max_record_bytes` of a source, {longest} here, may be raised" if limits else ""
     kept = [shutil.copy2(output / name, scratch / name) for name in (FAILURES, QUARANTINE)]
     return SourceError(
         error.what,
         where=error.where,
         expected=error.expected,
-        fix=f"{error.fix}; all of them are listed in {kept[0]}, their bytes are in {kept[1]}",
+        fix=f"{error.fix}{longer}; all of them are listed in {kept[0]}, their bytes are in {kept[1]}",
     )
 
 

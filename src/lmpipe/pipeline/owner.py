@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 class Owner(BaseModel):
     """One process."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     host: str
     boot: str

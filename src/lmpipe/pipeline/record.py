@@ -32,7 +32,7 @@ SEAL = re.compile(rb',\n  "seal": "([0-9a-f]{64})"\n}\n\Z')
 class Part(BaseModel):
     """Base of the record's parts: frozen; keys of a later minor version are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, defer_build=True)
 
 
 class FileEntry(Part):

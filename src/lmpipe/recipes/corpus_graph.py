@@ -20,6 +20,7 @@ from lmpipe.data.pii.pseudonyms import key_source
 from lmpipe.data.readers.config import JsonlSource, TextSource
 from lmpipe.data.readers.sources import pinned, resolve_all, whole_folder
 from lmpipe.data.readers.sources import resolve as resolve_source
+from lmpipe.data.splitting.config import SPLITS, too_few
 from lmpipe.data.synthesis.files import pinned_synthesis
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
@@ -52,7 +53,7 @@ def _first(graph: Graph, name: str, recipe: Recipe, base_folders: list[Path], sp
     """Where the documents of a corpus come from: files, or a generator and the training side of another corpus."""
     corpus = recipe.data[name]
     if corpus.synthesis is None:
-        return _read(graph, name, corpus, base_folders)
+        return _read(graph, name, recipe, base_folders)
     synthesis, files = pinned_synthesis(corpus.synthesis, base_folders)
     found = [Source(f.name, f.url, f.size, f.stamp, f.digest) for f in files]
     config = configs.SynthesizeStage(synthesis=synthesis, seed=recipe.seed, max_failed_fraction=corpus.max_failed_fraction)
@@ -194,10 +195,20 @@ def _augment(graph: Graph, name: str, recipe: Recipe, split: Stage, base_folders
     return graph.add("augment", f"augment-{name}", config, {"documents": split}, sources=(lambda: found) if found else None)
 
 
-def _read(graph: Graph, name: str, corpus: CorpusConfig, base_folders: list[Path]) -> Stage:
-    """Reading: identified by the names and digests of its files, wherever they lie."""
+def _read(graph: Graph, name: str, recipe: Recipe, base_folders: list[Path]) -> Stage:
+    """Reading: identified by the names and digests of its files, wherever they lie.
+
+    Raises:
+        SourceError: for files that are missing, or too few of them for a division by file.
+    """
+    corpus = recipe.data[name]
     sources = corpus.sources()
     resolved = resolve_all(sources, base_folders)
+    if corpus.split.by == "source" and name in recipe.splits_in_order():  # told here: the split comes many stages later
+        wanted = {side for side in SPLITS if corpus.split.share(side)} - {source.side for source in sources}
+        files = sum(len(found) for source, found in zip(sources, resolved, strict=True) if source.side is None)
+        if files < len(wanted):
+            raise too_few(files, len(wanted), corpus.split, where=f"data.{name}.split")
     found = [Source(f.name, f.url, f.size, f.stamp, f.digest) for files in resolved for f in files]
     config = pinned(sources, resolved, corpus.max_failed_fraction, corpus.max_quarantine_bytes)
     return graph.add("read", f"read-{name}", config, sources=lambda: found)

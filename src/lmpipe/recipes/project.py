@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lmpipe.audit.config import MemorizationConfig, known_finding_names
-from lmpipe.audit.gate import check_names
+from lmpipe.audit.gate import GOAL, check_names
 from lmpipe.audit.gate import resolve as resolve_gate
 from lmpipe.base.errors import MissingExtraError, RecipeError, TrainingError
 from lmpipe.base.extras import EXTRAS
@@ -104,12 +104,12 @@ def check_gate(recipe: Recipe) -> None:
     """
     _check_passages(recipe)
     _check_batches(recipe)
-    if recipe.goal and recipe.gate is None:
+    if recipe.goal and not (recipe.gate and any(asked.metric == GOAL for asked in recipe.gate.require)):
         raise RecipeError(
             "the goal is dead: no gate requires it",
             where="goal",
             expected="a gate that asks for it",
-            fix="add `gate: {require: [{metric: goal}]}`",
+            fix="add `{metric: goal}` to `require` in `gate`" if recipe.gate else "add `gate: {require: [{metric: goal}]}`",
         )
     if recipe.gate:
         bounds = resolve_gate(recipe.gate, recipe.goal, goal_corpus(recipe))
@@ -177,6 +177,25 @@ def check_sources(recipe: Recipe) -> None:
                         expected=f"the extra [{extra}]",
                         fix=f"pip install 'lmpipe[{extra}]' (`lmpipe doctor` shows what is there)",
                     )
+
+
+def check_device(runtime: Runtime) -> None:
+    """A device that is asked for by name must be there.
+
+    Raises:
+        RecipeError: for `cuda` where torch finds none.
+    """
+    if runtime.device != "cuda" or Runtime().resolved_device() == "cuda":
+        return
+    import torch  # a driver that leaves no trace in /proc, such as that of WSL: only torch knows
+
+    if not torch.cuda.is_available():
+        raise RecipeError(
+            "no CUDA device is here",
+            where="--device cuda",
+            expected="an NVIDIA GPU with its driver, and a build of torch that knows it",
+            fix="leave --device out, or say --device cpu (`lmpipe doctor` shows what is there)",
+        )
 
 
 def check_processes(recipe: Recipe, runtime: Runtime) -> None:

@@ -16,7 +16,7 @@ from lmpipe.pipeline.lineage import Lineage, lineage
 from lmpipe.pipeline.store import open_store
 from lmpipe.pipeline.verify import Recomputed, Verification, recompute, verify_run
 from lmpipe.recipes.project import open_project
-from lmpipe.recipes.results import Run, open_run
+from lmpipe.recipes.results import RECIPE_SUFFIXES, Run, open_run
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,14 @@ class Proof:
     bundle_problem: str
     """Why the bundle does not fit its manifest; "" where it does or there is none."""
     recomputed: list[Recomputed]
+    status: str
+    """Of the run: what it did not finish cannot be proved."""
 
     @property
     def holds(self) -> bool:
-        """Whether everything is as the records say."""
-        return self.verification.holds and not self.bundle_problem and all(again.equal for again in self.recomputed)
+        """Whether the run is finished and everything is as the records say."""
+        sound = self.verification.holds and not self.bundle_problem and all(again.equal for again in self.recomputed)
+        return sound and self.status == "finished"
 
     def lines(self) -> list[str]:
         """For a terminal."""
@@ -39,6 +42,8 @@ class Proof:
         lines = [f"run {v.run}: {v.stages} stages, {v.files} files, {v.bytes:,} bytes read again"]
         lines += [f"PROBLEM  {p.stage}: {p.file + ': ' if p.file else ''}{p.what}" for p in v.problems]
         lines += [f"PROBLEM  bundle: {self.bundle_problem}"] if self.bundle_problem else []
+        if self.status != "finished":
+            lines.append(f"PROBLEM  the run is {self.status}: what it did not get to cannot be proved; run the recipe again")
         for again in self.recomputed:
             if again.equal:
                 lines.append(f"same bytes  {again.stage} computed again: {again.actual[:16]}")
@@ -50,8 +55,8 @@ class Proof:
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
         again = [{"stage": r.stage, "equal": r.equal, "differing": r.differing, "changes": r.changes} for r in self.recomputed]
-        checked = self.verification.to_json()
-        return {**checked, "holds": self.holds, "bundle_problem": self.bundle_problem, "recomputed": again}
+        checked = {**self.verification.to_json(), "status": self.status, "holds": self.holds}
+        return {**checked, "bundle_problem": self.bundle_problem, "recomputed": again}
 
 
 def prove(reference: str, *, store: str, recompute: Sequence[str] = (), note: Callable[[str], None]) -> Proof:
@@ -68,20 +73,25 @@ def prove(reference: str, *, store: str, recompute: Sequence[str] = (), note: Ca
             check_bundle(run.bundle)
         except LmpipeError as error:
             problem = error.what
-    return Proof(verification, problem, _again(run, recompute, note))
+    return Proof(verification, problem, _again(run, reference, recompute, note), run.status)
 
 
-def _again(run: Run, names: Sequence[str], note: Callable[[str], None]) -> list[Recomputed]:
-    """Compute stages of a run once more, with the runtime that they were computed with."""
+def _again(run: Run, reference: str, names: Sequence[str], note: Callable[[str], None]) -> list[Recomputed]:
+    """Compute stages of a run once more, with the runtime that they were computed with.
+
+    The recipe is the one that `reference` names, if it names one, else that of the run: another one gives other stages, which
+    is told.
+    """
     if not names:
         return []
-    path = run.entry.extra.get("recipe_path")
+    given = Path(reference).suffix in RECIPE_SUFFIXES and Path(reference).is_file()
+    path = reference if given else run.entry.extra.get("recipe_path")
     if not path or not Path(path).is_file():
         raise RecipeError(
             "the run's recipe is not where it was, so its stages cannot be computed again",
             where=str(path or "the run was given a recipe as data"),
             expected="the recipe at the path that the run was started with",
-            fix="start `verify` in the same folder as the run",
+            fix="start `verify` in the same folder as the run, or give it the path of the recipe",
         )
     overrides = run.entry.extra.get("overrides", {})
     runtime = _runtime_of(run)

@@ -62,7 +62,8 @@ def data_card_text(accounts: Sequence[Mapping[str, Any]]) -> str:
 
 def summary_lines(run: Run) -> list[Line]:
     """The end of the run in a few lines."""
-    recipe = run.entry.extra.get("recipe_path") or run.name
+    renamed = "name" in run.entry.extra.get("overrides", {})  # the file's name then leads to other runs
+    recipe = run.name if renamed else run.entry.extra.get("recipe_path") or run.name
     flag = "" if run.store.url == "store" else f" --store {shlex.quote(run.store.url)}"
     target = shlex.quote(recipe)
     following = [

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lmpipe.base.errors import StoreError
 from lmpipe.base.runtime import Runtime
 from lmpipe.data.engines.choice import check_engine
 from lmpipe.pipeline import runner
@@ -13,7 +15,7 @@ from lmpipe.pipeline.events import RunProgress
 from lmpipe.pipeline.runs import RunLog
 from lmpipe.pipeline.store import open_store
 from lmpipe.recipes.predicting import predict_run
-from lmpipe.recipes.project import check_extras, check_gate, check_processes, open_project
+from lmpipe.recipes.project import check_device, check_extras, check_gate, check_processes, open_project
 from lmpipe.recipes.reporting import write_page
 from lmpipe.recipes.results import Run
 from lmpipe.training.trackers import check_trackers
@@ -41,6 +43,7 @@ def run(
     project = open_project(recipe, set)
     check_gate(project.recipe)
     check_extras(project.recipe)
+    check_device(runtime)
     check_processes(project.recipe, runtime)
     check_engine(runtime.on)
     check_trackers(runtime.track)
@@ -57,7 +60,8 @@ def run(
         predictions = predict_run(project, stages, runtime, store, log)
         runner.run(stages, runtime, log)
     except BaseException:
-        log.close()
+        with suppress(StoreError):  # why the run ended must be told, not that its record could not be closed
+            log.close()
         raise
     result = Run(log.record, store)
     verdict = result.verdict

@@ -147,10 +147,13 @@ def _headline(one: Metric | Finding, report: Report) -> Markup:
 
 
 def _context(one: Metric | Finding, report: Report) -> list[Content]:
-    """What makes the number mean something: baselines, a threshold, or how many items it was taken over."""
+    """What makes the number mean something: baselines, what the gate asks, a threshold, or how many items it was taken over."""
     if report.comparison and one.name == report.comparison.subject:
         baselines = [c for c in report.comparison.contenders if c.role == "baseline"]
         return [f"{change(one.value, c.value)} {c.label}" for c in baselines[:2]]
+    requirements = report.verdict.requirements if report.verdict else []
+    if asked := next((item for item in requirements if item.subject == one.name), None):
+        return [[sign(VERDICT_TONES[asked.verdict]), " the gate asks ", bound_text(asked.at_most, asked.at_least, one.unit)]]
     if isinstance(one, Finding):
         tone, text = against_threshold(one)
         return [[sign(tone), " ", text]] if text else []

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lmpipe.base.canonical import digest_of_file
 from lmpipe.base.errors import TrainingError
-from lmpipe.base.files import read_json, storing, sync_folder, sync_tree, write_json
+from lmpipe.base.files import read_json, share, storing, sync_folder, sync_tree, write_json
 from lmpipe.base.progress import Progress
 
 KEPT = 2
@@ -48,6 +48,7 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint, *, kept: in
         with storing(final):
             temporary.mkdir(parents=True)
             save_file({key: tensor.contiguous() for key, tensor in checkpoint.tensors.items()}, temporary / TENSORS)
+            share(temporary / TENSORS)
             write_json(temporary / STATE, checkpoint.state)
             write_json(temporary / MANIFEST, {name: digest_of_file(temporary / name) for name in (TENSORS, STATE)})
             sync_tree(temporary)

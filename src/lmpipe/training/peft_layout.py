@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lmpipe.base.files import storing, sync_folder, write_json
+from lmpipe.base.files import share, storing, sync_folder, write_json
 from lmpipe.models.layout import Stored
 from lmpipe.models.network import Decoder
 from lmpipe.training.adapter_config import DoraConfig, LoraConfig
@@ -69,4 +69,5 @@ def save_adapter(
     with storing(folder / "adapter_model.safetensors"):
         path = folder / "adapter_model.safetensors"
         save_file({key: tensors[key] for key in sorted(tensors)}, path, metadata={"format": "pt"})
+        share(path)
     sync_folder(folder)

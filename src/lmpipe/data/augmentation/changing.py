@@ -23,7 +23,7 @@ from lmpipe.data.augmentation.config import (
 from lmpipe.data.augmentation.facts import NotMade
 from lmpipe.data.augmentation.making import maker_of
 from lmpipe.data.documents import PartWriter, read_documents
-from lmpipe.data.splitting.sides import SPLITS
+from lmpipe.data.splitting.config import SPLITS
 from lmpipe.data.tasks import gather_parts
 
 CHANGES: dict[str, AugmentConfig] = {

@@ -8,7 +8,9 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from lmpipe.base.config import Config
+from lmpipe.base.errors import SourceError
 
+SPLITS = ("train", "validation", "test")
 BY_COLUMN = ("group", "time", "stratum")
 """Splits that look at a column of the documents."""
 
@@ -71,3 +73,14 @@ class SplitConfig(Config):
                 "by: position cuts documents, and their pieces cannot be dropped; expected action: report or refuse"
             )
         return self
+
+
+def too_few(groups: int, needed: int, config: SplitConfig, where: str = "split") -> SourceError:
+    """The error of a corpus with fewer documents, files or groups than sides that need one."""
+    finer = "`by: document` or, for one long text, `by: position`" if config.by in ("source", "group") else "`by: position`"
+    return SourceError(
+        f"a split by {config.by} needs at least {needed} {config.by}s, and the corpus has {groups}",
+        where=where,
+        expected="training, validation and test text that share no " + config.by,
+        fix=f"read more files, or say {finer} in `split`",
+    )

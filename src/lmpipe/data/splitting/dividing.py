@@ -30,12 +30,12 @@ from lmpipe.base.progress import Progress
 from lmpipe.data.documents import TableWriter, part_name, parts_of, tables_of
 from lmpipe.data.dropped import dropped_rows, dropped_writer, gather_dropped
 from lmpipe.data.parts import PartTask, run_part_tasks
-from lmpipe.data.splitting.config import LeakageConfig, SplitConfig
+from lmpipe.data.splitting.config import SPLITS, LeakageConfig, SplitConfig
 from lmpipe.data.splitting.groups import plan_by_hash
 from lmpipe.data.splitting.leakage import GONE_SCHEMA, Leak, find_leaks, keep_gone, refused, write_leaks
 from lmpipe.data.splitting.positions import cut, lengths_of, plan_positions
 from lmpipe.data.splitting.ranked import plan_by_rank
-from lmpipe.data.splitting.sides import SPLITS, sides_with_stated
+from lmpipe.data.splitting.sides import sides_with_stated
 from lmpipe.data.tasks import Task, Tick, add_ledgers, gather_parts, save_ledger
 
 FACTS = "splits.json"

@@ -25,10 +25,9 @@ from lmpipe.base.ledger import Ledger
 from lmpipe.base.randomness import derive_seed
 from lmpipe.data.columns import needed_for, values_of
 from lmpipe.data.documents import group_key, parts_of, tables_of
-from lmpipe.data.splitting.config import SplitConfig
+from lmpipe.data.splitting.config import SPLITS, SplitConfig
 from lmpipe.data.splitting.dividing import Sides, finish
 from lmpipe.data.splitting.fold_config import CrossValidationConfig
-from lmpipe.data.splitting.sides import SPLITS
 
 VALIDATION_OF = 10
 """One unit of so many of the other folds is validation text."""

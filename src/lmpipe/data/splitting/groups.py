@@ -13,9 +13,9 @@ from lmpipe.base.files import read_json, write_json
 from lmpipe.data.columns import needed_for, values_of
 from lmpipe.data.documents import group_key, tables_of
 from lmpipe.data.parts import PartTask, run_over_parts
-from lmpipe.data.splitting.config import SplitConfig
+from lmpipe.data.splitting.config import SPLITS, SplitConfig
 from lmpipe.data.splitting.missing import Missing
-from lmpipe.data.splitting.sides import SIDE, SPLITS, Survey, hash_of, side_of, stated_sides, undecided
+from lmpipe.data.splitting.sides import SIDE, Survey, hash_of, side_of, stated_sides, undecided
 from lmpipe.data.tasks import Tick
 
 SURVEY = "survey.json"

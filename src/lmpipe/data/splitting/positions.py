@@ -15,8 +15,7 @@ import pyarrow.compute as pc
 from lmpipe.base.files import read_json, write_json
 from lmpipe.data.documents import tables_of, with_column
 from lmpipe.data.parts import PartTask, run_over_parts
-from lmpipe.data.splitting.config import SplitConfig
-from lmpipe.data.splitting.sides import SPLITS
+from lmpipe.data.splitting.config import SPLITS, SplitConfig
 from lmpipe.data.tasks import Tick
 
 SURVEY = "survey.json"

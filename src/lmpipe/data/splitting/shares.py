@@ -18,9 +18,8 @@ from lmpipe.base.ledger import Ledger
 from lmpipe.base.randomness import derive_seed
 from lmpipe.data.columns import needed_for, values_of
 from lmpipe.data.documents import group_key, parts_of, tables_of
-from lmpipe.data.splitting.config import SplitConfig
+from lmpipe.data.splitting.config import SPLITS, SplitConfig
 from lmpipe.data.splitting.dividing import Sides, finish
-from lmpipe.data.splitting.sides import SPLITS
 
 
 def take_share(splits: Path, output: Path, scratch: Path, *, share: float, column: str | None, seed: int) -> Ledger:

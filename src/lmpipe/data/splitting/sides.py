@@ -13,12 +13,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from lmpipe.base.errors import SourceError
 from lmpipe.base.randomness import unit_interval
 from lmpipe.data.columns import values_of
-from lmpipe.data.splitting.config import SplitConfig
+from lmpipe.data.splitting.config import SPLITS, SplitConfig, too_few
 
-SPLITS = ("train", "validation", "test")
 SIDE = "side"
 """The key of a document's metadata that holds the side on which its source puts it."""
 KNOWN = 3
@@ -95,7 +93,7 @@ class Survey:
         known = {side: list(groups) for side, groups in self.groups.items()}
         wanted = [side for side in SPLITS if config.share(side) and side not in stated]
         if sum(map(len, known.values())) < len(wanted):
-            raise _too_few(sum(map(len, known.values())), len(wanted), config)
+            raise too_few(sum(map(len, known.values())), len(wanted), config)
         if "test" in wanted and not known["test"]:
             known["test"].append(known["validation" if known["validation"] else "train"].pop(0))
         if "validation" in wanted and not known["validation"]:
@@ -103,13 +101,3 @@ class Survey:
         if "train" in wanted and not known["train"]:
             known["train"].append(known["validation" if len(known["validation"]) > 1 else "test"].pop())
         return {name: side for side in SPLITS for hashed, name in known[side] if side_of(hashed, config) != side}
-
-
-def _too_few(groups: int, needed: int, config: SplitConfig) -> SourceError:
-    finer = "`by: document` or, for one long text, `by: position`" if config.by in ("source", "group") else "`by: position`"
-    return SourceError(
-        f"a split by {config.by} needs at least {needed} {config.by}s, and the corpus has {groups}",
-        where="split",
-        expected="training, validation and test text that share no " + config.by,
-        fix=f"read more files, or say {finer} in `split`",
-    )

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from lmpipe.base.errors import DamagedError, ModelError
-from lmpipe.base.files import read_json, storing, sync_folder, write_json
+from lmpipe.base.files import read_json, share, storing, sync_folder, write_json
 
 MODEL_TYPE, FORMAT_VERSION = "hmm", 1
 Floats = NDArray[np.float64]
@@ -119,6 +119,7 @@ def save(model: HmmModel, folder: Path) -> None:
     )
     with storing(folder / "model.safetensors"):
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "model.safetensors")
+        share(folder / "model.safetensors")
     sync_folder(folder)
 
 

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from lmpipe.base.errors import DamagedError, ModelError, TrainingError
-from lmpipe.base.files import read_json, storing, sync_folder, write_json
+from lmpipe.base.files import read_json, share, storing, sync_folder, write_json
 from lmpipe.models.hmm.config import TaggerConfig
 
 MODEL_TYPE, FORMAT_VERSION = "tnt", 1
@@ -224,6 +224,7 @@ def save_tagger(tagger: Tagger, folder: Path) -> None:
     write_json(folder / "words.json", list(tagger.words))
     with storing(folder / "model.safetensors"):
         save_file({"trigrams": tagger.trigrams_BBB, "entries": tagger.entries_E3}, folder / "model.safetensors")
+        share(folder / "model.safetensors")
     sync_folder(folder)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmpipe.base.errors import DamagedError, ModelError
-from lmpipe.base.files import read_json, storing, sync_folder, write_json
+from lmpipe.base.files import read_json, share, storing, sync_folder, write_json
 from lmpipe.models.linear.config import LinearConfig
 from lmpipe.models.linear.features import Floats, Vocabulary
 
@@ -84,6 +84,7 @@ def save_linear(classifier: LinearClassifier, folder: Path) -> None:
     arrays = {"weights": classifier.weights_VK, "bias": classifier.bias_K, "idf": vocabulary.idf_V}
     with storing(folder / "model.safetensors"):
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "model.safetensors")
+        share(folder / "model.safetensors")
     sync_folder(folder)
 
 

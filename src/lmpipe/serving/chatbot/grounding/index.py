@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmpipe.base.errors import DamagedError, ModelError, ServingError
-from lmpipe.base.files import read_json, storing, sync_folder, write_json
+from lmpipe.base.files import read_json, share, storing, sync_folder, write_json
 from lmpipe.serving.chatbot.grounding.bm25 import Bm25Index, build_bm25
 from lmpipe.serving.chatbot.grounding.config import SnippetConfig, SnippetsConfig
 from lmpipe.serving.chatbot.grounding.embedding import Embedder, Vectors, unit_vectors
@@ -144,6 +144,7 @@ def save_index(index: SnippetIndex, folder: Path) -> None:
     write_json(folder / SNIPPETS, header)
     with storing(folder / ARRAYS):
         save_file(arrays or {"empty": np.zeros(0, np.int64)}, folder / ARRAYS)
+        share(folder / ARRAYS)
     sync_folder(folder)
 
 
