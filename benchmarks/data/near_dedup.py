@@ -83,7 +83,7 @@ def ours(source: Path, target: Path, scratch: Path) -> None:
     mark_near_duplicates(folders["read"], folders["minhash"], config=MinhashConfig(), scratch=scratch / "s-minhash", **options)
     clock["minhash"] = time.perf_counter() - started
     marks = {"minhash": folders["minhash"]}
-    select(folders["read"], None, marks, folders["select"], config=SelectConfig(), scratch=scratch / "s-select", **options)
+    select(folders["read"], (), marks, folders["select"], config=SelectConfig(), scratch=scratch / "s-select", **options)
     clock["select"] = time.perf_counter() - started
     with target.open("w", encoding="utf-8") as file:
         for table in read_tables(folders["select"], ["id", "text"]):

@@ -35,6 +35,9 @@ def temporary_of(folder: Path) -> Path:
 
 def perform(function: Task[T], task: T, folder: Path, tick: Tick) -> None:
     """Do one task in a folder with a temporary name, which a kill leaves behind and the next attempt empties."""
+    from lmpipe.data.engines.without_pandas import spare_pandas  # here, because it imports pyarrow
+
+    spare_pandas()
     temporary = temporary_of(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
