@@ -1,12 +1,13 @@
 """Interrupted equals uninterrupted: a run is killed 30 times, goes on with the same command, and the bytes are compared.
 
-    python benchmarks/interruption.py --work FOLDER [--kills 30] [--inside 10] [--seed 0]
+    python benchmarks/interruption.py --work FOLDER [--kills 30] [--inside 10] [--seed 0] [--compile]
 
 One run of a shortened quickstart (same stages) is left alone. Then, each time in a new store, the same command is started,
 its whole process tree gets SIGKILL, and the command is started again. Moments are drawn over the length of the calm run; the
 last `--inside` of them wait for a file that exists only while a checkpoint is written or an output is published. Told are the
 stage that was running and whether, after the second start, every stage's content digest (tokenizer, shards, weights,
-evaluation, bundle with its manifest) equals the calm run's.
+evaluation, bundle with its manifest) equals the calm run's. With `--compile` the training step is compiled, and each store has
+a compiler's cache of its own that starts empty, so that kills fall into compiling, too.
 """
 
 from __future__ import annotations
@@ -42,16 +43,25 @@ INSIDE = (".scratch/train-*/.step-*.tmp", ".tmp/*/*record.json*")
 """A checkpoint being written; an output complete but for its new name."""
 
 
+compiled = False
+
+
 def command(store: Path) -> list[str]:
     """The run, the same every time."""
     sets = [part for value in SHORTENED for part in ("--set", value)]
-    return [str(LMPIPE), "run", str(RECIPE), "--store", str(store), "--threads", "1", "--no-compile", *sets]
+    how = "--compile" if compiled else "--no-compile"
+    return [str(LMPIPE), "run", str(RECIPE), "--store", str(store), "--threads", "1", how, *sets]
+
+
+def environment(store: Path) -> dict[str, str]:
+    """This one, with a compiler's cache beside the store."""
+    return {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(store.absolute().with_name(f"{store.name}-cache"))}
 
 
 def finish(store: Path) -> float:
     """Run to the end; the seconds it took."""
     started = time.perf_counter()
-    done = subprocess.run(command(store), capture_output=True, text=True, check=False)
+    done = subprocess.run(command(store), env=environment(store), capture_output=True, text=True, check=False)
     if done.returncode not in (0, 3, 4):  # 3 and 4: finished, and the gate did not say GO (so small a model may miss its goal)
         sys.exit(f"the run in {store} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return time.perf_counter() - started
@@ -65,7 +75,8 @@ def digests(store: Path) -> dict[str, str]:
 
 def kill(store: Path, moment: Callable[[float], bool]) -> str | None:
     """Start the run and kill it and its children at the moment; the stage that was running, or None when it ended before."""
-    process = subprocess.Popen(command(store), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command(store), env=environment(store), start_new_session=True, **silent)
     started = time.perf_counter()
     while process.poll() is None:
         if moment(time.perf_counter() - started):
@@ -103,7 +114,10 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--inside", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
+    global compiled
+    compiled = arguments.compile
     arguments.work.mkdir(parents=True)
 
     def store_of(number: int) -> Path:
@@ -125,6 +139,7 @@ def main() -> None:
         rows.append({"stage": stage, "half_written": left, "differing": differing})
         print(json.dumps(rows[-1]), flush=True)
         shutil.rmtree(store)
+        shutil.rmtree(environment(store)["TORCHINDUCTOR_CACHE_DIR"], ignore_errors=True)
     killed = [row for row in rows if row["stage"]]
     half_written = sum(bool(row["half_written"]) for row in killed)
     equal = sum(not row["differing"] for row in rows)

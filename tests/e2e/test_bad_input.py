@@ -44,6 +44,7 @@ RECIPES: dict[str, tuple[Callable[[str], str], int, list[str]]] = {
         2,
         ["bits_per_byte"],
     ),
+    "a path that is empty": (lambda r: r.replace("[texts/*.txt]", '[""]'), 2, ["data.corpus.read.0.paths.0", "character"]),
     "wrong type": (lambda r: r.replace("layers: 1", "layers: one"), 2, ["recipe.yaml:", "model.layers", '"one"', "integer"]),
     "no such corpus": (lambda r: r.replace("train_on: corpus", "train_on: copus"), 2, ["copus", "corpus"]),
     "python object": (lambda r: r.replace("seed: 1", "seed: !!python/object:os.system x"), 2, ["recipe.yaml:2", "not allowed"]),
@@ -104,6 +105,8 @@ def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
     workplace = make_workplace(tmp_path / "work", RECIPE.replace("kind: text", "kind: parquet").replace("*.txt", "*.parquet"))
     only(workplace, "a.parquet", b"PAR1" + b"\x00" * 400)
     assert_clear(workplace.run(), 1, ["a.parquet"])
+    compared = workplace.lmpipe("compare", "recipe.yaml", "recipe.yaml")
+    assert_clear(compared, 2, ["not finished", "is failed"])
     proof = workplace.lmpipe("verify", "recipe.yaml")
     assert proof.returncode == 1
     assert "PROBLEM  the run is failed" in proof.stdout

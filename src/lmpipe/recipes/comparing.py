@@ -24,6 +24,13 @@ def compare_runs(first: str, second: str, *, store: str = "store") -> dict[str, 
     runs = open_run(first, store), open_run(second, store)
     rows = [row for stage in runs[0].stages_of("evaluate") for row in _rows(stage, *runs)]
     rows += [row for stage in runs[0].stages_of("seeds") for row in _rows_of_seeds(stage, *runs)]
+    if not rows and (unfinished := [run for run in runs if run.status != "finished"]):
+        raise RecipeError(
+            "a run that is not finished has nothing to compare",
+            where=" and ".join(f"{run.id} of '{run.name}' is {run.status}" for run in unfinished),
+            expected="two runs that were evaluated",
+            fix="run the recipe again: it goes on where it stopped",
+        )
     if not rows:
         raise RecipeError(
             "the two runs share no evaluation",

@@ -48,7 +48,7 @@ class SourceBase(Config):
 class FileSource(SourceBase):
     """What sources made of files have."""
 
-    paths: tuple[str, ...] = Field(min_length=1)
+    paths: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
     """Files, folders, globs (`**` too), fsspec URLs (`s3://`, `https://`, ...) or the named root `{stdlib}`, the running
     Python's standard library. Relative paths are looked up in the recipe's folder, then in the working folder. Files
     ending in .gz, .bz2, .xz, .zst or .lz4 are decompressed."""
