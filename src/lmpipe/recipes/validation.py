@@ -148,7 +148,8 @@ def _problem(cls: type[BaseModel], source: Source, error: ErrorDetails) -> tuple
         return source.where(about), message
     value = json.dumps(error["input"], ensure_ascii=False, default=str)
     shown = value if len(value) <= 80 else value[:77] + "..."
-    return where, f"'{name}' is {shown}; expected {message[:1].lower()}{message[1:]}"
+    said = message if "expected" in message else f"expected {message[:1].lower()}{message[1:]}"
+    return where, f"'{name}' is {shown}; {said}"
 
 
 def dotted_path(path: Path_) -> str:
