@@ -17,6 +17,8 @@ from lmpipe.evaluation.comparison import compare
 from lmpipe.evaluation.config import PerplexityConfig, known_metric_names
 from lmpipe.evaluation.perplexity import evaluate_perplexity
 from lmpipe.evaluation.subject import Subject
+from lmpipe.models.hmm.config import HmmConfig
+from lmpipe.models.hmm.training import train as train_hmm
 from lmpipe.models.ngram.config import NgramConfig
 from lmpipe.models.ngram.training import train
 from lmpipe.tokens.config import BpeConfig, CharacterConfig, WordPieceConfig
@@ -77,7 +79,7 @@ def evaluate(root, output, *, config=CONFIG, seed=0, **changes):
         "tokenizer": tokenizer,
         "shards": open_shards(root / "tokens/test"),
         "texts": root / "split/test",
-        "ngram": ngram,
+        "scorers": {"ngram": ngram},
         **changes,
     }
     subject = decoder(seed, tokenizer.vocab_size)
@@ -100,6 +102,20 @@ def test_every_announced_metric_is_measured_and_can_be_recomputed(corpus, tmp_pa
         assert (metric.interval is None) == (".xz." in name)
         assert metric.interval is None or metric.interval.low <= metric.value <= metric.interval.high
     assert "25 documents" in metrics["corpus.test.perplexity"].interval.method
+
+
+def test_a_hidden_markov_model_stands_on_the_same_axis(corpus, tmp_path):
+    """Its number is that of its own log-probabilities, document by document."""
+    config = PerplexityConfig(on="corpus", baselines=(HmmConfig(),), resamples=100)
+    shards = open_shards(corpus / "tokens/train")
+    documents, settings = list(shards.iter_documents()), HmmConfig(states=3, iterations=2)
+    hmm = train_hmm(documents, settings, vocab_size=shards.vocab_size, seed=0, progress=Silent())
+    metrics = {metric.name: metric for metric in evaluate(corpus, tmp_path / "out", config=config, scorers={"hmm": hmm})}
+    assert sorted(metrics) == sorted(known_metric_names([config]))
+    nats = -sum(hmm.log_probabilities(ids).sum() for ids in open_shards(corpus / "tokens/test").iter_documents())
+    table = pq.read_table(tmp_path / "out/per_document.parquet").to_pydict()
+    assert sum(table["hmm_nats"]) == pytest.approx(nats)
+    assert metrics["corpus.test.hmm.bits_per_byte"].value == pytest.approx(nats / math.log(2) / sum(table["bytes"]))
 
 
 def test_bits_per_byte_is_left_out_where_the_text_does_not_come_back(tmp_path):
@@ -191,7 +207,7 @@ def test_texts_of_another_split_are_refused(corpus, tmp_path):
 
 def test_missing_baseline_is_refused(corpus, tmp_path):
     with pytest.raises(SourceError, match="ngram"):
-        evaluate(corpus, tmp_path / "out", ngram=None)
+        evaluate(corpus, tmp_path / "out", scorers={})
 
 
 def test_comparison_with_what_is_no_evaluation_is_refused(corpus, tmp_path):

@@ -109,6 +109,33 @@ def test_training_is_repeatable_and_stops_when_nothing_is_gained() -> None:
     assert (one.emission_KV > 0).all()
 
 
+@pytest.mark.parametrize("passes", [1, 4])
+def test_an_estimation_that_was_killed_goes_on_to_the_same_model(passes: int, tmp_path: Path) -> None:
+    """Also where the newest pass that was kept is damaged, and where all passes were done."""
+    documents, whole, notes = some_documents(1, 30), HmmConfig(states=4, iterations=4, tolerance=0), Notes()
+
+    def estimated(config: HmmConfig, scratch: Path | None = None) -> HmmModel:
+        return train(documents, config, vocab_size=VOCABULARY, seed=5, progress=notes, scratch=scratch)
+
+    estimated(whole.model_copy(update={"iterations": passes}), tmp_path)
+    (tmp_path / "pass-00099").mkdir()
+    resumed, uninterrupted = estimated(whole, tmp_path), estimated(whole)
+    assert np.array_equal(resumed.emission_KV, uninterrupted.emission_KV)
+    assert np.array_equal(resumed.transition_KK, uninterrupted.transition_KK)
+    assert resumed.facts == uninterrupted.facts
+    assert "pass-00099 is passed over" in notes.notes[0]
+
+
+class Notes(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
 def test_saved_and_read_it_is_the_same(tmp_path: Path) -> None:
     model = some_model()
     save(model, tmp_path)

@@ -11,7 +11,7 @@ from lmpipe.pipeline.store import open_store
 from lmpipe.recipes.project import open_project
 from lmpipe.recipes.results import Run
 
-AFTER_DATA = ("train", "ngram", "evaluate", "samples", "audit", "gate", "bundle")
+AFTER_DATA = ("train", "ngram", "hmm", "evaluate", "samples", "audit", "gate", "bundle")
 
 
 def recipe_on(corpus):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lmpipe.base.errors import RecipeError
+from lmpipe.base.runtime import Runtime
 from lmpipe.recipes.project import open_project
 
 
@@ -37,3 +40,27 @@ def test_what_is_written_out_is_kept() -> None:
     model = shape({"kind": "llama", "layers": 3, "width": 96, "heads": 3, "context": 64}, 200_000_000)
     assert (model.layers, model.width, model.heads, model.context, model.parameters) == (3, 96, 3, 64, None)
     assert shape({"kind": "lstm", "parameters": "5M"}, 1000).for_vocabulary == 4096
+
+
+@pytest.mark.parametrize("kind", ["ngram", "hmm"])
+def test_a_model_of_counts_is_refused_with_the_place_where_it_belongs(kind: str) -> None:
+    with pytest.raises(RecipeError, match=rf"no bundle holds it(.|\n)*baselines: \[\{{kind: {kind}\}}\]"):
+        shape({"kind": kind}, 1000)
+
+
+def test_evaluations_share_a_baseline_where_they_ask_for_the_same_one(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("words\n")
+    three, five, states = {"kind": "ngram", "order": 3}, {"kind": "ngram"}, {"kind": "hmm", "states": 2}
+    given = recipe({"kind": "gpt2", "size": "tiny"}, 1000)
+    given["data"]["corpus"]["read"][0]["paths"] = [str(tmp_path / "a.txt")]
+    asked = [("validation", [three, states]), ("test", [five, states])]
+    given["evaluate"] = [
+        {"kind": "perplexity", "on": "corpus", "split": split, "baselines": baselines} for split, baselines in asked
+    ]
+    stages = {stage.name: stage for stage in open_project(given).stages(Runtime())}
+    beside = [
+        {role: stage.name for role, stage in stages[f"evaluate-corpus-{split}"].inputs.items() if role in ("ngram", "hmm")}
+        for split in ("validation", "test")
+    ]
+    assert beside == [{"ngram": "ngram-corpus", "hmm": "hmm-corpus"}, {"ngram": "ngram-corpus-2", "hmm": "hmm-corpus"}]
+    assert (stages["ngram-corpus"].config.order, stages["ngram-corpus-2"].config.order) == (3, 5)

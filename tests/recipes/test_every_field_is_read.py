@@ -294,7 +294,11 @@ def recipe(sources: list[dict[str, Any]], encoder: str, lists: dict[str, str], t
                 "kind": "perplexity",
                 "on": "corpus",
                 "resamples": 100,
-                "baselines": [{"kind": "ngram", "order": 2}, {"kind": "xz", "preset": 1}],
+                "baselines": [
+                    {"kind": "ngram", "order": 2},
+                    {"kind": "hmm", "states": 2, "iterations": 2},
+                    {"kind": "xz", "preset": 1},
+                ],
             },
             {"kind": "perplexity", "on": "other", "resamples": 100, "baselines": []},
         ],

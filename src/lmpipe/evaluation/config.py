@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from lmpipe.base.config import Config
 from lmpipe.evaluation.task_config import AnyTaskEvaluation
+from lmpipe.models.hmm.config import HmmConfig
 from lmpipe.models.ngram.config import NgramConfig
 
 Statistic = Literal["bits_per_byte", "perplexity", "next_token_accuracy"]
@@ -27,7 +28,9 @@ class XzConfig(Config):
     """The compressor's effort: 9 gives the same size as `xz -9`."""
 
 
-Baseline = Annotated[NgramConfig | XzConfig, Field(discriminator="kind")]
+LanguageModelBaseline = NgramConfig | HmmConfig
+"""Language models that are estimated on the tokens that the model learns from."""
+Baseline = Annotated[LanguageModelBaseline | XzConfig, Field(discriminator="kind")]
 
 
 class PerplexityConfig(Config):
@@ -42,7 +45,8 @@ class PerplexityConfig(Config):
     split: Literal["validation", "test"] = "test"
     """Which part of it. `validation` has already chosen the best checkpoint, so only `test` is untouched."""
     baselines: tuple[Baseline, ...] = (NgramConfig(), XzConfig())
-    """What to put on the same axis: an n-gram model trained on the same split, a compressor; at most one of each kind."""
+    """What to put on the same axis: an n-gram model and a hidden Markov model, trained on the same split, a compressor; at most
+    one of each kind."""
     stride_fraction: float = Field(default=0.5, gt=0, le=1)
     """How far the window moves between two passes, as a share of the context: smaller gives each token more context and costs
     more time; 1 scores windows side by side."""
@@ -62,13 +66,17 @@ class PerplexityConfig(Config):
         """Every name that it will give a number, in their order."""
         names = [metric_name(self.on, self.split, statistic) for statistic in STATISTICS]
         for baseline in self.baselines:
-            statistics = ("bits_per_byte", "perplexity") if baseline.kind == "ngram" else ("bits_per_byte",)
+            statistics = ("bits_per_byte",) if isinstance(baseline, XzConfig) else ("bits_per_byte", "perplexity")
             names += [metric_name(self.on, self.split, statistic, baseline.kind) for statistic in statistics]
         return names
 
-    def baseline(self, kind: Literal["ngram", "xz"]) -> NgramConfig | XzConfig | None:
-        """The baseline of that kind, if the recipe wants it."""
-        return next((baseline for baseline in self.baselines if baseline.kind == kind), None)
+    def language_models(self) -> tuple[LanguageModelBaseline, ...]:
+        """The baselines that learn from text."""
+        return tuple(baseline for baseline in self.baselines if not isinstance(baseline, XzConfig))
+
+    def compressor(self) -> XzConfig | None:
+        """The compressor, if the recipe wants it."""
+        return next((baseline for baseline in self.baselines if isinstance(baseline, XzConfig)), None)
 
 
 def metric_name(corpus: str, split: str, statistic: str, baseline: str = "") -> str:

@@ -1,7 +1,7 @@
 """The perplexity evaluation as a whole: a model, its tokenizer and a split's token shards give metrics and their sums.
 
     token shards --+--> decoder ------> nats, right guesses --+
-                   +--> n-gram model -> nats -----------------+--> bootstrap --> metrics.json
+                   +--> n-gram, HMM --> nats -----------------+--> bootstrap --> metrics.json
     texts -----------> xz -----------> bytes -----------------+                  per_document.parquet (per_block.parquet)
 
 All baselines speak of the same bytes: texts that differ from what the shards recorded are refused. Where a text does not come
@@ -11,6 +11,7 @@ flatters, and a gate must not rest on it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
 from lmpipe.evaluation.bootstrap import Floats, Resampling
 from lmpipe.evaluation.compression import xz_size
-from lmpipe.evaluation.config import PerplexityConfig, XzConfig
+from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.evaluation.metrics import compression_metric, metrics_of
 from lmpipe.evaluation.scoring import Scores, score_scorer, score_windows
 from lmpipe.evaluation.subject import Subject
@@ -41,7 +42,7 @@ def evaluate_perplexity(
     tokenizer: Tokenizer,
     shards: TokenShards,
     texts: Path | None,
-    ngram: Scorer | None,
+    scorers: Mapping[str, Scorer],
     output: Path,
     seed: int,
     progress: Progress,
@@ -54,7 +55,7 @@ def evaluate_perplexity(
         tokenizer: the one that made the shards.
         shards: the scored split's tokens.
         texts: folder with the scored split's parts; needed where `config` asks for xz.
-        ngram: trained on the training split; needed where `config` asks for it.
+        scorers: by kind, the baselines of `config` that learn from text, trained on the training split.
         output: an existing folder.
         seed: the recipe's; the bootstrap derives its own.
         progress: told after each batch.
@@ -63,7 +64,7 @@ def evaluate_perplexity(
         ModelError: when model, tokenizer, shards and texts are not of one making, or a probability is not a number.
         SourceError: when there is no document or a baseline's input is missing.
     """
-    _check_fit(config, subject, tokenizer, shards, texts, ngram)
+    _check_fit(config, subject, tokenizer, shards, texts, scorers)
     spelled = tokenizer.spelling.table or [b""] * tokenizer.vocab_size
     units = lay_out(shards, spelled, drops_space=tokenizer.spelling.drops_space)
     if units.changed:
@@ -78,12 +79,14 @@ def evaluate_perplexity(
     scores = score_windows(
         subject.decoder, windows, units, device=subject.device, progress=progress, tokens_at_once=subject.tokens_at_once
     )
-    ngram_nats_U = score_scorer(ngram, shards, units, progress=progress) if ngram and config.baseline("ngram") else None
-    metrics = _metrics(config, units, scores, ngram_nats_U, seed)
+    beside: dict[str, Floats] = {
+        baseline.kind: score_scorer(scorers[baseline.kind], shards, units, progress=progress)
+        for baseline in config.language_models()
+    }
+    metrics = _metrics(config, units, scores, beside, seed)
     metrics += _compression(config, units, texts)
     columns: dict[str, npt.NDArray[np.generic]] = {"nats": scores.nats_U, "correct": scores.correct_U}
-    if ngram_nats_U is not None:
-        columns["ngram_nats"] = ngram_nats_U
+    columns |= {f"{kind}_nats": nats_U for kind, nats_U in beside.items()}
     write_table(output, units, columns)
     write_metrics(output, metrics)
     return metrics
@@ -95,19 +98,20 @@ def _check_fit(
     tokenizer: Tokenizer,
     shards: TokenShards,
     texts: Path | None,
-    ngram: Scorer | None,
+    scorers: Mapping[str, Scorer],
 ) -> None:
     if not tokenizer.vocab_size == shards.vocab_size <= subject.vocab_size:
         raise ModelError(
             f"ids of tokenizer, shards and model: {tokenizer.vocab_size:,}, {shards.vocab_size:,}, {subject.vocab_size:,}",
             expected="tokenizer, shards and model of one run",
         )
-    for kind, given in (("ngram", ngram), ("xz", texts)):
-        if config.baseline("ngram" if kind == "ngram" else "xz") and given is None:
-            raise SourceError(f"the baseline '{kind}' was asked for, and its input was not given")
+    missing: list[str] = [baseline.kind for baseline in config.language_models() if baseline.kind not in scorers]
+    missing += ["xz"] if config.compressor() and texts is None else []
+    if missing:
+        raise SourceError(f"the baseline '{missing[0]}' was asked for, and its input was not given")
 
 
-def _metrics(config: PerplexityConfig, units: Units, scores: Scores, ngram_nats_U: Floats | None, seed: int) -> list[Metric]:
+def _metrics(config: PerplexityConfig, units: Units, scores: Scores, beside: Mapping[str, Floats], seed: int) -> list[Metric]:
     own_seed = derive_seed(seed, "bootstrap", config.on, config.split) % 10**6  # short, because it stands in every interval
     resampling = Resampling(config.resamples, config.level, own_seed, units.name)
     sizes = {"tokens": units.tokens_U.astype(float)}
@@ -115,15 +119,14 @@ def _metrics(config: PerplexityConfig, units: Units, scores: Scores, ngram_nats_
         sizes["bytes"] = units.bytes_U.astype(float)
     own = {**sizes, "nats": scores.nats_U, "correct": scores.correct_U.astype(float)}
     metrics = metrics_of(own, resampling, corpus=config.on, split=config.split)
-    if ngram_nats_U is not None:
-        baseline = {**sizes, "nats": ngram_nats_U}
-        metrics += metrics_of(baseline, resampling, corpus=config.on, split=config.split, baseline="ngram")
+    for kind, nats_U in beside.items():
+        metrics += metrics_of({**sizes, "nats": nats_U}, resampling, corpus=config.on, split=config.split, baseline=kind)
     return metrics
 
 
 def _compression(config: PerplexityConfig, units: Units, texts: Path | None) -> list[Metric]:
-    xz = config.baseline("xz")
-    if not isinstance(xz, XzConfig) or texts is None:
+    xz = config.compressor()
+    if xz is None or texts is None:
         return []
     compressed = xz_size(read_texts(texts), xz.preset)
     if compressed.bytes_in != units.bytes_U.sum():

@@ -133,7 +133,7 @@ def write_table(output: Path, units: Units, sums: dict[str, npt.NDArray[np.gener
     Args:
         output: the stage's folder.
         units: what a row is.
-        sums: further columns, each with one entry per unit (`nats`, `correct`, `ngram_nats`).
+        sums: further columns, each with one entry per unit (`nats`, `correct`, and `ngram_nats`, `hmm_nats` of baselines).
     """
     columns = {"bytes": units.bytes_U, "tokens": units.tokens_U, **sums}
     documents = {name: _per_document(units, column) for name, column in columns.items()}

@@ -14,7 +14,7 @@ from lmpipe.base.measures import Finding, Interval, Metric, Requirement, Verdict
 from lmpipe.export.architecture import Architecture, architecture_of, shape_of
 from lmpipe.export.markdown import front_matter, number, quantity, table
 
-BASELINE_NAMES = {"ngram": "n-gram baseline", "xz": "xz"}
+BASELINE_NAMES = {"ngram": "n-gram baseline", "hmm": "hidden Markov baseline", "xz": "xz"}
 STATISTIC_NAMES = {
     "bits_per_byte": "Bits per byte (lower is better)",
     "perplexity": "Perplexity per token (lower is better)",

@@ -3,6 +3,8 @@
 tokenizer.vocab_size  ->  model.for_vocabulary      a budget of parameters includes the embeddings
 train.*.tokens        ->  model.parameters          no size and no shape: compute-optimal for the tokens (Hoffmann et al.
 2022)
+
+A model that is estimated, not trained by steps, is refused here, with the place where it belongs.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from lmpipe.base.errors import RecipeError
 from lmpipe.models.sizing import optimal_parameters
 from lmpipe.recipes.reading import Source
 from lmpipe.tokens.special import SMALLEST_VOCABULARY
@@ -22,11 +25,27 @@ LEAST_PER_TOKEN = 128
 size: embeddings would be most of the model."""
 
 
+ESTIMATED = ("ngram", "hmm")
+"""Language models that stand beside the trained one."""
+
+
 def complete(source: Source) -> Source:
-    """The recipe with what follows from other sections written into `model`."""
+    """The recipe with what follows from other sections written into `model`.
+
+    Raises:
+        RecipeError: when the model is one of those that are only put beside another.
+    """
     model, tokenizer = source.data.get("model"), source.data.get("tokenizer")
     if not isinstance(model, dict) or not isinstance(tokenizer, dict) or source.data.get("start_from") is not None:
         return source
+    if model.get("kind") in ESTIMATED:
+        raise RecipeError(
+            f"'model.kind' is '{model['kind']}', which is estimated from counts: no phase can train it, and no bundle "
+            "holds it, because the layout that others load has no such model",
+            where=source.where(("model", "kind")),
+            expected="a neural family; the other is put beside it on the same axis",
+            fix=f"write `baselines: [{{kind: {model['kind']}}}]` in an evaluation of kind perplexity",
+        )
     model, tokenizer = {"kind": "llama", **model}, {"kind": "bpe", **tokenizer}
     vocab_size = _vocab_size(tokenizer)
     if not any(key in model for key in SHAPE):

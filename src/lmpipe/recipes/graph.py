@@ -47,6 +47,7 @@ VERSIONS = {
     "mix": 1,
     "train": 3,
     "ngram": 1,
+    "hidden_markov": 1,
     "evaluate": 1,
     "linear": 1,
     "hmm": 1,

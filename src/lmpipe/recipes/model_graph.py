@@ -7,8 +7,9 @@ from pathlib import Path
 
 from lmpipe.audit.config import MemorizationConfig
 from lmpipe.data.holding import LabelsConfig, PairsConfig, PreferencesConfig, ScoresConfig, TagsConfig
-from lmpipe.evaluation.config import PerplexityConfig
+from lmpipe.evaluation.config import LanguageModelBaseline, PerplexityConfig
 from lmpipe.evaluation.task_config import ClassificationEvaluation, GenerationEvaluation, TaggingEvaluation, TextEvaluation
+from lmpipe.models.hmm.config import HmmConfig
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
 from lmpipe.recipes.continuing import files_of, recipes_file, start_folder
@@ -149,15 +150,26 @@ def evaluations(
             stage = graph.add("answers", f"evaluate-{part.on}-{part.split}", answers, inputs)
             measured[stage.name] = stage
             continue
-        ngram = part.baseline("ngram")
-        if ngram:
-            source = (recipe.text_phase() or recipe.train[0]).source()
-            name = f"ngram-{source}"
-            inputs["ngram"] = graph.stages.get(name) or graph.add("ngram", name, ngram, {"tokens": tokens[source]})
+        source = (recipe.text_phase() or recipe.train[0]).source()
+        inputs |= {one.kind: _estimated(graph, one, source, tokens[source], recipe.seed) for one in part.language_models()}
         config = configs.EvaluateStage(evaluation=part, weights=weights, seed=recipe.seed)
         stage = graph.add("evaluate", f"evaluate-{part.on}-{part.split}", config, inputs)
         measured[stage.name] = stage
     return measured
+
+
+def _estimated(graph: Graph, baseline: LanguageModelBaseline, source: str, tokens: Stage, seed: int) -> Stage:
+    """A language model beside the trained one; evaluations that ask for the same share it."""
+    kind, config = (
+        ("hidden_markov", configs.HiddenMarkovStage(hmm=baseline, seed=seed))
+        if isinstance(baseline, HmmConfig)
+        else ("ngram", baseline)
+    )
+    name, number = f"{baseline.kind}-{source}", 1
+    while (known := graph.stages.get(name)) and known.config != config:
+        number += 1
+        name = f"{baseline.kind}-{source}-{number}"
+    return known or graph.add(kind, name, config, {"tokens": tokens})
 
 
 def samples(graph: Graph, recipe: Recipe, tokens: Mapping[str, Stage], tokenizer: Stage, train: Stage) -> None:

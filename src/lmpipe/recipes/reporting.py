@@ -16,6 +16,8 @@ from lmpipe.base.measures import Metric
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.evaluation.task_config import LINEAR
 from lmpipe.export.data_card import data_card, names_sentence
+from lmpipe.models.hmm.config import HmmConfig
+from lmpipe.models.ngram.config import NgramConfig
 from lmpipe.pipeline.record import Record
 from lmpipe.recipes.documents import run_cards
 from lmpipe.recipes.facts import fact_tables
@@ -159,8 +161,10 @@ def _comparison(recipe: Recipe, metrics: list[Metric], corpus: str, split: str) 
     )
     labels = {"": "this model"}
     for baseline in part.baselines:
-        if baseline.kind == "ngram":
+        if isinstance(baseline, NgramConfig):
             labels["ngram."] = f"{baseline.order}-gram Kneser-Ney, same training text"
+        elif isinstance(baseline, HmmConfig):
+            labels["hmm."] = f"hidden Markov model with {baseline.states} states, same training text"
         else:
             labels["xz."] = f"xz -{baseline.preset}, same bytes"
     contenders = [

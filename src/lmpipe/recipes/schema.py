@@ -352,9 +352,10 @@ class Recipe(Config):
         if self.text_phase() is None:
             asked = [f"audit.{i} ({part.kind})" for i, part in enumerate(self.audit) if part.kind == "memorization"]
             asked += [
-                f"evaluate.{i}.baselines (ngram)"
+                f"evaluate.{i}.baselines ({baseline.kind})"
                 for i, part in enumerate(self.evaluate)
-                if isinstance(part, PerplexityConfig) and part.baseline("ngram")
+                if isinstance(part, PerplexityConfig)
+                for baseline in part.language_models()
             ]
             if asked:
                 raise ValueError(f"{asked[0]} needs text that was trained on, and no phase learns from text")

@@ -27,6 +27,7 @@ from lmpipe.evaluation.suite_config import SuiteConfig
 from lmpipe.evaluation.task_config import AnyTaskEvaluation, Change
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
+from lmpipe.models.hmm.config import HmmConfig
 from lmpipe.models.hmm.config import TaggerConfig as HmmTaggerConfig
 from lmpipe.models.linear.config import LinearConfig
 from lmpipe.recipes.judged_config import JudgedConfig
@@ -286,6 +287,13 @@ class HmmStage(Config):
 
     tagger: HmmTaggerConfig
     holds: TagsConfig
+
+
+class HiddenMarkovStage(Config):
+    """Estimation of the hidden Markov language model that a model has to beat."""
+
+    hmm: HmmConfig
+    seed: int
 
 
 class ChatbotStage(Config):

@@ -15,7 +15,7 @@ from lmpipe.base.ledger import Ledger
 from lmpipe.base.measures import METRICS, Finding, Metric, Verdict, read_metrics
 from lmpipe.pipeline.stage import Work
 
-NO_DATA = ("train", "tokenize", "evaluate", "ngram")
+NO_DATA = ("train", "tokenize", "evaluate", "ngram", "hidden_markov")
 """Kinds of stages whose names may look like a corpus's."""
 
 if TYPE_CHECKING:
@@ -458,21 +458,40 @@ def ngram(work: Work) -> None:
     save(model, work.output)
 
 
+def hidden_markov(work: Work) -> None:
+    """Estimate the hidden Markov baseline on the training split's tokens."""
+    from lmpipe.models.hmm.model import save
+    from lmpipe.models.hmm.training import train
+    from lmpipe.tokens.shards import open_shards
+
+    shards = open_shards(work.inputs["tokens"] / "train")
+    model = train(
+        shards.iter_documents(),
+        work.config.hmm,
+        vocab_size=shards.vocab_size,
+        seed=work.config.seed,
+        progress=work.progress,
+        scratch=work.scratch,
+    )
+    save(model, work.output)
+
+
 def evaluate(work: Work) -> None:
     """Score a held-out split with the model and its baselines."""
     from lmpipe.evaluation.perplexity import evaluate_perplexity
-    from lmpipe.models.ngram.model import load
+    from lmpipe.models.hmm import model as hmm
+    from lmpipe.models.ngram import model as ngram
     from lmpipe.tokens.shards import open_shards
     from lmpipe.tokens.tokenizer import load_tokenizer
 
-    config = work.config.evaluation
+    config, readers = work.config.evaluation, {"ngram": ngram, "hmm": hmm}
     evaluate_perplexity(
         config,
         _subject(work),
         tokenizer=load_tokenizer(work.inputs["tokenizer"]),
         shards=open_shards(work.inputs["tokens"] / config.split),
         texts=work.inputs["documents"] / config.split,
-        ngram=load(work.inputs["ngram"]) if "ngram" in work.inputs else None,
+        scorers={kind: module.load(work.inputs[kind]) for kind, module in readers.items() if kind in work.inputs},
         output=work.output,
         seed=work.config.seed,
         progress=work.progress,

@@ -4,21 +4,24 @@ Each pass adds up, over all texts, how often each state is expected at the begin
 (Baum-Welch, scaled; Rabiner 1989, section III.C); the next model is those counts and `pseudo_count`, divided by their sums.
 Without pseudo-counts no pass lowers the likelihood. Memory: texts x window x states numbers for one batch, whatever the corpus.
 
-Deterministic: equal documents, config and seed give equal bytes. N texts, T positions, K states, V vocabulary.
+Deterministic: equal documents, config and seed give equal bytes, also when a killed estimation goes on after its last whole
+pass. N texts, T positions, K states, V vocabulary.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmpipe.base.errors import TrainingError
+from lmpipe.base.errors import LmpipeError, TrainingError
 from lmpipe.base.progress import Progress
 from lmpipe.models.hmm.config import HmmConfig
-from lmpipe.models.hmm.model import NEVER, Floats, HmmModel
+from lmpipe.models.hmm.model import NEVER, Floats, HmmModel, load, save
 
 Integers = NDArray[np.int64]
 NUMBERS_AT_ONCE = 1 << 22
@@ -36,9 +39,23 @@ class Counts:
 
 
 def train(
-    documents: Iterable[NDArray[np.integer]], config: HmmConfig, *, vocab_size: int, seed: int, progress: Progress
+    documents: Iterable[NDArray[np.integer]],
+    config: HmmConfig,
+    *,
+    vocab_size: int,
+    seed: int,
+    progress: Progress,
+    scratch: Path | None = None,
 ) -> HmmModel:
     """Estimate a model from the ids of documents, each closed by end-of-text.
+
+    Args:
+        documents: ids.
+        config: what to estimate.
+        vocab_size: ids lie in [0, vocab_size).
+        seed: of the first model.
+        progress: told after each pass.
+        scratch: where the model is kept after each pass, and found again.
 
     Raises:
         TrainingError: when there are no tokens.
@@ -48,17 +65,41 @@ def train(
     if tokens == 0:
         raise TrainingError("there are no tokens to learn states from", expected="at least one document")
     batches = list(_batches(pieces, config.states))
-    model = _first(np.concatenate(pieces), config.states, vocab_size, seed)
-    curve: list[float] = []
-    for number in range(config.iterations):
+    model = _kept(scratch, progress) or _first(np.concatenate(pieces), config.states, vocab_size, seed)
+    curve: list[float] = [*model.facts.get("log_probability_per_token", ())]
+    while len(curve) < config.iterations and not _converged(curve, config.tolerance):
         counts = expect(model, batches)
         curve.append(counts.log_probability / tokens)
-        model = maximise(counts, config.pseudo_count)
-        progress.update(number + 1, config.iterations, "passes", nats=-curve[-1])
-        if number and curve[-1] - curve[-2] < config.tolerance * abs(curve[-1]):
-            break
-    facts = {"training_tokens": tokens, "log_probability_per_token": curve}
-    return HmmModel(model.initial_K, model.transition_KK, model.emission_KV, facts)
+        facts = {"training_tokens": tokens, "log_probability_per_token": [*curve]}
+        model = replace(maximise(counts, config.pseudo_count), facts=facts)
+        progress.update(len(curve), config.iterations, "passes", nats=-curve[-1])
+        if scratch is not None:
+            _keep(model, scratch, len(curve))
+    return model
+
+
+def _converged(curve: Sequence[float], tolerance: float) -> bool:
+    return len(curve) > 1 and curve[-1] - curve[-2] < tolerance * abs(curve[-1])
+
+
+def _keep(model: HmmModel, scratch: Path, passes: int) -> None:
+    """Written whole under another name first; then those before it go."""
+    earlier, unfinished = list(scratch.glob("pass-*")), scratch / "unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    save(model, unfinished)
+    unfinished.rename(scratch / f"pass-{passes:05}")
+    for folder in earlier:
+        shutil.rmtree(folder)
+
+
+def _kept(scratch: Path | None, progress: Progress) -> HmmModel | None:
+    """The model after the last pass that was kept, where there is one."""
+    for folder in sorted(scratch.glob("pass-*"), reverse=True) if scratch else ():
+        try:
+            return load(folder)
+        except LmpipeError as error:
+            progress.note(f"hmm: {folder.name} is passed over: {error}")
+    return None
 
 
 def _pieces(documents: Iterable[NDArray[np.integer]], config: HmmConfig, progress: Progress) -> list[Integers]:
