@@ -39,6 +39,7 @@ from lmpipe.training.observation import activations, sizes
 from lmpipe.training.optimizers import MasterOptimizer
 from lmpipe.training.parameters import hidden_matrices, treatments
 from lmpipe.training.process import settings_of_a_run
+from lmpipe.training.random_state import random_state, set_random_state
 from lmpipe.training.ranks import ALONE, Ranks
 from lmpipe.training.results import write_results
 from lmpipe.training.sampling import Sampling
@@ -309,7 +310,7 @@ class TrainingRun:
         share = self.rows if self.lessons.row_tokens is None else self.ranks.share(len(batch[0]))
         mine = [array[share.start : share.stop] for array in batch]
         while True:
-            random_state = torch.get_rng_state()
+            before = random_state(self.device.kind)
             try:
                 rows = rows_at_once(batch, state.micro_rows, self.lessons.row_tokens)
                 parts = parts_of(mine, rows, self.device.kind)
@@ -320,7 +321,7 @@ class TrainingRun:
                     raise
                 failed = state.micro_rows
             state.optimizer.discard()
-            torch.set_rng_state(random_state)
+            set_random_state(before, self.device.kind)
             state.micro_rows = fewer_rows(failed, len(self.rows))
             self.progress.note(
                 f"the memory was not enough for {failed} rows at once: going on with {state.micro_rows}, in "

@@ -18,6 +18,7 @@ from lmpipe.base.errors import TrainingError
 from lmpipe.models.network import Network
 from lmpipe.training.objectives import Objective
 from lmpipe.training.optimizers import all_finite
+from lmpipe.training.random_state import random_state, set_random_state
 from lmpipe.training.step import Part, parts_of
 
 FIRST_LOSS_TOLERANCE = 0.25
@@ -55,7 +56,7 @@ def check_startup(
             expected="at least one supervised token or answer",
             fix="check what the corpus holds, and the objective",
         )
-    random_state = torch.get_rng_state()
+    before = random_state(device)
     was_training = network.training
     try:
         network.eval()
@@ -65,7 +66,7 @@ def check_startup(
             _check_learns(network, batch, objective, device, OVERFIT_RATES[fresh])
     finally:
         network.train(was_training)
-        torch.set_rng_state(random_state)
+        set_random_state(before, device)
 
 
 def _check_first_loss(

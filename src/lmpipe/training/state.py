@@ -14,6 +14,7 @@ from lmpipe.models.network import Network
 from lmpipe.training.averaging import Average
 from lmpipe.training.checkpoint import Checkpoint
 from lmpipe.training.optimizers import MasterOptimizer
+from lmpipe.training.random_state import random_state, set_random_state
 from lmpipe.training.ranks import ALONE, Ranks
 from lmpipe.training.scaling import LossScale
 from lmpipe.training.sparsity import Sparsity
@@ -79,7 +80,8 @@ class TrainingState:
     def to_checkpoint(self) -> Checkpoint:
         """Weights, optimiser, average, every process's random state, best weights, and the numbers."""
         tensors = self.optimizer.tensors()
-        tensors |= {_random_state(rank): state for rank, state in enumerate(self.ranks.gathered(torch.get_rng_state()))}
+        for kind, own in random_state(self._device()).items():
+            tensors |= {_random_state(rank, kind): state for rank, state in enumerate(self.ranks.gathered(own))}
         tensors |= {BEST + name: self.optimizer.whole(name, weight) for name, weight in self.best_weights.items()}
         numbers = {key: getattr(self, key) for key in NUMBERS}
         if self.average:
@@ -101,8 +103,13 @@ class TrainingState:
             self.average.restore(tensors, numbers["average_updates"])
         if self.scale:
             self.scale.restore(numbers["loss_scale"])
-        if (mine := _random_state(self.ranks.rank)) in tensors:  # else there are more processes than before: it keeps its own
-            torch.set_rng_state(tensors[mine])
+        names = {kind: _random_state(self.ranks.rank, kind) for kind in ("cpu", "cuda")}
+        mine = {kind: tensors[name] for kind, name in names.items() if name in tensors}
+        if mine:  # else there are more processes than before: it keeps its own
+            set_random_state(mine, self._device())
+
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
     @contextmanager
     def weights_to_judge(self) -> Iterator[None]:
@@ -141,8 +148,9 @@ class TrainingState:
             self.without_improvement += 1
 
 
-def _random_state(rank: int) -> str:
-    return f"{RANDOM_STATE}.{rank}" if rank else RANDOM_STATE
+def _random_state(rank: int, kind: str) -> str:
+    name = f"{RANDOM_STATE}.{rank}" if rank else RANDOM_STATE
+    return name if kind == "cpu" else f"{name}.{kind}"
 
 
 NUMBERS = (
