@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from pydantic import TypeAdapter
 from lmpipe.base.errors import ModelError
 from lmpipe.models.config import ModelConfig
 from lmpipe.models.families import build, parameter_count, save
-from lmpipe.models.heads import Head, LanguageHead, SequenceHead, TokenHead
+from lmpipe.models.heads import EmbeddingHead, Head, LanguageHead, SequenceHead, TokenHead
+from lmpipe.models.layers.encoder_heads import embeddings
 from lmpipe.models.loading import load_model, load_network
 from lmpipe.models.network import Encoder
 
@@ -65,6 +67,55 @@ def test_transformers_reads_what_we_write_and_we_read_what_it_writes(shape: str,
         assert torch.equal(network(some_ids()), again(some_ids()))
     if head == "MaskedLM":
         assert parameter_count(network.config, VOCABULARY) == sum(p.numel() for p in theirs.parameters())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_vectors_are_those_of_transformers_body_and_its_own_means(shape: str, tmp_path: Path) -> None:
+    network = make(shape, EmbeddingHead())
+    save(network, tmp_path / "ours", end_of_text_id=0)
+    theirs, told = transformers.AutoModel.from_pretrained(tmp_path / "ours", dtype=torch.float32, output_loading_info=True)
+    assert not told["unexpected_keys"]
+    assert all("pooler" in name for name in told["missing_keys"]), "which no vector here is made of"
+    theirs.eval().save_pretrained(tmp_path / "theirs")
+    (tmp_path / "theirs/1_Pooling").mkdir()
+    shutil.copy(tmp_path / "ours/1_Pooling/config.json", tmp_path / "theirs/1_Pooling/config.json")
+    again, attended = load_network(tmp_path / "theirs"), torch.ones(3, CONTEXT, dtype=torch.long)
+    attended[1, 25:] = 0
+    with torch.inference_mode():
+        states = theirs(some_ids(), attention_mask=attended).last_hidden_state
+        means = (states * attended[..., None]).sum(1) / attended.sum(1, keepdim=True)
+        expected = torch.nn.functional.normalize(means, dim=-1)
+        for ours in (network, again):
+            assert furthest(embeddings(ours, some_ids(), attended - 1, 1)[:, 0], expected) <= 1e-5
+        several = torch.tensor([[0] * 15 + [1] * 20 + [-1] * 5])
+        packed = embeddings(network, some_ids(rows=1), several, 3)[0]
+        alone = [
+            embeddings(network, some_ids(rows=1)[:, s], torch.zeros(1, s.stop - s.start).long(), 1)[0, 0]
+            for s in (slice(0, 15), slice(15, 35))
+        ]
+    assert furthest(packed[:2], torch.stack(alone)) <= 1e-5
+    assert not packed[2].any()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("saved", HEADS)
+def test_a_body_for_vectors_comes_from_under_any_head_and_goes_under_any(shape: str, saved: str, tmp_path: Path) -> None:
+    network = make(shape, HEADS[saved])
+    save(network, tmp_path / "headed", end_of_text_id=0)
+    embedder = load_network(tmp_path / "headed", head=EmbeddingHead(pooling="cls"))
+    save(embedder, tmp_path / "bare", end_of_text_id=0)
+    assert load_network(tmp_path / "bare").head_config == EmbeddingHead(pooling="cls")
+    back = load_network(tmp_path / "bare", head=HEADS[saved])
+    with torch.inference_mode():
+        assert torch.equal(network.hidden(some_ids()), embedder.hidden(some_ids()))
+        assert torch.equal(network.hidden(some_ids()), back.hidden(some_ids()))
+        assert (
+            furthest(
+                embeddings(embedder, some_ids(), torch.zeros(3, CONTEXT).long(), 1)[:, 0],
+                torch.nn.functional.normalize(network.hidden(some_ids())[:, 0], dim=-1),
+            )
+            <= 1e-6
+        )
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -444,6 +444,7 @@ def tasks(folder: Path, encoder: str) -> list[dict[str, Any]]:
         "scores": ({"kind": "scores"}, {"kind": "classification"}),
         "tags": ({"kind": "tags"}, {"kind": "tagging"}),
         "pairs": ({"kind": "pairs", "prefix": "first: "}, {"kind": "seq2seq", "target_tokens": 32}),
+        "matches": ({"kind": "matches", "column": "target"}, {"kind": "contrastive", "passage_tokens": 16}),
         "preferences": ({"kind": "preferences"}, {"kind": "preference"}),
         "rewarded": ({"kind": "pairs"}, {"kind": "grpo", "reward": {"kind": "tests"}, "group": 2, "answer_tokens": 4}),
     }
@@ -470,7 +471,7 @@ def tasks(folder: Path, encoder: str) -> list[dict[str, Any]]:
                 "tokenizer": {"kind": "bpe", "vocab_size": 280, "train_on": "corpus"},
                 "model": model,
                 "train": [phase],
-                "evaluate": [measured] if name not in ("preferences", "rewarded") else [],
+                "evaluate": [measured] if name not in ("preferences", "rewarded", "matches") else [],
             }
         )
     return recipes

@@ -4,6 +4,7 @@ labels          a text and its class, or classes          sentiment, topics, int
 scores          a text and a number                       ratings, grades
 tags            words and a tag for each                  parts of speech, entities
 pairs           a text and what becomes of it             summaries, translations
+matches         a query and a passage that answers it     search, paraphrases, frequent questions
 preferences     a prompt and two answers, one preferred   what people like, DPO
 """
 
@@ -74,6 +75,18 @@ class PairsConfig(Config):
         return (self.column,)
 
 
+class MatchesConfig(Config):
+    """Queries (the text) and a passage that belongs to each: what a search should find."""
+
+    kind: Literal["matches"] = "matches"
+    column: str = Field(default="passage", min_length=1)
+    """Holds the passage: text, or a list of texts, of which the first is learned and all count when a model is measured."""
+
+    def columns(self) -> tuple[str, ...]:
+        """Columns beside the text."""
+        return (self.column,)
+
+
 class PreferencesConfig(Config):
     """Prompts with two answers, of which one was preferred; or (`unpaired`) with one, liked or not."""
 
@@ -94,9 +107,9 @@ class PreferencesConfig(Config):
         return (self.column, self.rejected)
 
 
-ExamplesConfig = Annotated[LabelsConfig | ScoresConfig | TagsConfig | PairsConfig, Field(discriminator="kind")]
+ExamplesConfig = Annotated[LabelsConfig | ScoresConfig | TagsConfig | PairsConfig | MatchesConfig, Field(discriminator="kind")]
 AnsweredConfig = Annotated[
-    LabelsConfig | ScoresConfig | TagsConfig | PairsConfig | PreferencesConfig, Field(discriminator="kind")
+    LabelsConfig | ScoresConfig | TagsConfig | PairsConfig | MatchesConfig | PreferencesConfig, Field(discriminator="kind")
 ]
 Holds = Literal["text", "conversations"] | AnsweredConfig
 """A word where nothing more is to be said."""

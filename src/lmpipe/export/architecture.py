@@ -14,7 +14,7 @@ class Architecture(NamedTuple):
     task: str
     """The Hub's name of what it is for (`pipeline_tag`)."""
     loader: str
-    """The class of Transformers that loads it; empty where there is none."""
+    """The class of Transformers (or sentence-transformers) that loads it; empty where there is none."""
 
 
 DECODER = "decoder-only language model in {} layout"
@@ -36,6 +36,8 @@ LABELLED = {
     "ForSequenceClassification": ("text-classification", "AutoModelForSequenceClassification"),
     "ForTokenClassification": ("token-classification", "AutoModelForTokenClassification"),
 }
+EMBEDDERS = ("BertModel", "RobertaModel", "ModernBertModel")
+"""Bodies alone: what vectors are made with."""
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 WIDTH = ("hidden_size", "n_embd", "d_model")
 CONTEXT = ("max_position_embeddings", "n_positions")
@@ -47,6 +49,8 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
     found = TYPES.get(kind, Architecture(f"language model of the type {kind}", "text-generation", "AutoModel"))
     name = str((config.get("architectures") or [""])[0])
     labelled = next((value for end, value in LABELLED.items() if name.endswith(end)), None)
+    if name in EMBEDDERS:
+        labelled = ("sentence-similarity", "SentenceTransformer")
     return found._replace(task=labelled[0], loader=labelled[1]) if labelled else found
 
 

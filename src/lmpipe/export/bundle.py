@@ -3,6 +3,7 @@
     config.json, generation_config.json, model.safetensors      the weights' folder, checked
     tokenizer.json, tokenizer_config.json, chat_template.jinja  the tokenizer's folder
     metrics.json, findings.json, verdict.json                   what was measured
+    modules.json, 1_Pooling/, sentence_bert_config.json         of encoders that make vectors: what sentence-transformers reads
     README.md, DATA_CARD.md, data_card.json, record.json        for people, for programs, and for tracing
     manifest.json                                               sha256 of every file above; written last
 
@@ -34,6 +35,8 @@ from lmpipe.tokens.special import END_OF_TEXT
 from lmpipe.tokens.tokenizer import vocabulary_size
 
 MODEL_FILES = ("config.json", "model.safetensors")
+SENTENCE_FILES = ("modules.json", "1_Pooling/config.json", "sentence_bert_config.json")
+"""Of the layout of sentence-transformers; written beside the weights of encoders that make vectors."""
 GENERATION_FILE = "generation_config.json"
 WRITERS = ("LMHeadModel", "ForCausalLM", "ForConditionalGeneration")
 """Ends of the names of architectures that write text, and so have that file."""
@@ -101,6 +104,7 @@ def make_bundle(
     _check_present(tokenizer_folder, TOKENIZER_FILES)
     output.mkdir(parents=True, exist_ok=True)
     parameters = _copy_weights(weights, output, config.dtype)
+    _copy_sentence_files(weights, output)
     _copy_tokenizer(tokenizer_folder, output)
     if chats:
         with storing(output / TEMPLATE_FILE):
@@ -183,6 +187,14 @@ def _copy_weights(source: Path, output: Path, dtype: str) -> int:
     if (source / GENERATION_FILE).is_file():
         write_json(output / GENERATION_FILE, read_json(source / GENERATION_FILE))
     return sum(tensor.numel() for tensor in tensors.values())
+
+
+def _copy_sentence_files(source: Path, output: Path) -> None:
+    """How vectors are made of hidden states, where that is what the model is for."""
+    for name in SENTENCE_FILES if all((source / name).is_file() for name in SENTENCE_FILES) else ():
+        with storing(output / name):
+            (output / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(source / name, output / name)
 
 
 def _check_finite(key: str, tensor: torch.Tensor) -> None:

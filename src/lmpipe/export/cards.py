@@ -14,7 +14,9 @@ from lmpipe.base.measures import Finding, Interval, Metric, Requirement, Verdict
 from lmpipe.export.architecture import Architecture, architecture_of, shape_of
 from lmpipe.export.markdown import front_matter, number, quantity, table
 
-BASELINE_NAMES = {"ngram": "n-gram baseline", "hmm": "hidden Markov baseline", "xz": "xz"}
+EMBEDS = "sentence-similarity"
+"""The task of models that make vectors."""
+BASELINE_NAMES = {"ngram": "n-gram baseline", "hmm": "hidden Markov baseline", "xz": "xz", "bm25": "BM25"}
 STATISTIC_NAMES = {
     "bits_per_byte": "Bits per byte (lower is better)",
     "perplexity": "Perplexity per token (lower is better)",
@@ -65,7 +67,7 @@ def model_card(facts: ModelFacts) -> str:
 def _metadata(facts: ModelFacts) -> dict[str, Any]:
     languages = {code for card in facts.data_cards for code in card.get("languages") or {}}
     metadata: dict[str, Any] = {
-        "library_name": "transformers",
+        "library_name": "sentence-transformers" if architecture_of(facts.model_config).task == EMBEDS else "transformers",
         "pipeline_tag": architecture_of(facts.model_config).task,
         "language": sorted(code for code in languages if 2 <= len(code) <= 3 and code.isalpha() and code != "und"),
         "tags": ["lmpipe", str(facts.model_config.get("model_type", "llama"))],
@@ -106,6 +108,14 @@ def _opening(facts: ModelFacts) -> str:
 
 def _intended_use(facts: ModelFacts) -> str:
     goal = f"It was made to {facts.goal}. " if facts.goal else ""
+    if architecture_of(facts.model_config).task == EMBEDS:
+        return (
+            "## Intended use\n\n"
+            f"{goal}It gives a text one vector of length 1; texts that belong together, as its training pairs did, have a "
+            "large cosine. A cosine is no probability, and how large one must be is to be chosen on your own texts.\n\n"
+            "Not intended: decisions about people without a person who reads the texts, or any language or kind of text that "
+            "the data card does not list."
+        )
     if architecture_of(facts.model_config).task not in ("text-generation", "fill-mask"):
         return (
             "## Intended use\n\n"
@@ -126,6 +136,8 @@ def _intended_use(facts: ModelFacts) -> str:
 def _how_to_use(architecture: Architecture) -> str:
     if architecture.loader == "AutoModelForCausalLM":
         return HOW_TO_USE
+    if architecture.task == EMBEDS:
+        return "## How to use\n\n" + VECTORS
     if not architecture.loader:
         return "## How to use\n\n" + WITH_LMPIPE
     loading = (
@@ -136,6 +148,16 @@ def _how_to_use(architecture: Architecture) -> str:
     )
     return f"## How to use\n\n```python\n{loading}\n```"
 
+
+VECTORS = """```python
+from sentence_transformers import SentenceTransformer
+
+vectors = SentenceTransformer("path/to/this/folder").encode(["a query", "a passage"])
+similarity = vectors @ vectors.T
+```
+
+With lmpipe: `lmpipe.load("path/to/this/folder").embed(["a query", "a passage"])`. With Transformers alone: the hidden states of
+`AutoModel`, pooled as `1_Pooling/config.json` says, then scaled to length 1."""
 
 WITH_LMPIPE = """With lmpipe: `lmpipe chat path/to/this/folder` in a terminal, `lmpipe serve path/to/this/folder` as an
 OpenAI-compatible server, or `lmpipe.load("path/to/this/folder").generate("Once upon a time")` in Python."""

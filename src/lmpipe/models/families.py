@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from lmpipe.base.errors import ModelError
 from lmpipe.models.config import ModelConfig
-from lmpipe.models.heads import Head, LanguageHead
+from lmpipe.models.heads import EmbeddingHead, Head, LanguageHead
+from lmpipe.models.sentences import write_sentence_files
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,6 +68,9 @@ def save(network: Network, folder: Path, *, end_of_text_id: int, state: dict[str
         state: other weights of the same network, such as the best so far.
     """
     _part(network.config, "hf").save(network, folder, end_of_text_id=end_of_text_id, state=state)
+    head = getattr(network, "head_config", None)
+    if isinstance(head, EmbeddingHead):
+        write_sentence_files(folder, pooling=head.pooling, width=network.config.width, context=network.config.context)
 
 
 def mapping(network: Network) -> dict[str, Stored]:

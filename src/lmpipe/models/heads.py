@@ -1,6 +1,7 @@
 """What stands on top of a network, by numbers. Knows no tensor library.
 
-A family's own head predicts tokens; the others give labels. Labels are saved with the model (`id2label` in config.json).
+A family's own head predicts tokens; the others give labels, or a vector. Labels are saved with the model (`id2label` in
+config.json), and so is how a vector is made (`1_Pooling/config.json`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lmpipe.base.config import Config
+
+Pooling = Literal["mean", "cls"]
 
 
 class LanguageHead(Config):
@@ -34,4 +37,12 @@ class TokenHead(Config):
     """Names of the labels, in the order of their ids."""
 
 
-Head = Annotated[LanguageHead | SequenceHead | TokenHead, Field(discriminator="kind")]
+class EmbeddingHead(Config):
+    """One vector for a text, made of its hidden states; it has no weights."""
+
+    kind: Literal["embedding"] = "embedding"
+    pooling: Pooling = "mean"
+    """The mean over the text's positions, or what stands at its first one (`cls`)."""
+
+
+Head = Annotated[LanguageHead | SequenceHead | TokenHead | EmbeddingHead, Field(discriminator="kind")]

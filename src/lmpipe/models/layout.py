@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from lmpipe.base.errors import ModelError
 from lmpipe.base.files import share, storing, sync_folder, write_json
-from lmpipe.models.heads import Head, LanguageHead
+from lmpipe.models.heads import EmbeddingHead, Head, LanguageHead
 from lmpipe.models.network import Network
 from lmpipe.models.published import CONFIG, WEIGHTS, weight_files
 
@@ -139,7 +139,7 @@ def write(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
 
 def labels_json(head: Head) -> dict[str, Any]:
     """The labels of a head, as config.json spells them."""
-    if isinstance(head, LanguageHead):
+    if isinstance(head, LanguageHead | EmbeddingHead):
         return {}
     return {
         "id2label": {str(number): label for number, label in enumerate(head.labels)},

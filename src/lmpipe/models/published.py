@@ -18,7 +18,8 @@ from lmpipe.base.bundle import PICKLES
 from lmpipe.base.config import Config
 from lmpipe.base.errors import ModelError
 from lmpipe.base.files import read_json, write_json
-from lmpipe.models.heads import Head, LanguageHead, SequenceHead, TokenHead
+from lmpipe.models.heads import EmbeddingHead, Head, LanguageHead, SequenceHead, TokenHead
+from lmpipe.models.sentences import pooling_of
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 BUFFERS = re.compile(r"inv_freq$|position_ids$|\.masked_bias$|\.attention\.bias$|\.attn\.bias$")
@@ -111,12 +112,14 @@ def rope_theta(value: Mapping[str, Any], default: float = 10_000.0) -> float:
     return float(rope.get("rope_theta", value.get("rope_theta", default)))
 
 
-def head_of(value: Mapping[str, Any]) -> Head | None:
+def head_of(folder: Path) -> Head | None:
     """The head that config.json's `architectures` names; labels without names are LABEL_0, LABEL_1, ..., as in Transformers.
-    None where the body was saved alone, as encoders of sentences are."""
+    Where the body was saved alone, how its states become a vector, if the files of sentence-transformers say it; else None."""
+    value = json_of(folder / CONFIG)
     architecture = str((value.get("architectures") or [""])[0])
     if architecture.endswith("Model") and not architecture.endswith("LMHeadModel"):
-        return None
+        pooling = pooling_of(folder)
+        return EmbeddingHead(pooling=pooling) if pooling else None
     if not architecture.endswith(("ForSequenceClassification", "ForTokenClassification")):
         return LanguageHead()
     names = value.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lmpipe.audit.config import MemorizationConfig
-from lmpipe.data.holding import LabelsConfig, PairsConfig, PreferencesConfig, ScoresConfig, TagsConfig
+from lmpipe.data.holding import LabelsConfig, MatchesConfig, PairsConfig, PreferencesConfig, ScoresConfig, TagsConfig
 from lmpipe.evaluation.config import LanguageModelBaseline, PerplexityConfig
 from lmpipe.evaluation.task_config import ClassificationEvaluation, GenerationEvaluation, TaggingEvaluation, TextEvaluation
 from lmpipe.models.hmm.config import HmmConfig
@@ -82,7 +82,8 @@ def made_tokenizer(graph: Graph, recipe: Recipe, splits: Mapping[str, Stage], st
     corpus = recipe.tokenizer.corpus
     holds = recipe.data[corpus].holds if corpus else "text"
     config = configs.TokenizerStage(
-        tokenizer=recipe.tokenizer, targets=holds.column if isinstance(holds, PairsConfig | PreferencesConfig) else None
+        tokenizer=recipe.tokenizer,
+        targets=holds.column if isinstance(holds, PairsConfig | MatchesConfig | PreferencesConfig) else None,
     )
     return graph.add("tokenizer", "tokenizer", config, {"documents": splits[corpus]} if corpus else {})
 

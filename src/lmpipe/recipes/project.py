@@ -222,9 +222,9 @@ def check_processes(recipe: Recipe, runtime: Runtime) -> None:
             fix="leave it out: the same command goes on from the newest checkpoint",
         )
     for number, phase in enumerate(recipe.train):
-        if runtime.trainers > 1 and not phase.objective.divides:
+        if runtime.trainers > 1 and phase.objective.undivided:
             raise RecipeError(
-                f"{phase.objective.kind} learns from what the model itself has just written, in one process",
+                f"{phase.objective.kind} {phase.objective.undivided}, in one process",
                 where=f"train.{number}.objective",
                 expected="an objective whose batches can be divided among processes",
                 fix="leave --processes out",

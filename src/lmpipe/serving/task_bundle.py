@@ -1,9 +1,10 @@
-"""A bundle that answers instead of going on with text: classes, numbers, tags, targets.
+"""A bundle that answers instead of going on with text: classes, numbers, tags, targets, vectors.
 
     bundle = lmpipe.load("path/to/bundle")
     bundle.classify(["a fine film", "two wasted hours"])[0].label
     bundle.tag(["Anna lives in Oslo"])
     bundle.transform(["A long report ..."])
+    bundle.embed(["a query", "a passage"])
 
 What was chosen on validation text (temperature, thresholds) is in the bundle's `decision.json` and used here, so that what is
 served is what was measured.
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lmpipe.base.errors import ServingError
+from lmpipe.models.embedding import embed_ids, padded
 from lmpipe.models.generate_target import TargetGenerator
 from lmpipe.models.heads import LanguageHead
 from lmpipe.models.layers.encoder_heads import at_places
@@ -38,8 +40,6 @@ UNMEASURED: dict[str, Any] = {
     "long_texts": "cut",
 }
 """How targets are written where no evaluation said it."""
-TOKENS_AT_ONCE = 8192
-"""Positions in one pass."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class TaskBundle:
             return "transform"
         if self.head.kind == "token":
             return "tag"
-        if self.head.kind == "language":
+        if self.head.kind in ("language", "embedding"):
             return "embed"
         return {"multilabel": "label", "regression": "score"}.get(self.decision.get("kind", ""), "classify")
 
@@ -180,20 +180,11 @@ class TaskBundle:
         return transform_long(texts, write, lambda text: len(encoded(text)), self.network.context_length, how)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """One vector of length 1 for each text, shape (texts, width): the mean of its hidden states."""
+        """One vector of length 1 for each text, shape (texts, width): as it was learned, or, of an encoder that was trained for
+        something else, the mean of its hidden states."""
         if not isinstance(self.network, Encoder):
             raise self._cannot("embed")
-        found: list[NDArray[np.float32] | None] = [None] * len(texts)
-        for numbers, ids_BT, segments_BT in self._batches(self._encoded(texts)):
-            with torch.inference_mode():
-                hidden_BTC = self.network.hidden(ids_BT, segments_BT)
-                there_BT1 = (segments_BT >= 0).float()[..., None]
-                mean_BC = (hidden_BTC * there_BT1).sum(1) / there_BT1.sum(1)
-                vectors = torch.nn.functional.normalize(mean_BC, dim=-1).cpu().numpy()
-            for number, vector in zip(numbers, vectors, strict=True):
-                found[number] = vector
-        width = int(self.network.config.width)
-        return np.stack([vector for vector in found if vector is not None]) if texts else np.zeros((0, width), np.float32)
+        return embed_ids(self.network, self.tokenizer.encode_whole(texts), end_id=self.tokenizer.end_of_text_id)
 
     def _check(self, wanted: str) -> None:
         if self.purpose != wanted:
@@ -208,16 +199,12 @@ class TaskBundle:
 
     def _sequence_logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         found = np.zeros((len(texts), max(1, len(self.labels))), np.float32)
-        for numbers, ids_BT, segments_BT in self._batches(self._encoded(texts)):
+        for numbers, ids_BT, segments_BT in self._batches(self.tokenizer.encode_whole(texts)):
             assert isinstance(self.network, Encoder)
             with torch.inference_mode():
                 places_B1 = torch.zeros(len(numbers), 1, dtype=torch.long)
                 found[numbers] = at_places(self.network, ids_BT, segments_BT, places_B1)[:, 0].float().cpu().numpy()
         return found
-
-    def _encoded(self, texts: Sequence[str]) -> list[list[int]]:
-        start = [*(self.tokenizer.start_ids or [self.tokenizer.end_of_text_id])]
-        return [[*start, *ids, self.tokenizer.end_of_text_id] for ids in self.tokenizer.encode_batch(list(texts))]
 
     def _words(self, words: Sequence[str]) -> tuple[list[int], list[int]]:
         """The ids of a text, and where each of its words begins."""
@@ -229,16 +216,4 @@ class TaskBundle:
 
     def _batches(self, rows: Sequence[list[int]]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
         """Texts of like length together: their numbers, ids and segments, padded."""
-        context, end = self.network.context_length, self.tokenizer.end_of_text_id
-        cut = [row if len(row) <= context else [*row[: context - 1], end] for row in rows]
-        waiting = sorted(range(len(cut)), key=lambda number: -len(cut[number]))
-        while waiting:
-            width = len(cut[waiting[0]])
-            count = max(1, TOKENS_AT_ONCE // width)
-            numbers, waiting = waiting[:count], waiting[count:]
-            ids = torch.full((len(numbers), width), end, dtype=torch.long)
-            segments = torch.full((len(numbers), width), -1, dtype=torch.long)
-            for row, number in enumerate(numbers):
-                ids[row, : len(cut[number])] = torch.tensor(cut[number])
-                segments[row, : len(cut[number])] = 0
-            yield numbers, ids, segments
+        return padded(rows, self.network.context_length, self.tokenizer.end_of_text_id)

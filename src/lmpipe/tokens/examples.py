@@ -2,13 +2,14 @@
 
     train/ validation/ test/
         inputs/           token shards: one document per example, its start token in front, closed by end-of-text
-        targets/          token shards: of pairs the target; of tags, for each input id, the number of its tag + 1, or 0
+        targets/          token shards: of pairs the target, of matches the passage; of tags, for each input id, the number of
+                          its tag + 1, or 0
         answers.npy       of labels (N,) int32, -1: none of them; of several labels (N, L) uint8; of scores (N,) float32
     examples.json         what is held, names of labels or tags (from the training side), sizes of each side
     tokens.json           totals of each side
 
 A word's tag stands at its first token. What cannot be learned is refused here, with the ids of the documents: answers that are
-missing or of another type, a single class, a class that the training side lacks.
+missing or of another type, a single class (or passage), a class that the training side lacks.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from lmpipe.base.errors import SourceError
 from lmpipe.base.files import read_json, write_json
 from lmpipe.base.progress import Progress
-from lmpipe.data.holding import ExamplesConfig, LabelsConfig, PairsConfig, ScoresConfig, TagsConfig
+from lmpipe.data.holding import ExamplesConfig, LabelsConfig, MatchesConfig, PairsConfig, ScoresConfig, TagsConfig
 from lmpipe.tokens.documents import count_documents, read_examples
 from lmpipe.tokens.shards import ShardWriter, TokenShards, open_shards, token_type, write_totals
 from lmpipe.tokens.threads import use_threads
@@ -34,6 +35,8 @@ from lmpipe.tokens.tokenizer import Tokenizer, load_tokenizer
 
 SPLITS = ("train", "validation", "test")
 INPUTS, TARGETS, ANSWERS, HEADER = "inputs", "targets", "answers.npy", "examples.json"
+WITH_TARGETS = ("pairs", "matches", "tags")
+"""Kinds of examples that have shards of targets."""
 SHOWN = 3
 """Documents named in a message."""
 BATCH = 1024
@@ -74,6 +77,13 @@ def tokenize_examples(
             for _ in writer.write_all(rows):
                 done += 1
                 progress.update(done, total, "examples")
+        if side == "train" and isinstance(holds, MatchesConfig) and writer.single_passage is not None:
+            raise SourceError(
+                f"all training queries have the same passage: {writer.single_passage[:60]!r}",
+                where=f"column '{holds.column}'",
+                expected="at least two: there is nothing to tell apart otherwise",
+                fix="check the column, and what the filters and the split leave",
+            )
         sizes[side] = writer.sizes()
         totals[side] = writer.totals()
     if not sizes["train"]["examples"]:
@@ -99,7 +109,7 @@ class ExampleShards:
         """Of labels or tags, in the order of their numbers."""
         self.several: bool = header["several"]
         self.inputs = open_shards(folder / INPUTS)
-        self.targets: TokenShards | None = open_shards(folder / TARGETS) if self.kind in ("pairs", "tags") else None
+        self.targets: TokenShards | None = open_shards(folder / TARGETS) if self.kind in WITH_TARGETS else None
         answers = folder / ANSWERS
         self.answers: NDArray[Any] | None = np.load(answers, mmap_mode="r", allow_pickle=False) if answers.is_file() else None
 
@@ -137,7 +147,7 @@ class _Writer:
         self.inputs = ShardWriter(self.folder / INPUTS, vocab_size=size, end_of_text_id=end)
         self.inputs.__enter__()
         self.targets: ShardWriter | None = None
-        if isinstance(self.holds, PairsConfig):
+        if isinstance(self.holds, PairsConfig | MatchesConfig):
             self.targets = ShardWriter(self.folder / TARGETS, vocab_size=size, end_of_text_id=end)
         elif isinstance(self.holds, TagsConfig):
             self.targets = ShardWriter(self.folder / TARGETS, vocab_size=len(self.names) + 1, end_of_text_id=0)
@@ -145,6 +155,8 @@ class _Writer:
             self.targets.__enter__()
         self.answers: list[Any] = []
         self.longest = [0, 0]
+        self.single_passage: str | None = None
+        """Of matches, the passage where there is only one."""
         self.dtype = token_type(size)
         self.start = list(self.tokenizer.start_ids) or ([] if isinstance(self.holds, PairsConfig) else [end])
         self.unreadable = self.tokenizer.unknown_id if self.tokenizer.unknown_id is not None else self.tokenizer.pad_id
@@ -184,9 +196,15 @@ class _Writer:
                 yield
 
     def _targets(self, batch: Sequence[Row]) -> Sequence[list[int]]:
-        if not isinstance(self.holds, PairsConfig):
+        if not isinstance(self.holds, PairsConfig | MatchesConfig):
             return [[] for _ in batch]
-        return self.tokenizer.encode_batch([references(value)[0] for _, _, value in batch])
+        texts = [references(value)[0] for _, _, value in batch]
+        if isinstance(self.holds, PairsConfig):
+            return self.tokenizer.encode_batch(texts)
+        same = {*texts, *([] if self.single_passage is None else [self.single_passage])}
+        first = not self.longest[1]
+        self.single_passage = texts[0] if len(same) == 1 and (first or self.single_passage is not None) else None
+        return [[*self.start, *ids] for ids in self.tokenizer.encode_batch(texts)]
 
     def _append(self, writer: ShardWriter, which: int, ids: Sequence[int], text_bytes: int) -> None:
         writer.append(np.array(ids, np.int64), text_bytes)
@@ -325,6 +343,7 @@ def _with_answer(rows: Iterator[Row], holds: ExamplesConfig, side: str) -> Itera
                     "scores": "a number for every document",
                     "tags": "one tag for each word, words and tags with one space between two",
                     "pairs": "a text for every document",
+                    "matches": "a query and a passage that differs from it, for every document",
                 }[holds.kind],
                 fix="correct the file, or filter such records out before",
             )
@@ -340,9 +359,19 @@ def _problem(text: str, value: Any, holds: ExamplesConfig) -> str:
         return f"has {len(text.split(' '))} words and {len(tags_of(value))} tags"
     if isinstance(holds, PairsConfig) and not references(value):
         return "has an empty list of targets"
+    if isinstance(holds, MatchesConfig):
+        return _unmatched(text, references(value))
     if isinstance(holds, LabelsConfig) and not holds.several and isinstance(value, list | dict):
         return f"has {json.dumps(value, ensure_ascii=False)[:60]} for its class"
     return ""
+
+
+def _unmatched(query: str, passages: Sequence[str]) -> str:
+    if not query.strip():
+        return "has no text for its query"
+    if not any(passage.strip() for passage in passages) or not passages[0].strip():
+        return "has a passage without text"
+    return "has its query for a passage" if query.strip() in {passage.strip() for passage in passages} else ""
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

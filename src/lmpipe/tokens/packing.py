@@ -27,6 +27,8 @@ OPEN_ROWS = 16
 """Rows that are filled at the same time: on sentences of 5 to 50 tokens, rows of 128 are 98% full."""
 PADDING = -1
 """Segment of padding."""
+TWO_TEXTS = ("pairs", "matches")
+"""Kinds of examples of which each has two texts, laid out side by side."""
 SMALLEST_ROW = 128
 """Positions of a row where examples are shorter: below, attention costs little, and each row wastes a part of itself."""
 
@@ -47,7 +49,7 @@ class ExampleBatch:
     tags_BT: Ids | None = None
     """Of tags: number + 1 at the first token of each word, else 0."""
     targets_BS: Ids | None = None
-    """Of pairs: the targets, laid out as the inputs are."""
+    """Of pairs and matches: the targets (passages), laid out as the inputs are."""
     target_segments_BS: Ids | None = None
 
 
@@ -78,7 +80,7 @@ class PackedExamples(Protocol):
 
     @property
     def targets(self) -> PackedTexts | None:
-        """Of pairs the other texts, of tags the tags."""
+        """Of pairs and matches the other texts, of tags the tags."""
 
     def __len__(self) -> int: ...
 
@@ -193,9 +195,9 @@ class PackedLoader:
 
 
 def clipped_lengths(examples: PackedExamples, row_tokens: int, target_tokens: int) -> tuple[Ids, Ids, int]:
-    """Tokens of each text and of each target as far as they find room (targets: 0 but for pairs), and how many are cut."""
+    """Tokens of each text and of each target (0 where there is none) as far as they find room, and how many are cut."""
     lengths = examples.inputs.document_lengths()
-    if examples.kind != "pairs" or examples.targets is None:
+    if examples.kind not in TWO_TEXTS or examples.targets is None:
         return np.minimum(lengths, row_tokens), np.zeros_like(lengths), int((lengths > row_tokens).sum())
     targets = examples.targets.document_lengths()
     cut = int(((lengths > row_tokens) | (targets > target_tokens)).sum())
@@ -219,7 +221,7 @@ def laid_out(
     examples = np.full((count, places), -1, np.int64)
     places_BK = np.zeros((count, places), np.int64)
     tags = np.zeros_like(inputs) if shards.kind == "tags" else None
-    pairs = shards.kind == "pairs"
+    pairs = shards.kind in TWO_TEXTS
     targets = np.full((count, target_tokens), shards.end_of_text_id, np.int64) if pairs else None
     target_segments = np.full((count, target_tokens), PADDING, np.int64) if pairs else None
     for row, members in enumerate(rows):

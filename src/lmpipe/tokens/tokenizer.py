@@ -136,6 +136,12 @@ class Tokenizer:
         """
         return [number for ids in self.encode_pieces(self.pieces(text)) for number in ids]
 
+    def encode_whole(self, texts: Sequence[str]) -> list[list[int]]:
+        """Texts as an encoder reads them: what opens one (end-of-text where the tokenizer has nothing for it), its ids, and
+        end-of-text."""
+        start = self.start_ids or (self.end_of_text_id,)
+        return [[*start, *ids, self.end_of_text_id] for ids in self.encode_batch(list(texts))]
+
     def encode_prompt(self, text: str) -> list[int]:
         """The ids of a text that a model shall go on with, after what every document opens with."""
         return [self.start_of_text_id, *self.encode(text)]

@@ -21,7 +21,14 @@ from lmpipe.models.network import Encoder, EncoderDecoder, Network
 from lmpipe.tokens.examples import ExampleShards
 from lmpipe.tokens.loader import Ids
 from lmpipe.tokens.packing import ExampleBatch
-from lmpipe.training.objective_config import ClassificationConfig, ObjectiveConfig, Seq2SeqConfig, TaggingConfig
+from lmpipe.training.contrastive import Contrastive
+from lmpipe.training.objective_config import (
+    ClassificationConfig,
+    ContrastiveConfig,
+    ObjectiveConfig,
+    Seq2SeqConfig,
+    TaggingConfig,
+)
 from lmpipe.training.objectives import IGNORED, Losses, Objective, token_losses
 
 
@@ -184,6 +191,8 @@ def objective_on_examples(config: ObjectiveConfig, examples: ExampleShards, netw
         return Classification(config, examples)
     if isinstance(config, TaggingConfig):
         return Tagging(config, examples)
+    if isinstance(config, ContrastiveConfig):
+        return Contrastive(config)
     assert isinstance(config, Seq2SeqConfig), "the schema pairs corpora with objectives"
     assert isinstance(network, EncoderDecoder), "check refuses other architectures"
     return Seq2Seq(config, start_id=network.start_id)

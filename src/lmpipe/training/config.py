@@ -147,6 +147,12 @@ class PhaseConfig(Config):
             raise ValueError("row_tokens is for examples; rows of text are as long as the model's context")
         if self.row_tokens is not None and "conversations" in self.objective.learns:
             raise ValueError("row_tokens is for examples; conversations fill rows as long as the model's context")
+        if self.objective.whole_batches and self.batch_tokens > self.micro_batch_tokens:
+            raise ValueError(
+                f"batch_tokens is {self.batch_tokens:,} and micro_batch_tokens {self.micro_batch_tokens:,}: "
+                f"{self.objective.kind} {self.objective.undivided}, so they go through the model at once; "
+                "expected micro_batch_tokens of as many"
+            )
         if self.bucket_by_length and not (self.objective.takes_buckets and isinstance(self.on, str)):
             raise ValueError(
                 "bucket_by_length is for one corpus of conversations, or of examples with classes, scores, tags or targets; "

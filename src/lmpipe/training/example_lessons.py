@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lmpipe.base.errors import TrainingError
 from lmpipe.base.progress import Progress
 from lmpipe.models.config import ModelConfig
-from lmpipe.models.heads import Head, LanguageHead, SequenceHead, TokenHead
+from lmpipe.models.heads import EmbeddingHead, Head, LanguageHead, SequenceHead, TokenHead
 from lmpipe.tokens.bucketing import BucketedLoader, BucketedTexts
 from lmpipe.tokens.examples import ExampleShards
 from lmpipe.tokens.packing import PackedExamples, PackedLoader, row_tokens_of
@@ -22,7 +22,7 @@ from lmpipe.training.answers import objective_on_examples
 from lmpipe.training.config import PhaseConfig, batching
 from lmpipe.training.grpo import HeldOutAnswers
 from lmpipe.training.lesson import Lessons
-from lmpipe.training.objective_config import Seq2SeqConfig
+from lmpipe.training.objective_config import ContrastiveConfig, Seq2SeqConfig
 from lmpipe.training.objectives import Objective, make_objective
 from lmpipe.training.preference_config import PreferenceConfig
 from lmpipe.training.preferences import Preference
@@ -41,10 +41,12 @@ def example_lessons(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed: 
     plan = batching(phase, row_tokens, lambda rows: loader(rows).batches(phase.epochs or 0))
     training = loader(plan.rows)
     _tell_cut(training.cut, len(examples), "training examples", progress)
+    if phase.objective.whole_batches:
+        _check_pairs(phase, len(examples) / training.batches(1))
     return Lessons(
         training,
         plan,
-        _head(examples),
+        _head(examples, phase),
         examples.vocab_size,
         examples.end_of_text_id,
         lambda network: objective_on_examples(phase.objective, examples, network),
@@ -66,7 +68,7 @@ def bucketed_lessons(tokens: Path, model: ModelConfig, phase: PhaseConfig, seed:
     return Lessons(
         training,
         plan,
-        _head(examples),
+        _head(examples, phase),
         examples.vocab_size,
         examples.end_of_text_id,
         lambda network: objective_on_examples(phase.objective, examples, network),
@@ -80,7 +82,20 @@ def _opened(tokens: Path, model: ModelConfig, phase: PhaseConfig) -> tuple[Examp
     examples, held_out = ExampleShards(tokens / "train"), ExampleShards(tokens / "validation")
     check_held_out(held_out)
     longest = int(examples.inputs.document_lengths().max(initial=1))
-    target_tokens = phase.objective.target_tokens if isinstance(phase.objective, Seq2SeqConfig) else None
+    objective, target_tokens = phase.objective, None
+    if isinstance(objective, Seq2SeqConfig):
+        target_tokens = objective.target_tokens
+    if isinstance(objective, ContrastiveConfig):
+        target_tokens = objective.passage_tokens
+        if target_tokens is None and examples.targets is not None:
+            longest = max(longest, int(examples.targets.document_lengths().max(initial=1)))
+        elif target_tokens is not None and target_tokens > model.context:
+            raise TrainingError(
+                f"passage_tokens is {target_tokens:,}, and the model's context {model.context:,}",
+                where=f"train.{phase.name}.objective.passage_tokens",
+                expected=f"at most {model.context:,}",
+                fix="lower passage_tokens",
+            )
     return examples, held_out, row_tokens_for(phase, model, longest), target_tokens
 
 
@@ -198,7 +213,24 @@ def _held_out(
     return [objective.prepare(batch, number) for number, batch in enumerate(batches)]
 
 
-def _head(examples: ExampleShards) -> Head:
+def _check_pairs(phase: PhaseConfig, pairs: float) -> None:
+    """Refuse batches in which there is nothing to tell apart.
+
+    Raises:
+        TrainingError: where one holds fewer than two pairs on average.
+    """
+    if pairs < 2:
+        raise TrainingError(
+            f"a batch of {phase.batch_tokens:,} tokens holds {pairs:.1f} pairs on average",
+            where=f"train.{phase.name}.batch_tokens",
+            expected="two at least, better dozens: each pair is told from the others of its batch",
+            fix="raise batch_tokens and micro_batch_tokens, or lower row_tokens and objective.passage_tokens",
+        )
+
+
+def _head(examples: ExampleShards, phase: PhaseConfig) -> Head:
+    if isinstance(phase.objective, ContrastiveConfig):
+        return EmbeddingHead(pooling=phase.objective.pooling)
     if examples.kind == "labels":
         return SequenceHead(labels=examples.names)
     if examples.kind == "scores":

@@ -48,3 +48,13 @@ def fewer_rows(micro_rows: int, rows: int) -> int:
             fix="set checkpoint_activations, shorten model.context, take a smaller model or an optimizer with less state",
         )
     return largest_divisor(rows, micro_rows // 2)
+
+
+def whole_batch_too_large(phase: str, batch_tokens: int) -> TrainingError:
+    """What is said where a batch whose rows are compared with each other finds no room."""
+    return TrainingError(
+        f"the memory is not enough for a batch of {batch_tokens:,} tokens at once, whose pairs are compared with each other",
+        where=f"train.{phase}.batch_tokens",
+        expected="room for its activations beside weights and optimiser",
+        fix="set checkpoint_activations, or lower batch_tokens (each pair is then told from fewer others)",
+    )

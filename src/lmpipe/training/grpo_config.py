@@ -49,7 +49,7 @@ class GrpoConfig(ObjectiveBase):
     reason = "it draws answers token by token and learns from how they were judged"
     learns = ("pairs",)
     has_answers = False
-    divides = False  # one process draws the answers, and one judges them
+    undivided = "learns from what the model itself has just written"  # one process draws the answers, and one judges them
     loss_unit = "minus the mean reward"
 
     kind: Literal["grpo"] = "grpo"

@@ -31,7 +31,7 @@ from lmpipe.training.adapters import adapt
 from lmpipe.training.averaging import Average
 from lmpipe.training.checkpoint import checkpoint_at, forget_after, newest_checkpoint, save_checkpoint
 from lmpipe.training.config import Batching, PhaseConfig, largest_divisor, resolve_precision
-from lmpipe.training.fitting import fewer_rows, is_out_of_memory, recompute_activations
+from lmpipe.training.fitting import fewer_rows, is_out_of_memory, recompute_activations, whole_batch_too_large
 from lmpipe.training.incidents import LIMIT, judge, perplexed, refusal
 from lmpipe.training.lessons import open_lessons
 from lmpipe.training.materials import Materials
@@ -321,6 +321,8 @@ class TrainingRun:
                     raise
                 failed = state.micro_rows
             state.optimizer.discard()
+            if self.phase.objective.whole_batches:
+                raise whole_batch_too_large(self.phase.name, self.phase.batch_tokens)
             set_random_state(before, self.device.kind)
             state.micro_rows = fewer_rows(failed, len(self.rows))
             self.progress.note(

@@ -24,8 +24,10 @@ class ObjectiveBase(Config):
     """Of the loss that is reported."""
     has_answers: ClassVar[bool] = True
     """Whether what it learns from says what is right, so that a few rows can be learned by heart."""
-    divides: ClassVar[bool] = True
-    """Whether the rows of a batch may be divided among processes."""
+    undivided: ClassVar[str] = ""
+    """Why the rows of a batch cannot be divided among processes; "" where they can."""
+    whole_batches: ClassVar[bool] = False
+    """Whether all rows of a batch go through the model at once, because they are compared with each other."""
     judged_by_accuracy: ClassVar[bool] = False
     """Whether it counts answers that are right."""
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from lmpipe.models.heads import Pooling
 from lmpipe.training.distillation_config import DistillationConfig
 from lmpipe.training.grpo_config import GrpoConfig
 from lmpipe.training.objective_base import ObjectiveBase, TokenObjective
@@ -152,6 +153,28 @@ class TaggingConfig(ObjectiveBase):
     """Share of each target's probability that is spread over all tags (Szegedy et al. 2016)."""
 
 
+class ContrastiveConfig(ObjectiveBase):
+    """Tell which passage belongs to which query among all those of a batch (van den Oord et al. 2018, InfoNCE), both ways: what
+    embeddings are trained with. Passages and queries that stand in a batch twice are not held against each other."""
+
+    architectures = ("encoder",)
+    reason = "a vector is made of what an encoder makes of the whole text"
+    learns = ("matches",)
+    head = "embedding"
+    judged_by_accuracy = True
+    loss_unit = "nats per pair"
+    undivided = "compares all pairs of a batch with each other"
+    whole_batches = True
+
+    kind: Literal["contrastive"] = "contrastive"
+    temperature: float = Field(default=0.05, gt=0, le=1)
+    """What cosines are divided by: a small one asks for a larger distance to the nearest of the others."""
+    pooling: Pooling = "mean"
+    """How a text becomes one vector: the mean of its hidden states, or the one at its first position (`cls`)."""
+    passage_tokens: int | None = Field(default=None, ge=8)
+    """Positions for passages in a row; a longer passage is cut. Null: as many as for queries."""
+
+
 class Seq2SeqConfig(TokenObjective):
     """Write the target of a text: summaries, translations."""
 
@@ -172,6 +195,7 @@ AnyObjective = (
     | SpanCorruptionConfig
     | ClassificationConfig
     | TaggingConfig
+    | ContrastiveConfig
     | Seq2SeqConfig
     | PreferenceConfig
     | DistillationConfig

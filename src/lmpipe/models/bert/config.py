@@ -16,7 +16,7 @@ class BertConfig(Sized):
     """An encoder in the BERT layout (Devlin et al. 2019) or RoBERTa's (Liu et al. 2019): norms after each block, GELU."""
 
     architecture: ClassVar[str] = "encoder"
-    heads_offered: ClassVar[tuple[str, ...]] = ("language", "sequence", "token")
+    heads_offered: ClassVar[tuple[str, ...]] = ("language", "sequence", "token", "embedding")
 
     kind: Literal["bert"] = "bert"
     layout: Literal["bert", "roberta"] = "bert"

@@ -1,5 +1,5 @@
 """Names and keys of the Hugging Face layout: what `transformers.BertForMaskedLM`, `...ForSequenceClassification`,
-`...ForTokenClassification` and their RoBERTa twins write and read.
+`...ForTokenClassification`, `BertModel` (for embeddings: a body alone) and their RoBERTa twins write and read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from lmpipe.models import layout, published
 from lmpipe.models.bert import keys
 from lmpipe.models.bert.config import BertConfig
 from lmpipe.models.bert.model import Bert
-from lmpipe.models.heads import Head
+from lmpipe.models.heads import EmbeddingHead, Head
 from lmpipe.models.layout import Stored
 
 LAYER = "encoder.layer.{layer}."
@@ -38,6 +38,7 @@ HEADS: dict[str, dict[str, dict[str, str]]] = {
         },
         "sequence": {"head.dense": "bert.pooler.dense", "head.out": "classifier"},
         "token": {"head.out": "classifier"},
+        "embedding": {},
     },
     "roberta": {
         "language": {
@@ -47,25 +48,28 @@ HEADS: dict[str, dict[str, dict[str, str]]] = {
         },
         "sequence": {"head.dense": "classifier.dense", "head.out": "classifier.out_proj"},
         "token": {"head.out": "classifier"},
+        "embedding": {},
     },
 }
 ARCHITECTURES = {
     "language": "ForMaskedLM",
     "sequence": "ForSequenceClassification",
     "token": "ForTokenClassification",
+    "embedding": "Model",
 }
 WITHOUT_BIAS = ("embedding", "positions", "types")
 TIED = {"head.decoder.weight": "embedding.weight"}
 POOLER = {"bert": ("head.dense.",), "roberta": ()}
 """What a BERT's body has and only its head for whole texts uses: as in Transformers, it is loaded from a body that was saved
 alone."""
-IGNORED = r"position_ids$|^cls\.seq_relationship|predictions\.decoder\.|^lm_head\.decoder\.|\.pooler\."
+IGNORED = r"position_ids$|^cls\.seq_relationship|predictions\.decoder\.|^lm_head\.decoder\.|(^|\.)pooler\."
 """Tables of positions, next-sentence heads and copies of tied matrices."""
 
 
 def mapping(config: BertConfig, head: Head) -> dict[str, Stored]:
     """Our parameter names to theirs, layers filled in; the tied head matrix has no entry, as on disk."""
-    prefixed = {ours: tuple(f"{config.layout}.{name}" for name in theirs) for ours, theirs in BODY.items()}
+    prefix = "" if isinstance(head, EmbeddingHead) else f"{config.layout}."
+    prefixed = {ours: tuple(prefix + name for name in theirs) for ours, theirs in BODY.items()}
     modules = prefixed | {ours: (theirs,) for ours, theirs in HEADS[config.layout][head.kind].items()}
     patterns = {
         f"{ours}.{part}": Stored(tuple(f"{name}.{part}" for name in theirs))
@@ -95,10 +99,12 @@ def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float3
         ModelError: when a file is missing or damaged, or uses what this layout does not have.
     """
     config = published.config_of(folder, keys.from_json, keys.REFUSED)
-    vocab_size, saved = published.vocab_size_of(folder), published.head_of(published.json_of(folder / published.CONFIG))
-    tensors = layout.read_tensors(folder, device)
-    if not any(name.startswith(f"{config.layout}.") for name in tensors):  # saved without a head
-        tensors = {f"{config.layout}.{name}": tensor for name, tensor in tensors.items()}
+    vocab_size, saved = published.vocab_size_of(folder), published.head_of(folder)
+    tensors, prefix = layout.read_tensors(folder, device), f"{config.layout}."
+    if isinstance(head or saved, EmbeddingHead):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    elif not any(name.startswith(prefix) for name in tensors):  # saved without a head
+        tensors = {prefix + name: tensor for name, tensor in tensors.items()}
     return layout.fill_with_head(
         lambda chosen: Bert(config, vocab_size, chosen),
         tensors,

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lmpipe.models.bert.config import ROBERTA_OFFSET, BertConfig
-from lmpipe.models.heads import Head, LanguageHead, SequenceHead
+from lmpipe.models.heads import EmbeddingHead, Head, LanguageHead, SequenceHead
 from lmpipe.models.layers.bidirectional import FullAttention, segment_mask
-from lmpipe.models.layers.encoder_heads import LanguagePrediction, PooledPrediction, TokenPrediction
+from lmpipe.models.layers.encoder_heads import LanguagePrediction, PooledPrediction, PooledVector, TokenPrediction
 from lmpipe.models.layers.feed_forward import PlainFeedForward
 from lmpipe.models.layers.initial import initialise
 from lmpipe.models.layers.positions import positions_of
@@ -77,6 +77,8 @@ class Bert(Encoder):
 def _make_head(config: BertConfig, vocab_size: int, head: Head) -> nn.Module:
     if isinstance(head, LanguageHead):
         return LanguagePrediction(config.width, vocab_size, config.norm_eps, bias=True)
+    if isinstance(head, EmbeddingHead):
+        return PooledVector(head.pooling)
     if isinstance(head, SequenceHead):
         return PooledPrediction(config.width, len(head.labels), config.dropout)
     return TokenPrediction(config.width, len(head.labels), config.dropout)

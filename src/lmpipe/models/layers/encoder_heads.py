@@ -1,4 +1,4 @@
-"""What encoders predict from their hidden states: tokens, one label for a text, or a label for each token.
+"""What encoders make of their hidden states: tokens, one label or one vector for a text, or a label for each token.
 
 Two layouts differ in a few places: BERT's (biases everywhere, tanh over the first position) and ModernBERT's (no biases but the
 last one's, the same GELU transform below every head).
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lmpipe.models.heads import Pooling
 from lmpipe.models.network import Encoder
 
 
@@ -20,6 +21,34 @@ def at_places(network: Encoder, ids_BT: Tensor, segments_BT: Tensor, places_BK: 
     picked_BKC = hidden_BTC.gather(1, places_BK[..., None].expand(-1, -1, hidden_BTC.shape[-1]))
     logits: Tensor = network.head(picked_BKC.reshape(rows * places, 1, -1))
     return logits.view(rows, places, -1)
+
+
+def embeddings(network: Encoder, ids_BT: Tensor, segments_BT: Tensor, texts: int) -> Tensor:
+    """Vectors (B, K, C) of length 1, in fp32, of the `texts` texts that may stand in a row; zeros where there is none.
+
+    A head for whole texts that pools says how; of any other network it is the mean.
+    """
+    pool = network.head if isinstance(network.head, PooledVector) else PooledVector("mean")
+    return F.normalize(pool(network.hidden(ids_BT, segments_BT), segments_BT, texts), dim=-1)
+
+
+class PooledVector(nn.Module):
+    """One vector for each text of a row: the mean over its positions, or what stands at its first one."""
+
+    def __init__(self, pooling: Pooling) -> None:
+        super().__init__()
+        self.pooling = pooling
+
+    def forward(self, x_BTC: Tensor, segments_BT: Tensor | None = None, texts: int = 1) -> Tensor:
+        """(B, T, C) to (B, K, C) in fp32: of the segments from 0 up to `texts`; without segments a row is one text."""
+        if segments_BT is None:
+            segments_BT = torch.zeros(x_BTC.shape[:2], dtype=torch.long, device=x_BTC.device)
+        if self.pooling == "cls":
+            before_BT = F.pad(segments_BT[:, :-1], (1, 0), value=-2)
+            segments_BT = segments_BT.masked_fill(segments_BT == before_BT, -1)
+        numbers_K1 = torch.arange(texts, device=x_BTC.device)[:, None]
+        there_BKT = (segments_BT[:, None] == numbers_K1).float()
+        return there_BKT @ x_BTC.float() / there_BKT.sum(-1, keepdim=True).clamp(min=1)
 
 
 class Transform(nn.Module):

@@ -18,7 +18,7 @@ class ModernBertConfig(Sized):
     and attention that looks near by in two layers of three."""
 
     architecture: ClassVar[str] = "encoder"
-    heads_offered: ClassVar[tuple[str, ...]] = ("language", "sequence", "token")
+    heads_offered: ClassVar[tuple[str, ...]] = ("language", "sequence", "token", "embedding")
 
     kind: Literal["modernbert"] = "modernbert"
     heads: int = Field(default_factory=underived, ge=1, le=512)

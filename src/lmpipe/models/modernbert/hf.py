@@ -1,5 +1,5 @@
-"""Names and keys of the Hugging Face layout: what `transformers.ModernBertForMaskedLM`, `...ForSequenceClassification` and
-`...ForTokenClassification` write and read.
+"""Names and keys of the Hugging Face layout: what `transformers.ModernBertForMaskedLM`, `...ForSequenceClassification`,
+`...ForTokenClassification` and `ModernBertModel` (for embeddings: a body alone) write and read.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from lmpipe.models import layout, published
-from lmpipe.models.heads import Head
+from lmpipe.models.heads import EmbeddingHead, Head
 from lmpipe.models.layout import Stored
 from lmpipe.models.modernbert import keys
 from lmpipe.models.modernbert.config import LOCAL_THETA, ModernBertConfig
 from lmpipe.models.modernbert.model import ModernBert
 
+PREFIX = "model."
+"""Before the names of a body under a head."""
 LAYER = "model.layers.{layer}."
 BODY = {
     "embedding.weight": "model.embeddings.tok_embeddings.weight",
@@ -27,15 +29,15 @@ BODY = {
     "blocks.{layer}.feed_forward.gate_up.weight": LAYER + "mlp.Wi.weight",
     "blocks.{layer}.feed_forward.down.weight": LAYER + "mlp.Wo.weight",
     "norm.weight": "model.final_norm.weight",
-    "head.transform.dense.weight": "head.dense.weight",
-    "head.transform.norm.weight": "head.norm.weight",
 }
-LABELS = {"head.out.weight": "classifier.weight", "head.out.bias": "classifier.bias"}
-HEADS = {"language": {"head.decoder.bias": "decoder.bias"}, "sequence": LABELS, "token": LABELS}
+TRANSFORM = {"head.transform.dense.weight": "head.dense.weight", "head.transform.norm.weight": "head.norm.weight"}
+LABELS = TRANSFORM | {"head.out.weight": "classifier.weight", "head.out.bias": "classifier.bias"}
+HEADS = {"language": TRANSFORM | {"head.decoder.bias": "decoder.bias"}, "sequence": LABELS, "token": LABELS}
 ARCHITECTURES = {
     "language": "ModernBertForMaskedLM",
     "sequence": "ModernBertForSequenceClassification",
     "token": "ModernBertForTokenClassification",
+    "embedding": "ModernBertModel",
 }
 TIED = {"head.decoder.weight": "embedding.weight"}
 IGNORED = r"^decoder\.weight$"
@@ -43,7 +45,8 @@ IGNORED = r"^decoder\.weight$"
 
 def mapping(config: ModernBertConfig, head: Head) -> dict[str, Stored]:
     """Our parameter names to theirs, layers filled in; the tied head matrix has no entry, as on disk."""
-    names = BODY | HEADS[head.kind]
+    embeds = isinstance(head, EmbeddingHead)
+    names = {ours: theirs.removeprefix(PREFIX) for ours, theirs in BODY.items()} if embeds else BODY | HEADS[head.kind]
     found = layout.expand({ours: Stored((theirs,)) for ours, theirs in names.items()}, config.layers)
     del found["blocks.0.attention_norm.weight"]
     return found
@@ -59,13 +62,18 @@ def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float3
     """As `bert.hf.load`."""
     value = published.json_of(folder / published.CONFIG)
     config = published.config_of(folder, keys.from_json, keys.REFUSED)
-    vocab_size, saved = published.vocab_size_of(folder), published.head_of(value)
+    vocab_size, saved = published.vocab_size_of(folder), published.head_of(folder)
     chosen = head or saved
     if chosen is not None and chosen.kind == "sequence" and value.get("classifier_pooling", "cls") != "cls":
         published.refuse(f"pooling by {value['classifier_pooling']!r}", "'cls': the first position")
+    tensors = layout.read_tensors(folder, device)
+    if isinstance(chosen, EmbeddingHead):
+        tensors = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
+    elif not any(name.startswith(PREFIX) for name in tensors):  # saved without a head
+        tensors = {PREFIX + name: tensor for name, tensor in tensors.items()}
     return layout.fill_with_head(
         lambda chosen: ModernBert(config, vocab_size, chosen),
-        layout.read_tensors(folder, device),
+        tensors,
         lambda chosen: mapping(config, chosen),
         saved=saved,
         head=head,

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmpipe.models.heads import Head, LanguageHead, SequenceHead
+from lmpipe.models.heads import EmbeddingHead, Head, LanguageHead, SequenceHead
 from lmpipe.models.layers.bidirectional import FullAttention, segment_mask
-from lmpipe.models.layers.encoder_heads import LanguagePrediction, TransformedPrediction
+from lmpipe.models.layers.encoder_heads import LanguagePrediction, PooledVector, TransformedPrediction
 from lmpipe.models.layers.feed_forward import FeedForward
 from lmpipe.models.layers.initial import initialise
 from lmpipe.models.layers.rotary import rotary_table
@@ -89,6 +89,8 @@ class ModernBert(Encoder):
 def _make_head(config: ModernBertConfig, vocab_size: int, head: Head) -> nn.Module:
     if isinstance(head, LanguageHead):
         return LanguagePrediction(config.width, vocab_size, config.norm_eps, bias=False)
+    if isinstance(head, EmbeddingHead):
+        return PooledVector(head.pooling)
     first_only = isinstance(head, SequenceHead)
     return TransformedPrediction(config.width, len(head.labels), config.norm_eps, config.dropout, first_only=first_only)
 
