@@ -413,7 +413,7 @@ def small(kind: str) -> Any:
     return build(TypeAdapter(ModelConfig).validate_python(written), 50)
 
 
-EVALUATED = {"scores": "regression", "tags": "tagging", "pairs": "generation"}
+EVALUATED = {"scores": "regression", "tags": "tagging", "pairs": "generation", "matches": "retrieval"}
 
 
 def tasks(folder: Path, encoder: str) -> list[dict[str, Any]]:
@@ -471,7 +471,7 @@ def tasks(folder: Path, encoder: str) -> list[dict[str, Any]]:
                 "tokenizer": {"kind": "bpe", "vocab_size": 280, "train_on": "corpus"},
                 "model": model,
                 "train": [phase],
-                "evaluate": [measured] if name not in ("preferences", "rewarded", "matches") else [],
+                "evaluate": [measured] if name not in ("preferences", "rewarded") else [],
             }
         )
     return recipes

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from lmpipe.base.config import Config
 from lmpipe.evaluation.catalogue import TaskKind, statistic_names
 from lmpipe.evaluation.extractive_config import ExtractiveConfig
+from lmpipe.models.bm25.config import Bm25Baseline
 from lmpipe.models.hmm.config import TaggerConfig
 from lmpipe.models.linear.config import LinearConfig
 
-LINEAR, HMM = "linear", "hmm"
+LINEAR, HMM, BM25, START = "linear", "hmm", "bm25", "start"
 """Part of the names of these baselines' numbers."""
+DEPTH = 100
+"""Ranks of a search that are looked at: a passage that comes later counts as not found."""
 LEAD = "{statistic}_over_{baseline}"
 """What the difference between the model and a baseline is called."""
 OUT_OF_SCOPE = ("in_scope_kept", "out_of_scope_recall")
@@ -201,4 +204,44 @@ class GenerationEvaluation(TextEvaluation):
         return [name for name in super().statistics(kinds) if name != "mauve" or self.mauve is not None]
 
 
-AnyTaskEvaluation = ClassificationEvaluation | RegressionEvaluation | TaggingEvaluation | GenerationEvaluation
+class StartBaseline(Config):
+    """What the encoder finds that the recipe goes on from, as it was before: what training was worth."""
+
+    kind: Literal["start"] = "start"
+
+
+class RetrievalEvaluation(TaskEvaluation):
+    """Does a query find its passage among all, by the largest cosine: recall at k, nDCG at k, mean reciprocal rank."""
+
+    measures = ("matches",)
+    objective = "contrastive"
+    task_kinds = ("retrieval",)
+    decisive = "mrr"
+
+    kind: Literal["retrieval"] = "retrieval"
+    at: tuple[Annotated[int, Field(ge=1, le=DEPTH)], ...] = Field(default=(1, 5, 10), min_length=1)
+    """The k: how many of the first found passages count."""
+    among: Literal["corpus", "split"] = "corpus"
+    """Which passages are searched, each text once: those of all sides, or only those of the measured one, which is easier."""
+    baselines: tuple[Annotated[Bm25Baseline | StartBaseline, Field(discriminator="kind")], ...] = (Bm25Baseline(),)
+    """What to put beside the model: a search by words (`bm25`), and the encoder before it was trained here (`start`)."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        for name, given in (("at", self.at), ("baselines", self.baseline_names())):
+            if len(set(given)) < len(given):
+                raise ValueError(f"{name} names one twice; expected each once")
+        return self
+
+    def baseline_names(self) -> list[str]:
+        """As `TaskEvaluation.baseline_names`."""
+        return [baseline.kind for baseline in self.baselines]
+
+    def statistics(self, kinds: Sequence[TaskKind]) -> list[str]:
+        """As `TaskEvaluation.statistics`."""
+        return [name for kind in kinds for name in statistic_names(kind, self.at)]
+
+
+AnyTaskEvaluation = (
+    ClassificationEvaluation | RegressionEvaluation | TaggingEvaluation | GenerationEvaluation | RetrievalEvaluation
+)

@@ -35,7 +35,7 @@ class Asked(NamedTuple):
     text: str
     slices: tuple[str, ...]
     references: tuple[str, ...] = ()
-    """Of pairs, every text that counts as right."""
+    """Of pairs and matches, every text that counts as right."""
     tags: tuple[str, ...] = ()
 
 
@@ -65,6 +65,7 @@ class TaskWork(NamedTuple):
             subject=".".join(part for part in (self.config.on, self.config.split, beside) if part),
             classes=tuple(classes),
             slices=self.config.slices,
+            at=getattr(self.config, "at", ()),
             resamples=self.config.resamples,
             level=self.config.level,
             seed=derive_seed(self.seed, "bootstrap", self.config.on, self.config.split) % 10**6,

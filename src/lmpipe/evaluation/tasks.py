@@ -27,6 +27,7 @@ from lmpipe.evaluation.generation import generated
 from lmpipe.evaluation.mauve import GENERATED, REFERENCE, Embedder, quantised
 from lmpipe.evaluation.predicting import targets, word_tags
 from lmpipe.evaluation.regression import regressed
+from lmpipe.evaluation.retrieving import measure_retrieval
 from lmpipe.evaluation.tagging import tagged
 from lmpipe.evaluation.task_classes import DECISION, measure_several, measure_single
 from lmpipe.evaluation.task_config import (
@@ -35,6 +36,7 @@ from lmpipe.evaluation.task_config import (
     ClassificationEvaluation,
     GenerationEvaluation,
     RegressionEvaluation,
+    RetrievalEvaluation,
     TaggingEvaluation,
 )
 from lmpipe.evaluation.task_work import Asked, Batches, TaskWork
@@ -59,6 +61,8 @@ def evaluate_task(
     linear: LinearClassifier | None,
     tagger: Tagger | None,
     embed: Embedder | None,
+    passages: Callable[[], Iterator[str]],
+    start: Network | None,
     prefix: str,
     output: Path,
     seed: int,
@@ -76,6 +80,8 @@ def evaluate_task(
         linear: trained on the training side; needed where `config` asks for it, of one class for each text.
         tagger: likewise, of tags.
         embed: of texts, where MAUVE is wanted.
+        passages: of matches, what is searched.
+        start: the network before it was trained, where that is a baseline.
         prefix: of pairs, put before every text.
         output: an existing folder.
         seed: the recipe's; the bootstrap derives its own.
@@ -104,6 +110,8 @@ def evaluate_task(
     if isinstance(config, TaggingEvaluation):
         metrics = work.measured("tagging", _tags(work))
         metrics += work.beside("tagging", HMM, _tags_by(tagger, work)) if tagger is not None else []
+    elif isinstance(config, RetrievalEvaluation):
+        metrics = measure_retrieval(work, config, tokenizer, passages(), start)
     else:
         metrics = work.measured("generation", _grouped(work, config, _written(work, config, tokenizer, prefix), embed))
         for baseline in config.baselines:

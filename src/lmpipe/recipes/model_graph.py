@@ -8,7 +8,14 @@ from pathlib import Path
 from lmpipe.audit.config import MemorizationConfig
 from lmpipe.data.holding import LabelsConfig, MatchesConfig, PairsConfig, PreferencesConfig, ScoresConfig, TagsConfig
 from lmpipe.evaluation.config import LanguageModelBaseline, PerplexityConfig
-from lmpipe.evaluation.task_config import ClassificationEvaluation, GenerationEvaluation, TaggingEvaluation, TextEvaluation
+from lmpipe.evaluation.task_config import (
+    START,
+    ClassificationEvaluation,
+    GenerationEvaluation,
+    RetrievalEvaluation,
+    TaggingEvaluation,
+    TextEvaluation,
+)
 from lmpipe.models.hmm.config import HmmConfig
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
@@ -142,6 +149,8 @@ def evaluations(
                     name, counted = f"hmm-{part.on}", configs.HmmStage(tagger=tagger, holds=holds)
                     given = {"documents": splits[part.on]}
                     inputs["hmm"] = graph.stages.get(name) or graph.add("hmm", name, counted, given)
+            if isinstance(part, RetrievalEvaluation) and START in part.baseline_names():
+                inputs["start"] = graph.stages["pretrained"]
             plain = part.model_copy(update={"robustness": ()}) if isinstance(part, TextEvaluation) else part
             if isinstance(plain, GenerationEvaluation) and plain.mauve:
                 asked = plain.mauve.encoder

@@ -22,6 +22,7 @@ from lmpipe.data.splitting.fold_config import CrossValidationConfig, LearningCur
 from lmpipe.evaluation.code.config import ProgramsConfig
 from lmpipe.evaluation.config import EvaluationConfig, PerplexityConfig
 from lmpipe.evaluation.suite_config import SuiteConfig
+from lmpipe.evaluation.task_config import START, RetrievalEvaluation
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
 from lmpipe.recipes.judged_config import JudgedConfig
@@ -366,6 +367,11 @@ class Recipe(Config):
                 raise ValueError(
                     f"evaluate.{i} measures {part.kind}, and the model learns {last} last; "
                     f"expected a last phase with objective: {part.objective}"
+                )
+            if isinstance(part, RetrievalEvaluation) and START in part.baseline_names() and self.start_from is None:
+                raise ValueError(
+                    f"evaluate.{i}.baselines has start, and the model starts with fresh weights; expected bm25 alone, or "
+                    "`model: {from: ...}`"
                 )
             held = kind_held(self.data[part.on].holds)
             if held not in part.measures:

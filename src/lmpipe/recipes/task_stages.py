@@ -14,7 +14,7 @@ from lmpipe.base.measures import Metric
 from lmpipe.base.randomness import derive_seed
 from lmpipe.data.columns import OWN_COLUMNS
 from lmpipe.data.documents import parts_of, tables_of
-from lmpipe.data.holding import Holds, LabelsConfig, PairsConfig, TagsConfig
+from lmpipe.data.holding import Holds, LabelsConfig, MatchesConfig, PairsConfig, TagsConfig
 from lmpipe.evaluation.code.evaluating import evaluate_programs
 from lmpipe.evaluation.examples import ExampleLayout
 from lmpipe.evaluation.intervals import wilson
@@ -39,7 +39,10 @@ from lmpipe.tokens.documents import read_examples
 from lmpipe.tokens.examples import references, spelled, tags_of
 from lmpipe.tokens.tokenizer import load_tokenizer
 
+SIDES = ("train", "validation", "test")
+
 if TYPE_CHECKING:
+    from lmpipe.models.network import Network
     from lmpipe.serving.chatbot.writing import BundleIntents
 
 
@@ -59,12 +62,29 @@ def answers(work: Work) -> None:
         linear=load_linear(work.inputs["linear"]) if "linear" in work.inputs else None,
         tagger=load_tagger(work.inputs["hmm"]) if "hmm" in work.inputs else None,
         embed=_encoder(work) if "encoder" in work.inputs else None,
+        passages=lambda: _passages(work),
+        start=_before(work, device) if "start" in work.inputs else None,
         prefix=work.config.holds.prefix if isinstance(work.config.holds, PairsConfig) else "",
         output=work.output,
         seed=work.config.seed,
         device=device,
         progress=work.progress,
     )
+
+
+def _passages(work: Work) -> Iterator[str]:
+    """What is searched: passages of the measured side, or of all, the measured one's first."""
+    config = work.config.evaluation
+    others = [side for side in SIDES if side != config.split] if config.among == "corpus" else []
+    for side in (config.split, *others):
+        for one in asked(work.inputs["documents"] / side, work.config.holds, ()):
+            yield from one.references
+
+
+def _before(work: Work, device: str) -> Network:
+    """The encoder before it was trained here, its vectors made as those of the trained one."""
+    trained = load_network(work.inputs["train"] / work.config.weights, device="cpu")
+    return load_network(work.inputs["start"], device=device, head=getattr(trained, "head_config", None))
 
 
 def _encoder(work: Work) -> Embedder:
@@ -130,7 +150,7 @@ def chatbot(work: Work) -> None:
     config = work.config
     sides = None
     if "messages" in work.inputs:
-        sides = Sides(*(_messages(work.inputs["messages"] / side, config.holds) for side in ("train", "validation", "test")))
+        sides = Sides(*(_messages(work.inputs["messages"] / side, config.holds) for side in SIDES))
         sides = sides._replace(train=[row for row in sides.train if row[1] != config.holds.none_of_them])
     tagger, measured = _spans(work) if "spans_from" in work.inputs else (None, ())
     make_chatbot(
@@ -177,7 +197,7 @@ def _messages(documents: Path, holds: LabelsConfig) -> list[tuple[str, str]]:
 
 
 def _snippets(work: Work) -> Iterator[tuple[str, str, str]]:
-    for side in ("train", "validation", "test") if "snippets_from" in work.inputs else ():
+    for side in SIDES if "snippets_from" in work.inputs else ():
         for part in parts_of(work.inputs["snippets_from"] / side):
             for table in tables_of(part, ["id", "text", "source"]):
                 for row in table.to_pylist():
@@ -218,6 +238,6 @@ def asked(documents: Path, holds: Holds, slices: tuple[str, ...]) -> Iterator[As
                     row["id"],
                     row["text"] or "",
                     values,
-                    references=tuple(references(answer)) if isinstance(holds, PairsConfig) else (),
+                    references=tuple(references(answer)) if isinstance(holds, PairsConfig | MatchesConfig) else (),
                     tags=tuple(tags_of(answer)) if isinstance(holds, TagsConfig) else (),
                 )

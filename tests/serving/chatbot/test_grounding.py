@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lmpipe.base.errors import DamagedError, ModelError, ServingError
-from lmpipe.serving.chatbot.grounding.bm25 import build_bm25
+from lmpipe.models.bm25.index import build_bm25
 from lmpipe.serving.chatbot.grounding.chunks import snippets_of
 from lmpipe.serving.chatbot.grounding.config import EmbeddingConfig, GenerationConfig, SnippetConfig, SnippetsConfig
 from lmpipe.serving.chatbot.grounding.fusion import fuse

@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from lmpipe.base.config import Config
+from lmpipe.models.bm25.config import Bm25Parameters
 from lmpipe.serving.chatbot.names import Text
 
 FUNCTION_WORDS = (
@@ -33,13 +34,9 @@ class SnippetConfig(Config):
     """Questions that it answers: searched, never shown."""
 
 
-class Bm25Config(Config):
+class Bm25Config(Bm25Parameters):
     """Search by words: BM25 (Robertson and Zaragoza 2009)."""
 
-    k1: float = Field(default=1.2, gt=0, le=10)
-    """How much a word's repetition counts: small values let it count once."""
-    b: float = Field(default=0.75, ge=0, le=1)
-    """How much long snippets are held back."""
     ignored: tuple[str, ...] = FUNCTION_WORDS
     """Words that do not count for the threshold, unless a question has no others: in a small collection "when" and "you" may be
     the rarest words. For the ranking they do count (benchmarks/RESULTS.md says why)."""

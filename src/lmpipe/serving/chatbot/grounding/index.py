@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lmpipe.base.errors import DamagedError, ModelError, ServingError
 from lmpipe.base.files import read_json, share, storing, sync_folder, write_json
-from lmpipe.serving.chatbot.grounding.bm25 import Bm25Index, build_bm25
+from lmpipe.models.bm25.index import Bm25Index, build_bm25
 from lmpipe.serving.chatbot.grounding.config import SnippetConfig, SnippetsConfig
 from lmpipe.serving.chatbot.grounding.embedding import Embedder, Vectors, unit_vectors
 from lmpipe.serving.chatbot.grounding.fusion import fuse
