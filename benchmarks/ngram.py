@@ -1,11 +1,13 @@
 """The n-gram model: seconds to train, tokens scored per second, perplexity; beside NLTK's estimate and KenLM's queries.
 
     python benchmarks/ngram.py FOLDER          # FOLDER holds valid.txt (trained on) and test.txt, one paragraph per line
+    python benchmarks/ngram.py books_text.jsonl.gz      # books, a JSON line each with `text`: every 20th paragraph is the test
 
 Words are tokens, paragraphs are documents; test words that training never saw become <unk>. Peers are measured where they are
 installed (`pip install kenlm nltk`), by alternating pairs in this run; ratios are peer's seconds over ours. What they can show:
 
-- KenLM's package reads and queries, it does not estimate: our model is written as ARPA text and must get the same scores.
+- KenLM's package reads and queries, it does not estimate: our model is written as ARPA text and must get the same scores. Ours
+  takes ids, as everything after a tokenizer does; theirs looks up words. Both score all test tokens, theirs a sentence a call.
 - NLTK's `KneserNeyInterpolated` has one fixed discount per model (not the three of modified Kneser-Ney) and looks through all
   n-grams at every query, so it is measured on a small part of the text: training time, and perplexity on a few tokens.
 """
@@ -13,8 +15,10 @@ installed (`pip install kenlm nltk`), by alternating pairs in this run; ratios a
 from __future__ import annotations
 
 import argparse
+import gzip
 import importlib
 import importlib.util
+import json
 import math
 import statistics
 import tempfile
@@ -32,6 +36,7 @@ from lmpipe.models.ngram.training import train
 
 END, UNKNOWN = "</s>", "<unk>"
 PAIRS = 5
+HELD_OUT = 20
 NLTK_DOCUMENTS, NLTK_ORDER, NLTK_QUERIES = 400, 3, 300
 Documents = list[list[str]]
 
@@ -42,15 +47,28 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - before
 
 
-def alternating(ours: Callable[[], object], theirs: Callable[[], object], pairs: int = PAIRS) -> tuple[float, float, float]:
-    """Median seconds of both, and the median of theirs over ours of each pair."""
+def alternating(
+    ours: Callable[[], object], theirs: Callable[[], object], pairs: int = PAIRS
+) -> tuple[float, float, list[float]]:
+    """Median seconds of both, and theirs over ours of each pair."""
     taken = [(seconds_of(ours), seconds_of(theirs)) for _ in range(pairs)]
     our, their = zip(*taken, strict=True)
-    return statistics.median(our), statistics.median(their), statistics.median(b / a for a, b in taken)
+    return statistics.median(our), statistics.median(their), sorted(b / a for a, b in taken)
+
+
+def spread(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def read(path: Path) -> Documents:
     return [words for line in path.read_text(encoding="utf-8").splitlines() if (words := line.split())]
+
+
+def read_books(path: Path) -> tuple[Documents, Documents]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        texts = [json.loads(line)["text"] for line in file]
+    paragraphs = [words for text in texts for line in text.split("\n") if (words := line.split())]
+    return [words for number, words in enumerate(paragraphs) if number % HELD_OUT], paragraphs[::HELD_OUT]
 
 
 class Vocabulary:
@@ -99,9 +117,9 @@ def beside_kenlm(model: NgramModel, vocabulary: Vocabulary, test: list[np.ndarra
         found = np.concatenate([ours.log_probabilities(ids) for ids in test])
         print(f"kenlm: largest difference of a token's log-probability {np.abs(found - theirs).max():.1e}")
         stream = np.concatenate(test)
-        our, their, ratio = alternating(lambda: ours.log_probabilities(stream), lambda: [peer.score(s) for s in sentences])
+        our, their, ratios = alternating(lambda: ours.log_probabilities(stream), lambda: [peer.score(s) for s in sentences])
         rate, peer_rate = (len(stream) / seconds for seconds in (our, their))
-        print(f"kenlm: {peer_rate:,.0f} tokens/s, ours {rate:,.0f} tokens/s, ratio {ratio:.2f}")
+        print(f"kenlm: {peer_rate:,.0f} tokens/s, ours {rate:,.0f} tokens/s, ratio {spread(ratios)}")
 
 
 def beside_nltk(training: Documents, test: Documents) -> None:
@@ -120,9 +138,9 @@ def beside_nltk(training: Documents, test: Documents) -> None:
         peer.fit(everygrams, padded)
         return peer
 
-    our, their, ratio = alternating(lambda: train_ours(encoded, vocabulary, NLTK_ORDER), train_theirs, pairs=3)
+    our, their, ratios = alternating(lambda: train_ours(encoded, vocabulary, NLTK_ORDER), train_theirs, pairs=3)
     tokens = sum(map(len, encoded))
-    print(f"nltk: order {NLTK_ORDER} on {tokens:,} tokens: {their:.2f} s, ours {our:.2f} s, ratio {ratio:.0f}")
+    print(f"nltk: order {NLTK_ORDER} on {tokens:,} tokens: {their:.2f} s, ours {our:.2f} s, ratio {spread(ratios)}")
     peer = train_theirs()
     model = train_ours(encoded, vocabulary, NLTK_ORDER)
     words = [word if word in vocabulary.ids else UNKNOWN for word in max(test, key=len)][:NLTK_QUERIES]
@@ -139,13 +157,17 @@ def beside_nltk(training: Documents, test: Documents) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="holds valid.txt and test.txt")
+    parser.add_argument("folder", type=Path, help="holds valid.txt and test.txt; or a .jsonl.gz file of books")
     parser.add_argument("--order", type=int, default=5)
     arguments = parser.parse_args()
-    training, test = read(arguments.folder / "valid.txt"), read(arguments.folder / "test.txt")
+    if arguments.folder.is_dir():
+        training, test = read(arguments.folder / "valid.txt"), read(arguments.folder / "test.txt")
+    else:
+        training, test = read_books(arguments.folder)
     vocabulary = Vocabulary(training)
     encoded, encoded_test = vocabulary.encode(training), vocabulary.encode(test)
     print(f"{len(vocabulary.words):,} words")
+    print(f"{sum(map(len, encoded)):,} tokens to train on, {sum(map(len, encoded_test)):,} to score")
     for order in sorted({3, arguments.order}):
         model = measure_ours(encoded, encoded_test, vocabulary, order)
     beside_kenlm(model, vocabulary, encoded_test)
