@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmpipe.base.errors import ModelError
+from lmpipe.models.families import build
+from lmpipe.training import objectives
 from lmpipe.training.averaging import Average
 from lmpipe.training.objective_config import CausalConfig
-from lmpipe.training.objectives import token_losses
+from lmpipe.training.objectives import next_token_losses, token_losses
 from lmpipe.training.optimizer_config import SgdConfig
 from lmpipe.training.optimizers import MasterOptimizer
 
@@ -35,6 +37,33 @@ def test_smoothing_and_z_loss_are_torchs_and_the_papers(smoothing: float, z: flo
     log_z = torch.logsumexp(flat, -1)[wanted != -100]
     torch.testing.assert_close(found.minimised, smoothed + z * log_z.square().sum(), rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(found.nats, F.cross_entropy(flat, wanted, reduction="sum"), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_logits_in_parts_give_the_loss_and_the_gradient_of_all_at_once(
+    monkeypatch: pytest.MonkeyPatch, smoothing: float
+) -> None:
+    network = build(example.tiny_model(dropout=0.0), example.VOCABULARY).train()
+    config = CausalConfig(label_smoothing=smoothing)
+    ids, segments = torch.randint(0, example.VOCABULARY, (3, 20)), torch.arange(20).expand(3, 20) // 7
+    targets = torch.where(torch.rand(3, 20) < 0.2, -100, ids.roll(-1))
+    heights: list[int] = []
+    network.head.register_forward_hook(lambda _, __, logits: heights.append(logits.numel()))
+
+    def measured() -> tuple[float, float, list[torch.Tensor]]:
+        network.zero_grad()
+        found = next_token_losses(network, ids, targets, segments, config)
+        found.minimised.backward()
+        return found.minimised.item(), found.nats.item(), [p.grad for p in network.parameters() if p.grad is not None]
+
+    whole = measured()
+    heights.clear()
+    monkeypatch.setattr(objectives, "LOGITS_AT_ONCE", 13 * example.VOCABULARY)  # 60 positions in 5 parts of 12
+    parts = measured()
+    assert heights == 10 * [12 * example.VOCABULARY]  # each forward, and again for backward
+    assert parts[:2] == pytest.approx(whole[:2], rel=1e-6)
+    for found, expected in zip(parts[2], whole[2], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from lmpipe.base.errors import ModelError
 from lmpipe.base.randomness import derive_seed
-from lmpipe.models.network import Encoder, Network
+from lmpipe.models.network import Decoder, Encoder, Network
 from lmpipe.tokens.controls import Controls
 from lmpipe.tokens.loader import Batch
 from lmpipe.tokens.special import ASSISTANT, SPECIAL_TOKENS
@@ -28,6 +29,9 @@ from lmpipe.training.objective_config import CausalConfig, ChatConfig, MaskedCon
 IGNORED = -100
 """A target that counts for nothing, as in torch and Transformers."""
 
+LOGITS_AT_ONCE = 1 << 26
+"""Numbers in the logits of a decoder that are alive together: in fp32, with their gradient, half a gigabyte. 8,192 positions with
+a vocabulary of 8,192 are just not cut."""
 
 ASSISTANT_ID = SPECIAL_TOKENS.index(ASSISTANT)
 CONTROL_IDS = np.arange(len(SPECIAL_TOKENS))
@@ -76,7 +80,7 @@ class Causal:
     def losses(self, network: Network, *part: Tensor) -> Losses:
         """Of one part."""
         ids_BT, targets_BT, segments_BT = part
-        found = token_losses(network(ids_BT, segments_BT), targets_BT, self.config)
+        found = next_token_losses(network, ids_BT, targets_BT, segments_BT, self.config)
         return with_auxiliary(found, network, targets_BT)
 
     def supervised(self, arrays: Sequence[NDArray[Any]]) -> int:
@@ -239,6 +243,31 @@ def token_losses(logits_BTV: Tensor, targets_BT: Tensor, config: TokenObjective)
     uniform = ((log_z - logits.mean(-1)) * supervised).sum()
     smoothed = (1.0 - config.label_smoothing) * nats + config.label_smoothing * uniform
     return Losses(smoothed + config.z_loss * (log_z.square() * supervised).sum(), nats)
+
+
+def next_token_losses(
+    network: Network, ids_BT: Tensor, targets_BT: Tensor, segments_BT: Tensor, config: TokenObjective
+) -> Losses:
+    """As `token_losses` of a decoder's logits, never with more than LOGITS_AT_ONCE of them: with a large vocabulary they would be
+    most of a step's memory.
+
+        hidden (N, C) --> parts of LOGITS_AT_ONCE / V positions --> head --> loss of the part --> sum
+                                                                     '--- computed again in the backward pass
+    """
+    parts = -(-ids_BT.numel() * network.vocab_size // LOGITS_AT_ONCE)
+    if parts == 1 or not isinstance(network, Decoder):
+        return token_losses(network(ids_BT, segments_BT), targets_BT, config)
+
+    def of_part(hidden_NC: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+        found = token_losses(network.head(hidden_NC), targets_N, config)
+        return found.minimised, found.nats
+
+    hidden_NC = network.hidden(ids_BT, segments_BT).flatten(0, 1)
+    at_once = -(-len(hidden_NC) // parts)
+    pieces = zip(hidden_NC.split(at_once), targets_BT.flatten().split(at_once), strict=True)
+    found = [checkpoint(of_part, hidden, targets, use_reentrant=False) for hidden, targets in pieces]
+    minimised, nats = (torch.stack(column).sum() for column in zip(*found, strict=True))
+    return Losses(minimised, nats)
 
 
 def with_auxiliary(losses: Losses, network: Network, targets_BT: Tensor) -> Losses:

@@ -16,7 +16,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
-from lmpipe.models.network import Encoder
+from lmpipe.models.network import Decoder, Encoder
 from lmpipe.training.observation import blocks_of
 from lmpipe.training.ranks import Ranks
 
@@ -32,7 +32,7 @@ class Shards:
         for _, block in blocks_of(network):
             fully_shard(block, mesh=mesh, mp_policy=MixedPrecisionPolicy(reduce_dtype=torch.float32))
         fully_shard(network, mesh=mesh, mp_policy=MixedPrecisionPolicy(reduce_dtype=torch.float32))
-        if isinstance(network, Encoder):
+        if isinstance(network, Encoder | Decoder):
             register_fsdp_forward_method(network, "hidden")  # objectives ask for it, and give what they pick of it to the head
 
     def forget_whole(self) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lmpipe.models.gpt2.config import Gpt2Config
 from lmpipe.models.heads import Head
-from lmpipe.models.layers.attention import Attention, Cache, cached_mask, document_mask
+from lmpipe.models.layers.attention import Attention, Cache, Mask, cached_mask, packed_mask
 from lmpipe.models.layers.feed_forward import PlainFeedForward
 from lmpipe.models.layers.initial import initialise
 from lmpipe.models.layers.positions import positions_of
@@ -33,7 +33,7 @@ class Block(nn.Module):
         self.feed_forward = PlainFeedForward(config.width, config.feed_forward_width, "gelu_tanh")
         self.dropout = config.dropout
 
-    def forward(self, x_BTC: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
+    def forward(self, x_BTC: Tensor, mask: Mask | None, cache: Cache | None) -> Tensor:
         """(B, T, C) to (B, T, C)."""
         attended = self.attention(self.attention_norm(x_BTC), None, None, mask, cache)
         x_BTC = x_BTC + F.dropout(attended, self.dropout, self.training)
@@ -64,7 +64,7 @@ class Gpt2(Decoder):
         """
         start, positions = cache[0].length if cache else 0, ids_BT.shape[1]
         check_length(start + positions, self.config.context)
-        mask = document_mask(segments_BT) if segments_BT is not None else cached_mask(start, positions, ids_BT.device)
+        mask = packed_mask(segments_BT) if segments_BT is not None else cached_mask(start, positions, ids_BT.device)
         x_BTC = self.embedding(ids_BT) + self.positions(positions_of(ids_BT, segments_BT, start))
         x_BTC = F.dropout(x_BTC, self.config.dropout, self.training)
         for number, block in enumerate(self.blocks):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from lmpipe.models.layers.norm import RMSNorm
 from lmpipe.models.layers.rotary import rotate
@@ -19,6 +20,9 @@ PRODUCTS_CONTEXT = 1024
 """Up to this many positions training on a CPU spells attention out as products. Compiled, forward and backward took 33 ms
 for 32 rows, 4 heads, 256 positions, width 64 in bf16 (Zen 4, 2 threads), where torch 2.13's fused kernel took 73 ms; and a
 mask between documents costs next to nothing. Memory grows with the square of the positions: longer contexts use the kernel."""
+
+Mask = Tensor | BlockMask
+"""Where a query may look: a dense tensor of booleans, or the blocks of FlexAttention (Dong et al. 2024)."""
 
 
 @dataclass
@@ -64,7 +68,7 @@ class Attention(nn.Module):
         x_BTC: Tensor,
         cos_TD: Tensor | None,
         sin_TD: Tensor | None,
-        mask: Tensor | None = None,
+        mask: Mask | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
         """(B, T, C) to (B, T, C).
@@ -73,7 +77,7 @@ class Attention(nn.Module):
             x_BTC: normalised residual stream.
             cos_TD: rotary cosines of these positions; None where positions are in the stream already.
             sin_TD: rotary sines of these positions.
-            mask: True where a query may look, broadcastable to (B, H, T, S); None: plain causal order.
+            mask: True where a query may look, broadcastable to (B, H, T, S), or its blocks; None: plain causal order.
             cache: takes and gives keys and values of earlier positions.
         """
         rows, positions, _ = x_BTC.shape
@@ -85,7 +89,12 @@ class Attention(nn.Module):
             q, k = rotate(q, cos_TD, sin_TD), rotate(k, cos_TD, sin_TD)
         if cache is not None:
             k, v = cache.append(k, v)
-        mixed = _by_products(q, k, v, mask) if self._fits_products(positions, q.device) else self._fused(q, k, v, mask)
+        if isinstance(mask, BlockMask):
+            mixed = by_blocks(q, k, v, mask)
+        elif self._fits_products(positions, q.device):
+            mixed = _by_products(q, k, v, mask)
+        else:
+            mixed = self._fused(q, k, v, mask)
         result: Tensor = self.out(mixed.transpose(1, 2).reshape(rows, positions, -1))
         return result
 
@@ -108,6 +117,34 @@ def _by_products(q_BHTD: Tensor, k_BKTD: Tensor, v_BKTD: Tensor, mask: Tensor | 
     scores_BHTT = (q_BHTD @ k_BKTD.transpose(-1, -2)).float() * q_BHTD.shape[-1] ** -0.5
     weights_BHTT = torch.softmax(scores_BHTT.masked_fill(~mask, -torch.inf), dim=-1)
     return weights_BHTT.to(v_BKTD.dtype) @ v_BKTD
+
+
+def by_blocks(q_BHTD: Tensor, k_BKTD: Tensor, v_BKTD: Tensor, mask: BlockMask) -> Tensor:
+    """Attention that leaves out blocks in which no query may look; compiled, one kernel, and no mask in memory."""
+    found = flex_attention(q_BHTD, k_BKTD, v_BKTD, block_mask=mask, enable_gqa=k_BKTD.shape[1] != q_BHTD.shape[1])
+    assert isinstance(found, Tensor), "nothing else was asked for"
+    return found
+
+
+def packed_mask(segments_BT: Tensor, window: int | None = None) -> Mask:
+    """Of rows that hold several documents: blocks where a step is compiled for a GPU, dense elsewhere.
+
+    Uncompiled, FlexAttention computes all scores, and on a CPU it has no backward pass.
+    """
+    if segments_BT.device.type == "cuda" and torch.compiler.is_compiling():
+        return document_blocks(segments_BT, window)
+    return document_mask(segments_BT, window)
+
+
+def document_blocks(segments_BT: Tensor, window: int | None = None) -> BlockMask:
+    """As `document_mask`, as blocks of FlexAttention."""
+    rows, positions = segments_BT.shape
+
+    def may_look(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        seen = (query >= key) & (segments_BT[row, query] == segments_BT[row, key])
+        return seen if window is None else seen & (query - key < window)
+
+    return create_block_mask(may_look, rows, None, positions, positions, device=segments_BT.device.type)
 
 
 def document_mask(segments_BT: Tensor, window: int | None = None) -> Tensor:

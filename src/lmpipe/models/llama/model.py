@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lmpipe.models.heads import Head
-from lmpipe.models.layers.attention import Attention, Cache, cached_mask, document_mask
+from lmpipe.models.layers.attention import Attention, Cache, Mask, cached_mask, packed_mask
 from lmpipe.models.layers.feed_forward import FeedForward
 from lmpipe.models.layers.initial import initialise
 from lmpipe.models.layers.norm import RMSNorm
@@ -41,7 +41,7 @@ class Block(nn.Module):
         self.feed_forward = feed_forward
         self.dropout = config.dropout
 
-    def forward(self, x_BTC: Tensor, cos_TD: Tensor, sin_TD: Tensor, mask: Tensor | None, cache: Cache | None) -> Tensor:
+    def forward(self, x_BTC: Tensor, cos_TD: Tensor, sin_TD: Tensor, mask: Mask | None, cache: Cache | None) -> Tensor:
         """(B, T, C) to (B, T, C)."""
         x_BTC = x_BTC + self._drop(self.attention(self.attention_norm(x_BTC), cos_TD, sin_TD, mask, cache))
         return x_BTC + self._drop(self.feed_forward(self.feed_forward_norm(x_BTC)))
@@ -82,7 +82,7 @@ class RotaryDecoder(Decoder):
         stop = start + ids_BT.shape[1]
         check_length(stop, self.config.context)
         if segments_BT is not None:
-            mask: Tensor | None = document_mask(segments_BT, self.config.sliding_window)
+            mask: Mask | None = packed_mask(segments_BT, self.config.sliding_window)
         else:
             mask = cached_mask(start, ids_BT.shape[1], ids_BT.device, self.config.sliding_window)
         x_BTC = self.embedding(ids_BT)
