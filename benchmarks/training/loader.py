@@ -4,8 +4,8 @@
 
 The step is a `TrainingRun` of the smallest model worth the name (2 layers, width 128, compiled): what it consumes is the
 fastest that this machine can ask for. Shards hold random ids in documents of 500 tokens. Each round takes steps and then loads
-as many batches as the run would (what `run.batch` gives: shuffled windows, segments, targets). Opening means: shards, loader and
-the first batch from there, as after a kill; at step 10 and at step 100,000, in turn.
+as many batches as the run would (what `run.batch` gives: shuffled windows, segments, targets). Opening means: shards, loader
+and the first batch from there, as after a kill; at step 10 and at step 100,000, in turn.
 """
 
 from __future__ import annotations
@@ -71,9 +71,8 @@ def measure_opening(folder: Path, rounds: int) -> None:
     contenders = {str(step): lambda step=step: lambda: open_at(folder, step) for step in (EARLY, LATE)}
     taken = in_turn(contenders, rounds)  # type: ignore[arg-type]
     early, late = (taken[str(step)].clock for step in (EARLY, LATE))
-    print(
-        f"opening at step {EARLY}: {spread([1000 * s for s in early])} ms; at step {LATE:,}: {spread([1000 * s for s in late])} ms"
-    )
+    for step, seconds in ((EARLY, early), (LATE, late)):
+        print(f"opening at step {step:,}: {spread([1000 * each for each in seconds])} ms")
     print(f"late over early {spread(ratios(late, early))}")
 
 

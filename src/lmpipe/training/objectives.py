@@ -30,8 +30,8 @@ IGNORED = -100
 """A target that counts for nothing, as in torch and Transformers."""
 
 LOGITS_AT_ONCE = 1 << 26
-"""Numbers in the logits of a decoder that are alive together: in fp32, with their gradient, half a gigabyte. 8,192 positions with
-a vocabulary of 8,192 are just not cut."""
+"""Numbers in the logits of a decoder that are alive together: in fp32, with their gradient, half a gigabyte. 8,192 positions
+with a vocabulary of 8,192 are just not cut."""
 
 ASSISTANT_ID = SPECIAL_TOKENS.index(ASSISTANT)
 CONTROL_IDS = np.arange(len(SPECIAL_TOKENS))
@@ -248,8 +248,8 @@ def token_losses(logits_BTV: Tensor, targets_BT: Tensor, config: TokenObjective)
 def next_token_losses(
     network: Network, ids_BT: Tensor, targets_BT: Tensor, segments_BT: Tensor, config: TokenObjective
 ) -> Losses:
-    """As `token_losses` of a decoder's logits, never with more than LOGITS_AT_ONCE of them: with a large vocabulary they would be
-    most of a step's memory.
+    """As `token_losses` of a decoder's logits, never with more than LOGITS_AT_ONCE of them: with a large vocabulary they would
+    be most of a step's memory.
 
         hidden (N, C) --> parts of LOGITS_AT_ONCE / V positions --> head --> loss of the part --> sum
                                                                      '--- computed again in the backward pass
@@ -264,7 +264,7 @@ def next_token_losses(
 
     hidden_NC = network.hidden(ids_BT, segments_BT).flatten(0, 1)
     at_once = -(-len(hidden_NC) // parts)
-    pieces = zip(hidden_NC.split(at_once), targets_BT.flatten().split(at_once), strict=True)
+    pieces = zip(torch.split(hidden_NC, at_once), torch.split(targets_BT.flatten(), at_once), strict=True)
     found = [checkpoint(of_part, hidden, targets, use_reentrant=False) for hidden, targets in pieces]
     minimised, nats = (torch.stack(column).sum() for column in zip(*found, strict=True))
     return Losses(minimised, nats)
