@@ -114,11 +114,11 @@ def evaluate_ours(folder: Path, documents: int) -> dict[str, int]:
 
     with ShardWriter(folder, vocab_size=LARGE_VOCABULARY, end_of_text_id=0) as writer:
         for row in np.random.default_rng(0).integers(1, LARGE_VOCABULARY, (documents, LENGTH - 1)):
-            writer.append([*row.tolist(), 0], LENGTH)
+            writer.append([*row.tolist(), 0], LENGTH - 1)
     model = Llama(LlamaConfig(layers=1, width=64, heads=1, context=LENGTH), LARGE_VOCABULARY).eval()
-    subject = Subject(model, LARGE_VOCABULARY, LENGTH, torch.device("cpu"))
+    subject = Subject(model, context_length=LENGTH, vocab_size=LARGE_VOCABULARY, device=torch.device("cpu"))
     shards = TokenShards(folder)
-    units = lay_out(shards, [b"x"] * LARGE_VOCABULARY)
+    units = lay_out(shards, [b"", *[b"x"] * (LARGE_VOCABULARY - 1)])
     libraries = mebibytes("VmRSS")
     windows = evaluation_windows(shards, LENGTH)
     score_windows(
