@@ -88,6 +88,27 @@ def test_a_classifier_from_a_model_of_ones_own(tmp_path: Path) -> None:
     assert done.verdict_word == "GO", done.verdict
 
 
+def test_embeddings(tmp_path: Path) -> None:
+    done = run_template("embeddings", tmp_path, {**FAST, "train.0.epochs": 10, "train.0.optimizer.lr": 5e-3})
+    assert done.verdict_word == "GO", done.verdict
+    question = "When will the goods arrive?"
+    answers = [
+        "Parcels leave our warehouse within a day and reach you in three to five working days.",
+        "Bills are in your profile under documents, one PDF for each purchase.",
+    ]
+    vectors = lmpipe.load(done.bundle).embed([question, *answers])
+    right, wrong = vectors[1:] @ vectors[0]
+    assert right > wrong
+    assert not any("chat" in command for command, _ in next_steps("embeddings", tmp_path)), "it says nothing"
+
+
+def test_embeddings_from_a_model_of_ones_own(tmp_path: Path) -> None:
+    changes = {"train.0.precision": "fp32", "train.0.epochs": 4, "train.0.optimizer.lr": 5e-3, "train.0.statistics": False}
+    done = run_template("embeddings", tmp_path, changes, tiny_model(tmp_path / "base", "bert"))
+    found = {metric.name.removeprefix("questions.test."): metric.value for metric in done.metrics}
+    assert found["recall_at_1"] > found["start.recall_at_1"] + 0.3
+
+
 def test_summarize(tmp_path: Path) -> None:
     changes = {**FAST, "train.0.epochs": 2, "train.0.optimizer.lr": 5e-3, "evaluate.0.limit": 20}
     done = run_template("summarize", tmp_path, changes)

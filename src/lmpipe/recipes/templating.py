@@ -23,6 +23,7 @@ TEMPLATES = {
     "adapt": "a general model goes on reading your field's text, then learns a task of it; needs --from",
     "chatbot": "intents, forms, answers from your texts, handing over; stories are its tests",
     "code": "a model of program code, on the standard library or your own sources; programs judged in a sandbox",
+    "embeddings": "which text belongs to which: vectors for search and frequent questions; from scratch or fine-tuned",
     "sentiment": "is a text positive or negative: any classes, from a .csv or .jsonl; from scratch or fine-tuned",
     "summarize": "short summaries of texts, beside the first sentences of each; from scratch or fine-tuned",
     "tagging": "a tag for every word: parts of speech, names; from scratch or fine-tuned",
@@ -31,6 +32,8 @@ TEMPLATES = {
 }
 ANSWERS = ("adapt", "sentiment", "topics", "summarize", "tagging", "translate")
 """Templates of models that answer a line of text."""
+EMBEDDER = "embeddings"
+"""The template of a model that says nothing: its vectors are used from Python."""
 RECIPE, PRETRAINED, START = "recipe.yaml", "pretrained.yaml", "{start}"
 
 
@@ -76,8 +79,9 @@ def next_steps(name: str, folder: Path) -> list[tuple[str, str]]:
         (f"lmpipe plan {recipe}", "what will be computed, and what it costs"),
         (f"lmpipe run {recipe}", "compute it; killed at any moment, the same command goes on"),
         (f"lmpipe report {recipe}", "one page with data, curves, numbers and costs"),
-        (f"lmpipe chat {recipe}", "a line in, its answer out" if name in ANSWERS else "talk to the model"),
     ]
+    if name != EMBEDDER:
+        steps.append((f"lmpipe chat {recipe}", "a line in, its answer out" if name in ANSWERS else "talk to the model"))
     if (folder / "data").is_dir():
         steps.insert(0, (f"edit {recipe}", "name your own files under `read:`; a small sample lies in data/"))
     return steps

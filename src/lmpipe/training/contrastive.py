@@ -89,8 +89,9 @@ def match_losses(
     same_NN = (query_numbers_N[:, None] == query_numbers_N) | (passage_numbers_N[:, None] == passage_numbers_N)
     left_out_NN = (same_NN | (query_numbers_N < 0)) & ~torch.eye(len(there_N), dtype=torch.bool, device=there_N.device)
     all_NN = queries_NC @ passages_NC.T / temperature
+    own_N = (queries_NC * passages_NC).sum(1) / temperature  # the diagonal, which torch's compiler warns of
     scores_NN, backward_NN = (each_NN.masked_fill(left_out_NN, -torch.inf) for each_NN in (all_NN, all_NN.T))
-    nats_N = (torch.logsumexp(scores_NN, 1) + torch.logsumexp(backward_NN, 1)) / 2 - all_NN.diagonal()
+    nats_N = (torch.logsumexp(scores_NN, 1) + torch.logsumexp(backward_NN, 1)) / 2 - own_N
     nats = (nats_N * there_N).sum()
     found = ((scores_NN.argmax(1) == torch.arange(len(there_N), device=there_N.device)).float() * there_N).sum()
     return Losses(nats, nats, found.detach())
