@@ -23,6 +23,7 @@ from lmpipe.base.measures import Metric
 from lmpipe.base.runtime import Runtime
 from lmpipe.models.bm25.index import build_bm25
 from lmpipe.recipes.project import check
+from lmpipe.recipes.reporting import build_report
 from lmpipe.recipes.results import Run
 
 RUNTIME = {"device": "cpu", "threads": 1, "workers": 1, "compile": False, "isolate": False}
@@ -180,6 +181,17 @@ def test_a_search_by_words_and_the_start_stand_beside(published: Run) -> None:
     before = by_transformers(minilm(), [query for query, _ in pairs]) @ by_transformers(minilm(), passages).T
     assert found["start.recall_at_1"].value == pytest.approx(np.mean(before.argmax(1) == np.arange(len(pairs))))
     assert found["mrr_over_start"].value == pytest.approx(found["mrr"].value - found["start.mrr"].value)
+
+
+def test_the_report_shows_the_search_by_words_beside_and_offers_no_talk(trained: Run) -> None:
+    shown = build_report(trained).comparison
+    assert shown is not None
+    assert [one.label for one in shown.contenders] == ["this model", "search by words (BM25)"]
+    assert shown.contenders[0].value == metrics(trained)["mrr"].value
+    assert "questions.test" in trained.report.read_text(encoding="utf-8")
+    commands = [text for _, text, _ in trained.summary()]
+    assert any("lmpipe verify" in text for text in commands)
+    assert not any("lmpipe chat" in text for text in commands), "it says nothing"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from lmpipe.audit.config import EXTRACTABLE
 from lmpipe.base.files import atomic_file
 from lmpipe.base.measures import Metric
 from lmpipe.evaluation.config import PerplexityConfig
-from lmpipe.evaluation.task_config import LINEAR
+from lmpipe.evaluation.task_config import BM25, LINEAR
 from lmpipe.export.data_card import data_card, names_sentence
 from lmpipe.models.hmm.config import HmmConfig
 from lmpipe.models.ngram.config import NgramConfig
@@ -30,7 +30,13 @@ from lmpipe.report.repeat_model import Repeats
 from lmpipe.report.summary import Line, summary
 from lmpipe.report.task_model import Fit, Task
 from lmpipe.training.config import PhaseConfig
+from lmpipe.training.objective_config import ContrastiveConfig
 
+BESIDE = {
+    LINEAR: ("accuracy", "linear classifier on words and word pairs, same training texts"),
+    BM25: ("mrr", "search by words (BM25)"),
+}
+"""Baselines that stand beside the model on the first screen, where the goal names no other number: by which, and in words."""
 SHOWN_SOURCES = 20
 SHOWN_LIBRARIES = ("torch", "tokenizers", "pyarrow", "numpy", "safetensors")
 
@@ -68,9 +74,13 @@ def summary_lines(run: Run) -> list[Line]:
     recipe = run.name if renamed else run.entry.extra.get("recipe_path") or run.name
     flag = "" if run.store.url == "store" else f" --store {shlex.quote(run.store.url)}"
     target = shlex.quote(recipe)
-    following = [
+    embeds = run.entry.recipe["train"][-1]["objective"]["kind"] == ContrastiveConfig().kind  # and says nothing
+    talking = [
         model.Command(command=f"lmpipe chat {target}{flag}", purpose="talk to it here"),
         model.Command(command=f"lmpipe serve {target}{flag}", purpose="an OpenAI-compatible server with a web page"),
+    ]
+    following = [
+        *([] if embeds else talking),
         model.Command(command=f"lmpipe verify {target}{flag}", purpose="prove that these are the bytes of this run"),
     ]
     return summary(build_report(run, summary_only=True), page=_shown(run.report), next_commands=following)
@@ -151,8 +161,9 @@ def _goal(recipe: Recipe, subject: str) -> model.Goal | None:
 
 def _comparison(recipe: Recipe, metrics: list[Metric], corpus: str, split: str) -> model.Comparison | None:
     found = {metric.name: metric for metric in metrics}
-    if f"{corpus}.{split}.{LINEAR}.accuracy" in found:
-        return _beside_linear(recipe, found, f"{corpus}.{split}")
+    for name, (decisive, label) in BESIDE.items():
+        if f"{corpus}.{split}.{name}.{decisive}" in found:
+            return _beside(recipe, found, f"{corpus}.{split}", name, decisive, label)
     subject = f"{corpus}.{split}.bits_per_byte"
     if subject not in found:
         return None
@@ -176,16 +187,18 @@ def _comparison(recipe: Recipe, metrics: list[Metric], corpus: str, split: str) 
     return model.Comparison(title=title, subject=subject, unit="bits/byte", better="lower", contenders=contenders)
 
 
-def _beside_linear(recipe: Recipe, found: Mapping[str, Metric], held_out: str) -> model.Comparison | None:
-    """The model beside a linear classifier: by the goal's number, else by accuracy."""
-    statistic = recipe.goal.metric.rpartition(".")[2] if recipe.goal else "accuracy"
-    own, simple = found.get(f"{held_out}.{statistic}"), found.get(f"{held_out}.{LINEAR}.{statistic}")
+def _beside(
+    recipe: Recipe, found: Mapping[str, Metric], held_out: str, baseline: str, decisive: str, label: str
+) -> model.Comparison | None:
+    """The model beside a baseline: by the goal's number, else by the decisive one."""
+    statistic = recipe.goal.metric.rpartition(".")[2] if recipe.goal else decisive
+    own, simple = found.get(f"{held_out}.{statistic}"), found.get(f"{held_out}.{baseline}.{statistic}")
     if own is None or simple is None or own.direction == "none":
         return None
     contenders = [
         model.Contender(label="this model", role="model", value=own.value, interval=own.interval),
         model.Contender(
-            label="linear classifier on words and word pairs, same training texts",
+            label=label,
             role="baseline",
             value=simple.value,
             interval=simple.interval,
