@@ -494,7 +494,11 @@ def bots(task: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     (folder / "spans.conll").write_text("".join(f"soup B-dish\nplease O\nnow{number} O\n\n" for number in range(20)))
     marked = [{"kind": "conll", "paths": [str(folder / "spans.conll")], "words": 1, "tags": 2}]
     spans = {"read": marked, "holds": {"kind": "tags"}, "split": {"train": 0.6, "validation": 0, "test": 0.4}}
-    own = {**bot, "messages": "messages", "snippets_from": "faq", "spans_from": "spans"}
+    (folder / "vectors").mkdir()
+    train_on_texts([], ByteConfig(), folder / "vectors", progress=Silent())
+    save(build(small("bert").config, 300), folder / "vectors", end_of_text_id=0)
+    own = {**bot, "messages": "messages", "snippets_from": "faq", "spans_from": "spans", "encoder": str(folder / "vectors")}
+    own["snippets"] = {**bot["snippets"], "embedding": {}}
     own["entities"] = [*bot["entities"], {"kind": "tagged", "name": "dish"}]
     own["understanding"] = {**bot["understanding"], "threshold": {"kind": "kept_accuracy", "at_least": 0.2}}
     own["fallback"] = {"search_first": True, "steps": ["offer", "hand_over"], "choices": 2}

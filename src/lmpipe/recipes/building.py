@@ -55,7 +55,7 @@ def build_graph(recipe: Recipe, runtime: Runtime, base_folders: list[Path]) -> G
     measured |= programs(graph, recipe, tokenizer, train, base_folders)
     measured |= judged(graph, recipe, tokenizer, train, base_folders)
     measured |= suites(graph, recipe, tokenizer, train, base_folders)
-    measured |= chatbot(graph, recipe, splits, tokenizer, train, measured)
+    measured |= chatbot(graph, recipe, splits, tokenizer, train, measured, base_folders)
     measured |= seeds(graph, recipe, splits, tokens, tokenizer, start, base_folders)
     measured |= folds(graph, recipe, splits, start, planted, base_folders)
     measured |= robustness(graph, recipe, splits, tokenizer)

@@ -21,6 +21,7 @@ from lmpipe.base.errors import RecipeError, SourceError
 from lmpipe.base.files import read_json
 from lmpipe.models.describing import describe
 from lmpipe.models.published import CONFIG, INDEX, vocab_size_of, weight_files
+from lmpipe.models.sentences import POOLING
 from lmpipe.pipeline.stage import Source as StageSource
 from lmpipe.recipes.hub import PREFIX, fetch, is_hub_name
 from lmpipe.recipes.reading import Source
@@ -88,7 +89,7 @@ def files_of(folder: Path) -> list[StageSource]:
     """
     weights = weight_files(folder)
     needed = [folder / CONFIG, *weights, folder / TOKENIZER[0]]
-    others = [folder / name for name in ("generation_config.json", *TOKENIZER[1:])]
+    others = [folder / name for name in ("generation_config.json", POOLING, *TOKENIZER[1:])]
     if len(weights) > 1:
         needed.append(folder / INDEX)
     for path in needed:
@@ -99,7 +100,8 @@ def files_of(folder: Path) -> list[StageSource]:
                 expected=", ".join(path.name for path in needed),
                 fix="load it with Transformers and write it again: save_pretrained of a model and of its fast tokenizer",
             )
-    return [file_source(path) for path in (*needed, *(path for path in others if path.is_file()))]
+    there = (*needed, *(path for path in others if path.is_file()))
+    return [file_source(path, path.relative_to(folder).as_posix()) for path in there]
 
 
 def file_source(path: Path, name: str = "") -> StageSource:

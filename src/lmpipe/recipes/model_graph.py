@@ -198,6 +198,7 @@ def chatbot(
     tokenizer: Stage,
     train: Stage,
     measured: Mapping[str, Stage],
+    base_folders: list[Path],
 ) -> dict[str, Stage]:
     """The chatbot, where there is one, by stage name."""
     bot = recipe.chatbot
@@ -206,6 +207,9 @@ def chatbot(
     holds = recipe.data[bot.messages].holds if bot.messages else None
     spans = recipe.data[bot.spans_from].holds if bot.spans_from else None
     inputs = {field: splits[name] for field, name in bot.corpora().items()}
+    if bot.encoder is not None:
+        inputs["encoder"] = _other_model(graph, "encoder-chatbot", bot.encoder, base_folders, "chatbot.encoder")
+        bot = bot.model_copy(update={"encoder": "encoder"})
     if isinstance(bot.classifier, ModelIntents):  # at the temperature that the evaluation chose
         inputs |= {"train": train, "tokenizer": tokenizer, **measured}
     config = configs.ChatbotStage(

@@ -337,6 +337,7 @@ def pretrained(work: Work) -> None:
 
     for source in work.sources:
         with storing(work.output / source.name):
+            (work.output / source.name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source.url, work.output / source.name)
 
 

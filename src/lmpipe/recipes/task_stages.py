@@ -161,6 +161,7 @@ def chatbot(work: Work) -> None:
         interval=wilson,
         model=_intents(work) if "train" in work.inputs else None,
         tagger=tagger,
+        encoder=work.inputs.get("encoder"),
         measured=measured,
     )
 

@@ -3,6 +3,7 @@
 chatbot.json     its configuration, the threshold and what it means on validation data
 intents/         the intent classifier, where it is one of its own and not the bundle's model
 snippets/        the snippets and their index
+encoder/         what gives snippets and questions their vectors, where they are searched by meaning
 tagger/          what finds entities of kind tagged, where the recipe taught it
 """
 
@@ -33,7 +34,7 @@ from lmpipe.serving.chatbot.thresholds import OperatingPoint
 from lmpipe.serving.chatbot.understanding import IntentClassifier, Understander
 
 HEADER = "chatbot.json"
-INTENTS, SNIPPETS, TAGGER = "intents", "snippets", "tagger"
+INTENTS, SNIPPETS, TAGGER, ENCODER = "intents", "snippets", "tagger", "encoder"
 FORMAT_VERSION = 1
 LINEAR, MODEL = "linear", "model"
 """What tells the intents apart."""
@@ -46,6 +47,7 @@ class Models:
     tagger: Tagger | None = None
     """Marks entities where the folder has no tagger of its own."""
     embedder: Embedder | None = None
+    """Gives vectors where the folder has no encoder of its own."""
     writer: Writer | None = None
     classifier: IntentClassifier | None = None
     """Tells the intents apart where the folder has no classifier of its own."""
@@ -112,7 +114,23 @@ def load_chatbot(folder: Path, models: Models = Models()) -> Chatbot:
         )
     tagger = load_tagger(folder / TAGGER) if (folder / TAGGER).is_dir() else models.tagger
     understander = Understander(config, classifier, threshold=threshold, tagger=tagger)
-    return Chatbot(config, understander, load_index(folder / SNIPPETS, embedder=models.embedder), models.writer)
+    index = load_index(folder / SNIPPETS, embedder=encoder_in(folder) or models.embedder)
+    return Chatbot(config, understander, index, models.writer)
+
+
+def encoder_in(folder: Path) -> Embedder | None:
+    """The encoder that a chatbot carries, where it does.
+
+    Raises:
+        MissingExtraError: when it does, and torch is not there.
+        ModelError: when it cannot be read.
+    """
+    if not (folder / ENCODER).is_dir():
+        return None
+    require("torch", extra="train", purpose="a search by meaning")
+    from lmpipe.serving.chatbot.grounding.encoder import EncoderVectors
+
+    return EncoderVectors(folder / ENCODER)
 
 
 def open_chatbot(bundle: Path, generation: Mapping[str, float], *, threads: int) -> tuple[str, Chatbot]:

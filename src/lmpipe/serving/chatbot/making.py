@@ -10,6 +10,7 @@ Without messages the examples of the intents teach them alone, and the threshold
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmpipe.base.errors import ServingError
+from lmpipe.base.files import storing
 from lmpipe.base.measures import Interval, Metric, write_metrics
 from lmpipe.base.nearest import did_you_mean
 from lmpipe.models.hmm.tagger import Tagger
@@ -26,7 +28,7 @@ from lmpipe.models.linear.model import LinearClassifier
 from lmpipe.models.linear.training import train_linear
 from lmpipe.serving.chatbot.config import ChatbotConfig
 from lmpipe.serving.chatbot.entities.config import TaggedConfig
-from lmpipe.serving.chatbot.folder import Models, load_chatbot, save_chatbot
+from lmpipe.serving.chatbot.folder import ENCODER, Models, encoder_in, load_chatbot, save_chatbot
 from lmpipe.serving.chatbot.grounding.chunks import snippets_of
 from lmpipe.serving.chatbot.grounding.index import build_index
 from lmpipe.serving.chatbot.making_config import CHATBOT_METRICS, MadeChatbotConfig
@@ -37,6 +39,8 @@ from lmpipe.serving.chatbot.understanding import IntentClassifier
 
 Messages = Sequence[tuple[str, str]]
 """(text, intent)."""
+NOT_OF_THE_MODEL = {"record.json", "observed"}
+"""Of the stage whose output the encoder is."""
 ShareInterval = Callable[[int, int], Interval]
 """(hits, trials) to the interval of the share."""
 
@@ -58,6 +62,7 @@ def make_chatbot(
     interval: ShareInterval,
     model: IntentClassifier | None = None,
     tagger: Tagger | None = None,
+    encoder: Path | None = None,
     measured: Sequence[Metric] = (),
 ) -> list[Metric]:
     """Write `chatbot/`, `metrics.json` and `stories.json`; gives the metrics.
@@ -69,6 +74,7 @@ def make_chatbot(
         output: an existing folder.
         model: tells the intents apart where the config says so.
         tagger: finds entities of kind `tagged`.
+        encoder: folder of what gives vectors, where snippets are searched by meaning; copied.
         measured: numbers of the chatbot's parts that stand before its own.
         interval: of a share, from how often something was so, of how many times.
 
@@ -93,7 +99,10 @@ def make_chatbot(
         point = choose_threshold(*_confidences(classifier, sides.validation, known), aim).point
         metrics += _measured(classifier, sides.test, point.threshold, known, interval)
     pieces = [piece for name, text, source in documents for piece in snippets_of(text, name=name, source=source)]
-    index = build_index(plain.snippets, pieces)
+    if encoder is not None:
+        with storing(output / CHATBOT):
+            shutil.copytree(encoder, output / CHATBOT / ENCODER, ignore=lambda _, names: NOT_OF_THE_MODEL & {*names})
+    index = build_index(plain.snippets, pieces, embedder=encoder_in(output / CHATBOT))
     save_chatbot(output / CHATBOT, plain, linear, index, point, tagger)
     results = run_stories(load_chatbot(output / CHATBOT, Models(classifier=model)), plain.stories)
     write_stories(output, results)

@@ -38,6 +38,9 @@ class MadeChatbotConfig(ChatbotConfig):
     snippets_from: str | None = None
     """A corpus of text whose documents (Markdown is cut at its headings) are snippets, too."""
 
+    encoder: str | None = None
+    """What gives snippets and questions their vectors, where `snippets.embedding` asks for a search by meaning: a bundle of
+    embeddings, the folder of an encoder in Hugging Face layout, or `hub:org/name`. The chatbot carries it."""
     spans_from: str | None = None
     """A corpus of words with tags (`B-city`, `I-city`, `O`) whose training side teaches the tagger that finds entities of kind
     `tagged`, and whose test side says how well. Words are written as the bot takes messages apart: punctuation stands alone."""
@@ -55,8 +58,10 @@ class MadeChatbotConfig(ChatbotConfig):
             raise ValueError(
                 "chatbot.understanding.threshold is to be chosen on messages, and `messages` names none; expected kind: fixed"
             )
-        if self.snippets.embedding is not None:
-            raise ValueError("chatbot.snippets.embedding needs an embedder, which a recipe does not bring; expected bm25 alone")
+        if self.snippets.embedding is not None and self.encoder is None:
+            raise ValueError("chatbot.snippets.embedding needs vectors; expected an encoder in chatbot.encoder, or bm25 alone")
+        if self.snippets.embedding is None and self.encoder is not None:
+            raise ValueError("chatbot.encoder is dead: chatbot.snippets.embedding asks for no vectors; expected both or none")
         tagged = [entity.name for entity in self.entities if isinstance(entity, TaggedConfig)]
         if tagged and self.spans_from is None:
             raise ValueError(f"the entity '{tagged[0]}' needs a tagger; expected `spans_from`, a corpus that teaches one")
