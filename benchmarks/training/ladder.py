@@ -29,9 +29,9 @@ from lmpipe.recipes.project import open_project
 COUNTED = [{"kind": "ngram", "order": 5}, {"kind": "hmm", "states": 32, "iterations": 10, "max_tokens": 1_000_000}]
 NETWORKS: dict[str, tuple[dict[str, Any], float]] = {
     "LSTM, 2 layers, width 256": ({"kind": "lstm", "size": "mini", "context": 256}, 4e-3),
+    "Llama layout, 2 layers, width 64": ({"kind": "llama", "layers": 2, "width": 64, "heads": 2, "context": 256}, 8e-3),
     "Llama layout, 2 layers, width 128": ({"kind": "llama", "size": "tiny", "context": 256}, 8e-3),
     "Llama layout, 4 layers, width 256": ({"kind": "llama", "size": "mini", "context": 256}, 4e-3),
-    "Llama layout, 4 layers, width 512": ({"kind": "llama", "size": "small", "context": 256}, 2e-3),
 }
 """Models and the peak rate of Muon."""
 
