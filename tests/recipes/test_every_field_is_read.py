@@ -65,7 +65,7 @@ from lmpipe.training.adapters import adapt
 from lmpipe.training.denoising import span_corruption
 from lmpipe.training.grpo_config import FunctionReward
 from lmpipe.training.kto import kto_losses
-from lmpipe.training.objective_config import ChatConfig, MaskedConfig, SpanCorruptionConfig
+from lmpipe.training.objective_config import ChatConfig, MaskedConfig, PrefixConfig, SpanCorruptionConfig
 from lmpipe.training.objectives import make_objective
 from lmpipe.training.optimizer_config import AdamWConfig
 from lmpipe.training.optimizers import MasterOptimizer
@@ -582,7 +582,7 @@ def use_every_objective_and_adapter(folder: Path) -> None:
     """What a phase does with them, without a run for each."""
     ids = np.arange(10, 42).reshape(2, 16)
     batch = Batch(ids, ids + 1, np.zeros_like(ids))
-    for objective, model in ((ChatConfig(), "llama"), (MaskedConfig(), "bert")):
+    for objective, model in ((ChatConfig(), "llama"), (PrefixConfig(), "llama"), (MaskedConfig(), "bert")):
         network = small(model)
         learned = make_objective(objective, vocab_size=50, controls=Controls.ours(), seed=1)
         learned.losses(network, *(torch.from_numpy(array) for array in learned.prepare(batch, 0)))

@@ -15,6 +15,8 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,9 +98,13 @@ def extract(
     """How far greedy decoding from each passage's prefix follows the passage."""
     suffix_tokens = ids_NL.shape[1] - prefix_tokens
     matched = []
+    read: Any = decoder
+    if getattr(decoder, "reads_prefix", False):  # as its prompts are read
+        given_1T = (torch.arange(ids_NL.shape[1] - 1, device=device) < prefix_tokens)[None]
+        read = partial(read, prefix_BT=given_1T)
     for start in range(0, len(ids_NL), PASSAGES_AT_ONCE):
         batch = torch.from_numpy(ids_NL[start : start + PASSAGES_AT_ONCE]).to(device)
-        guesses = decoder(batch[:, :-1])[:, prefix_tokens - 1 :].argmax(dim=-1)
+        guesses = read(batch[:, :-1])[:, prefix_tokens - 1 :].argmax(dim=-1)
         right = (guesses == batch[:, prefix_tokens:]).long()
         matched.append(right.cumprod(dim=1).sum(dim=1).cpu().numpy())
         progress.update(min(start + PASSAGES_AT_ONCE, len(ids_NL)), len(ids_NL), "passages")

@@ -142,7 +142,7 @@ def _score(model: Decoder, batch: Sequence[_Group]) -> Iterator[tuple[int, Likel
     ids_RT = torch.zeros(len(texts), max(map(len, texts)), dtype=torch.long)
     for row, text in enumerate(texts):
         ids_RT[row, : len(text)] = torch.tensor(text)  # what pads stands on the right, where a causal model cannot see it
-    hidden_RTC = model.hidden(ids_RT.to(device), cache=cache)
+    hidden_RTC = model.hidden(ids_RT.to(device), cache=cache, prefix_BT=_prefixes(model, batch, rows, ids_RT))
     asked = [
         (row, len(text) - len(ids), request, ids)
         for row, (text, (number, read)) in enumerate(zip(texts, rows, strict=True))
@@ -159,10 +159,19 @@ def _score(model: Decoder, batch: Sequence[_Group]) -> Iterator[tuple[int, Likel
         yield request, Likelihood(float(scores_PV[at, targets].double().sum()), bool((best_P[at] == targets).all()))
 
 
+def _prefixes(model: Decoder, batch: Sequence[_Group], rows: Sequence[tuple[int, Ids]], ids_RT: Tensor) -> Tensor | None:
+    """The contexts, where the model reads them both ways."""
+    if not model.reads_prefix:
+        return None
+    lengths_R = torch.tensor([len(batch[number].context) for number, _ in rows])
+    device = next(model.parameters()).device
+    return (torch.arange(ids_RT.shape[1]) < lengths_R[:, None]).to(device)
+
+
 def _shared_tokens(model: Decoder, batch: Sequence[_Group], rows: int) -> int:
     """Tokens of every context that are read once for all its continuations; 0 where that is not worth a pass of its own."""
     shared = min(len(group.context) for group in batch) - 1
-    able = not model.carries_state and rows > len(batch) and shared >= WORTH_SHARING
+    able = not (model.carries_state or model.reads_prefix) and rows > len(batch) and shared >= WORTH_SHARING
     return shared if able and isinstance(model.new_cache(1, 1)[0], Cache) else 0
 
 

@@ -54,6 +54,7 @@ def model_card(facts: ModelFacts) -> str:
         _opening(facts),
         _intended_use(facts),
         _how_to_use(architecture_of(facts.model_config)),
+        READS_BOTH_WAYS if facts.model_config.get("prefix_lm") else "",
         _training_data(facts),
         _training(facts),
         _evaluation(facts.metrics),
@@ -161,6 +162,10 @@ With lmpipe: `lmpipe.load("path/to/this/folder").embed(["a query", "a passage"])
 
 WITH_LMPIPE = """With lmpipe: `lmpipe chat path/to/this/folder` in a terminal, `lmpipe serve path/to/this/folder` as an
 OpenAI-compatible server, or `lmpipe.load("path/to/this/folder").generate("Once upon a time")` in Python."""
+
+READS_BOTH_WAYS = """This is a prefix language model (`prefix_lm` in config.json): it learned to go on with a text whose
+beginning it reads both ways, and lmpipe reads prompts so. Transformers, vLLM and llama.cpp do not know that key and read
+prompts causally: they load the model, and what it then writes is not what was trained, sampled and audited."""
 
 HOW_TO_USE = """## How to use
 

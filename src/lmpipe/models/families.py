@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmpipe.base.errors import ModelError
+from lmpipe.base.files import write_json
 from lmpipe.models.config import ModelConfig
 from lmpipe.models.heads import EmbeddingHead, Head, LanguageHead
+from lmpipe.models.published import CONFIG, PREFIX_LM, json_of
 from lmpipe.models.sentences import write_sentence_files
 
 if TYPE_CHECKING:
@@ -71,6 +73,8 @@ def save(network: Network, folder: Path, *, end_of_text_id: int, state: dict[str
     head = getattr(network, "head_config", None)
     if isinstance(head, EmbeddingHead):
         write_sentence_files(folder, pooling=head.pooling, width=network.config.width, context=network.config.context)
+    if getattr(network, "reads_prefix", False):
+        write_json(folder / CONFIG, {**json_of(folder / CONFIG), PREFIX_LM: True})
 
 
 def mapping(network: Network) -> dict[str, Stored]:

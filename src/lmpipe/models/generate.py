@@ -8,7 +8,8 @@ Where prompt and answer outgrow the context, the last half of it is read again a
     context 8:  p p p a a a a a | > a a a a | > a a a a ...    one step in context/2 costs a reading of half a context
 
 What came before that half is forgotten. A prompt longer than the context is cut to its last `context` tokens. A recurrent
-network carries its state instead, and forgets nothing.
+network carries its state instead, and forgets nothing. A prefix language model (`Decoder.reads_prefix`) reads both ways what it
+reads at once: the prompt, and each last half. Scores are those of one token after the other, for it, too.
 """
 
 from __future__ import annotations
@@ -92,7 +93,11 @@ class TextGenerator:
     def _next_logits(self, pending: Sequence[int], cache: Sequence[CacheEntry]) -> Tensor:
         """Logits (V,) after `pending`, in float64 on the CPU, so that drawing does not depend on the device."""
         ids_BT = torch.tensor([list(pending)], dtype=torch.long, device=self._device)
-        last_BC = self.model.hidden(ids_BT, cache=cache)[:, -1]  # of a prompt, only the last position needs logits
+        both_ways = self.model.reads_prefix and cache[0].length == 0
+        prefix_BT = torch.ones_like(ids_BT, dtype=torch.bool) if both_ways else None
+        last_BC = self.model.hidden(ids_BT, cache=cache, prefix_BT=prefix_BT)[
+            :, -1
+        ]  # of a prompt, only the last position needs logits
         logits: Tensor = self.model.head(last_BC)[0, : self.known_ids].double().cpu()
         return logits
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from lmpipe.base.errors import ModelError
-from lmpipe.models.published import UnspokenError, json_of
+from lmpipe.models.published import CONFIG, PREFIX_LM, UnspokenError, json_of
 
 if TYPE_CHECKING:
     from lmpipe.models.heads import Head
@@ -70,8 +70,11 @@ def load_network(folder: Path, *, device: str = "cpu", dtype: Dtype = "float32",
     Raises:
         ModelError: when there is none, its family is unknown or has no such head, or its files are damaged.
     """
-    path = folder / "config.json"
-    family = str(json_of(path).get("model_type", ""))
+    from lmpipe.models.network import Decoder
+
+    path = folder / CONFIG
+    value = json_of(path)
+    family = str(value.get("model_type", ""))
     if family not in FAMILIES and family in _known_to_transformers():
         return _foreign(folder, device, dtype)
     if family not in FAMILIES:
@@ -90,6 +93,8 @@ def load_network(folder: Path, *, device: str = "cpu", dtype: Dtype = "float32",
         if head is not None or family not in _known_to_transformers():
             raise
         return _foreign(folder, device, dtype)
+    if isinstance(network, Decoder):
+        network.reads_prefix = value.get(PREFIX_LM) is True
     return network
 
 

@@ -41,6 +41,18 @@ def check_length(positions: int, context: int) -> None:
         )
 
 
+def refuse_prefix(prefix_BT: Tensor | None, why: str) -> None:
+    """For networks that only go from left to right.
+
+    Raises:
+        ModelError: when there is a prefix.
+    """
+    if prefix_BT is not None:
+        raise ModelError(
+            f"a prefix was to be read both ways, and {why}", expected="a model of the layouts llama, gpt2 or mixtral"
+        )
+
+
 class Network(nn.Module):
     """What every network has."""
 
@@ -69,20 +81,41 @@ class Decoder(Network):
 
     carries_state = False
     """Whether the cache is a state of fixed size, so that text may be longer than the context."""
+    reads_prefix = False
+    """Whether it learned to read what it goes on from both ways (a prefix language model): prompts are then read so. Saved with
+    the model."""
 
-    def forward(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: Sequence[Any] | None = None) -> Tensor:
+    def forward(
+        self,
+        ids_BT: Tensor,
+        segments_BT: Tensor | None = None,
+        cache: Sequence[Any] | None = None,
+        prefix_BT: Tensor | None = None,
+    ) -> Tensor:
         """Logits (B, T, V) of the token after each position.
 
         Args:
             ids_BT: token ids.
             segments_BT: the number of the document of each position, where a row holds several: nothing crosses a border.
             cache: from `new_cache`; `ids_BT` then goes on after what it holds.
+            prefix_BT: True where a position belongs to the prefix of its document: all positions of the document see it, those
+                before it, too. Only while the cache is empty.
         """
-        logits: Tensor = self.head(self.hidden(ids_BT, segments_BT, cache))
+        logits: Tensor = self.head(self.hidden(ids_BT, segments_BT, cache, prefix_BT))
         return logits
 
-    def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: Sequence[Any] | None = None) -> Tensor:
-        """The last hidden states (B, T, C): what the logits are made from."""
+    def hidden(
+        self,
+        ids_BT: Tensor,
+        segments_BT: Tensor | None = None,
+        cache: Sequence[Any] | None = None,
+        prefix_BT: Tensor | None = None,
+    ) -> Tensor:
+        """The last hidden states (B, T, C): what the logits are made from.
+
+        Raises:
+            ModelError: when there is a prefix, and the network cannot look ahead.
+        """
         raise NotImplementedError
 
     def new_cache(self, rows: int, length: int) -> Sequence[CacheEntry]:

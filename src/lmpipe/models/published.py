@@ -22,6 +22,8 @@ from lmpipe.models.heads import EmbeddingHead, Head, LanguageHead, SequenceHead,
 from lmpipe.models.sentences import pooling_of
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+PREFIX_LM = "prefix_lm"
+"""Key of config.json that says that a decoder of ours reads what it goes on from both ways; Transformers do not know it."""
 BUFFERS = re.compile(r"inv_freq$|position_ids$|\.masked_bias$|\.attention\.bias$|\.attn\.bias$")
 """Tensors of some models' files that are tables, not parameters."""
 C = TypeVar("C", bound=Config)

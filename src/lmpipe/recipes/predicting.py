@@ -109,7 +109,7 @@ def calibrate(recipe: Recipe, runtime: Runtime, store: Store) -> Calibration:
         raise RecipeError(
             f"{objective.kind} cannot be calibrated: random ids are no lesson for it",
             where="train.0.objective",
-            expected="causal, chat or masked without whole_words",
+            expected="causal, prefix, chat or masked without whole_words",
             fix="plan without --calibrate",
         )
     if isinstance(recipe.model, AutoConfig):

@@ -25,6 +25,7 @@ from lmpipe.evaluation.suite_config import SuiteConfig
 from lmpipe.evaluation.task_config import START, RetrievalEvaluation
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.models.config import ModelConfig
+from lmpipe.models.lstm.config import LstmConfig
 from lmpipe.recipes.judged_config import JudgedConfig
 from lmpipe.serving.chatbot.making_config import MadeChatbotConfig, ModelIntents
 from lmpipe.tokens.config import NewTokenizerConfig, PretrainedTokenizerConfig, TokenizerConfig
@@ -113,6 +114,12 @@ class Recipe(Config):
                 raise ValueError(
                     f"train.{i}.objective is {phase.objective.kind}, which the {architecture} '{kind}' cannot learn: "
                     f"{phase.objective.reason}; it takes a model that is a {needed}"
+                )
+            if phase.objective.reads_prefix and isinstance(self.model, LstmConfig):
+                raise ValueError(
+                    f"train.{i}.objective is {phase.objective.kind}, which reads the beginning of a text both ways, and a "
+                    f"recurrent model ({self.model.cell}) walks along the text and cannot look ahead; expected a model of kind "
+                    "llama, gpt2 or mixtral"
                 )
             if isinstance(phase.objective, SpanCorruptionConfig) and isinstance(self.tokenizer, NewTokenizerConfig):
                 spans = phase.objective.spans_of(self.model.context)

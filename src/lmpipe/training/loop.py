@@ -154,6 +154,8 @@ class TrainingRun:
         self.rows = ranks.share(self.plan.rows, evenly=device.shard, where=f"train.{phase.name}.batch_tokens")
         torch.manual_seed(derive_seed(seed, "weights", phase.name))
         network = starting_network(model, self.lessons.vocab_size, start, self.lessons.head, progress)
+        if isinstance(network, Decoder):
+            network.reads_prefix = phase.objective.reads_prefix  # whatever it was taught before
         network.to(device.kind).train()
         self.objective = self.lessons.objective_for(network)
         self.validation = self.lessons.validation_for(self.objective)

@@ -33,6 +33,8 @@ class ObjectiveBase(Config):
 
     writes: ClassVar[Literal["", "text", "chat"]] = ""
     """What a model that learns it can be asked for while it does: to go on with a text, to answer, or nothing."""
+    reads_prefix: ClassVar[bool] = False
+    """Whether it teaches a decoder to read what it goes on from both ways, which is then how its prompts are read."""
     takes_buckets: ClassVar[bool] = False
     """Whether it learns from texts that stand in a row each, so that they may be batched by length."""
 

@@ -28,6 +28,27 @@ class CausalConfig(TokenObjective):
         return True
 
 
+class PrefixConfig(TokenObjective):
+    """Go on with a text whose beginning is read both ways: each of its tokens sees all of it, and only what follows is learned
+    (Raffel et al. 2020, T5, section 3.2; Dong et al. 2019, UniLM). Where the beginning ends is drawn anew each time a text is
+    read, every place as likely as any other."""
+
+    architectures = ("decoder",)
+    reason = "a text is gone on with, one token after the other, by the network that read its beginning"
+    writes = "text"
+    reads_prefix = True
+
+    kind: Literal["prefix"] = "prefix"
+    causal_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the texts of which all is learned, each token from those before it. What is measured of whole texts (perplexity)
+    asks exactly that, which a model that always had a beginning to read has hardly learned."""
+
+    @property
+    def calibrates(self) -> bool:
+        """Any ids will do."""
+        return True
+
+
 class ChatConfig(TokenObjective):
     """Answer: conversations are read whole, and only what the assistant says is learned."""
 
@@ -190,6 +211,7 @@ class Seq2SeqConfig(TokenObjective):
 
 AnyObjective = (
     CausalConfig
+    | PrefixConfig
     | ChatConfig
     | MaskedConfig
     | SpanCorruptionConfig

@@ -24,7 +24,7 @@ from lmpipe.tokens.loader import Batch
 from lmpipe.tokens.special import ASSISTANT, SPECIAL_TOKENS
 from lmpipe.tokens.word_borders import WordBorders
 from lmpipe.training.objective_base import TokenObjective
-from lmpipe.training.objective_config import CausalConfig, ChatConfig, MaskedConfig, ObjectiveConfig
+from lmpipe.training.objective_config import CausalConfig, ChatConfig, MaskedConfig, ObjectiveConfig, PrefixConfig
 
 IGNORED = -100
 """A target that counts for nothing, as in torch and Transformers."""
@@ -105,6 +105,47 @@ class Chat(Causal):
         places_BT = np.where(np.isin(ids_BT, CONTROL_IDS), np.arange(ids_BT.shape[1]), 0)
         last_BT = np.take_along_axis(ids_BT, np.maximum.accumulate(places_BT, axis=1), axis=1)
         return batch._replace(targets_BT=np.where(last_BT == ASSISTANT_ID, batch.targets_BT, IGNORED))
+
+
+class PrefixBatch(NamedTuple):
+    """Rows whose texts have a beginning that is read both ways."""
+
+    inputs_BT: NDArray[np.int64]
+    targets_BT: NDArray[np.int64]
+    """Nothing is asked within a beginning."""
+    segments_BT: NDArray[np.int64]
+    prefix_BT: NDArray[np.bool_]
+
+
+class Prefix(Causal):
+    """What follows the beginning of a text, token by token. The beginning of each text of a row (of what the row has of it) is
+    cut off anew: its length is uniform from its first token to all of it, where only the token after the row is asked for."""
+
+    config: PrefixConfig
+
+    def __init__(self, config: PrefixConfig, *, seed: int) -> None:
+        super().__init__(config)
+        self.seed = seed
+
+    def prepare(self, batch: Batch, position: int) -> PrefixBatch:  # type: ignore[override]
+        """Draw the beginnings: of `position` and of the text's place in the batch, so that a resumed run draws the same."""
+        generator = np.random.default_rng(derive_seed(self.seed, "prefix", position))
+        begins_BT = np.ones(batch.segments_BT.shape, np.bool_)
+        begins_BT[:, 1:] = batch.segments_BT[:, 1:] != batch.segments_BT[:, :-1]
+        text_BT = begins_BT.cumsum().reshape(begins_BT.shape) - 1
+        length_N = np.bincount(text_BT.ravel())
+        prefix_N = 1 + np.floor(generator.random(len(length_N)) * length_N).astype(np.int64)
+        prefix_N[generator.random(len(length_N)) < self.config.causal_share] = 1
+        places_BT = (np.arange(text_BT.size) - np.flatnonzero(begins_BT)[text_BT.ravel()]).reshape(text_BT.shape)
+        asked_BT = places_BT + 1 >= prefix_N[text_BT]  # the last of a beginning says what follows it
+        targets_BT = np.where(asked_BT, batch.targets_BT, IGNORED)
+        return PrefixBatch(batch.inputs_BT, targets_BT, batch.segments_BT, places_BT < prefix_N[text_BT])
+
+    def losses(self, network: Network, *part: Tensor) -> Losses:
+        """Of one part."""
+        ids_BT, targets_BT, segments_BT, prefix_BT = part
+        found = token_losses(network(ids_BT, segments_BT, prefix_BT=prefix_BT), targets_BT, self.config)
+        return with_auxiliary(found, network, targets_BT)
 
 
 class MaskedBatch(NamedTuple):
@@ -214,6 +255,8 @@ def make_objective(
     """
     if isinstance(config, ChatConfig):
         return Chat(config)
+    if isinstance(config, PrefixConfig):
+        return Prefix(config, seed=seed)
     if isinstance(config, MaskedConfig):
         return Masked(config, vocab_size=vocab_size, controls=controls, seed=seed, words=words)
     assert isinstance(config, CausalConfig), "other objectives learn from examples: training/answers.py"

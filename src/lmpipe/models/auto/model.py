@@ -22,7 +22,7 @@ from lmpipe.base.extras import require
 from lmpipe.models.auto.config import ENDS, LAYERS, LENGTH, LENGTHS, WIDTHS, AutoConfig
 from lmpipe.models.layers.attention import cached_mask, document_mask
 from lmpipe.models.layers.positions import positions_of
-from lmpipe.models.network import Decoder, Encoder, EncoderDecoder, Network
+from lmpipe.models.network import Decoder, Encoder, EncoderDecoder, Network, refuse_prefix
 from lmpipe.models.published import weight_files
 
 
@@ -47,8 +47,15 @@ class AutoDecoder(Decoder):
         self.config, self.model, self.vocab_size = config, model, vocab_size
         self.head = nn.Identity()
 
-    def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: Sequence[ForeignCache] | None = None) -> Tensor:
+    def hidden(
+        self,
+        ids_BT: Tensor,
+        segments_BT: Tensor | None = None,
+        cache: Sequence[ForeignCache] | None = None,
+        prefix_BT: Tensor | None = None,
+    ) -> Tensor:
         """Logits (B, T, V): the head leaves them as they are."""
+        refuse_prefix(prefix_BT, "the model is computed by Transformers, which reads causally")
         start = cache[0].length if cache else 0
         asked: dict[str, Any] = {"use_cache": bool(cache)}
         if segments_BT is not None:

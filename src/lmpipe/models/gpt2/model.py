@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lmpipe.models.gpt2.config import Gpt2Config
 from lmpipe.models.heads import Head
-from lmpipe.models.layers.attention import Attention, Cache, Mask, cached_mask, packed_mask
+from lmpipe.models.layers.attention import Attention, Cache, Mask, attention_mask
 from lmpipe.models.layers.feed_forward import PlainFeedForward
 from lmpipe.models.layers.initial import initialise
 from lmpipe.models.layers.positions import positions_of
@@ -56,7 +56,13 @@ class Gpt2(Decoder):
             self.head.weight = self.embedding.weight
         initialise(self, config.layers, ("attention.out.weight", "feed_forward.down.weight"))
 
-    def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: Sequence[Cache] | None = None) -> Tensor:
+    def hidden(
+        self,
+        ids_BT: Tensor,
+        segments_BT: Tensor | None = None,
+        cache: Sequence[Cache] | None = None,
+        prefix_BT: Tensor | None = None,
+    ) -> Tensor:
         """The last normalised residual stream (B, T, C).
 
         Raises:
@@ -64,7 +70,7 @@ class Gpt2(Decoder):
         """
         start, positions = cache[0].length if cache else 0, ids_BT.shape[1]
         check_length(start + positions, self.config.context)
-        mask = packed_mask(segments_BT) if segments_BT is not None else cached_mask(start, positions, ids_BT.device)
+        mask = attention_mask(ids_BT, segments_BT, prefix_BT, start)
         x_BTC = self.embedding(ids_BT) + self.positions(positions_of(ids_BT, segments_BT, start))
         x_BTC = F.dropout(x_BTC, self.config.dropout, self.training)
         for number, block in enumerate(self.blocks):

@@ -1,4 +1,5 @@
-"""Causal self-attention with grouped keys and values, borders between documents, a window, and a cache for generation.
+"""Causal self-attention with grouped keys and values, borders between documents, prefixes that are read both ways, a window,
+and a cache for generation.
 
 Shapes: B rows, T positions, H heads, K key/value heads (H a multiple of K), D head width, S positions in the cache.
 Queries, keys and values are one matrix here and three on disk: one product is faster than three.
@@ -147,10 +148,26 @@ def document_blocks(segments_BT: Tensor, window: int | None = None) -> BlockMask
     return create_block_mask(may_look, rows, None, positions, positions, device=segments_BT.device.type)
 
 
-def document_mask(segments_BT: Tensor, window: int | None = None) -> Tensor:
-    """(B, 1, T, T), True where a query may look: not ahead, not across a border between documents, not beyond the window."""
+def attention_mask(
+    ids_BT: Tensor, segments_BT: Tensor | None, prefix_BT: Tensor | None, start: int, window: int | None = None
+) -> Mask | None:
+    """What a decoder's queries may see, as its `hidden` is asked (`models/network.py`): `start` positions are in the cache."""
+    if segments_BT is None and prefix_BT is None:
+        return cached_mask(start, ids_BT.shape[1], ids_BT.device, window)
+    assert prefix_BT is None or start == 0, "a prefix is the beginning of a text"
+    if segments_BT is not None and prefix_BT is None:
+        return packed_mask(segments_BT, window)
+    return document_mask(torch.zeros_like(ids_BT) if segments_BT is None else segments_BT, window, prefix_BT)
+
+
+def document_mask(segments_BT: Tensor, window: int | None = None, prefix_BT: Tensor | None = None) -> Tensor:
+    """(B, 1, T, T), True where a query may look: not ahead, but for a position of its document's prefix, not across a border
+    between documents, not beyond the window."""
     same = segments_BT[:, None, :, None] == segments_BT[:, None, None, :]
-    return _in_window(same.tril(), 0, window)
+    if prefix_BT is None:
+        return _in_window(same.tril(), 0, window)
+    seen = _in_window(same & (torch.ones_like(same).tril() | prefix_BT[:, None, None, :]), 0, window)
+    return seen if window is None else seen.tril(diagonal=window - 1)
 
 
 def cached_mask(start: int, positions: int, device: torch.device, window: int | None = None) -> Tensor | None:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lmpipe.models.heads import Head
-from lmpipe.models.layers.attention import Attention, Cache, Mask, cached_mask, packed_mask
+from lmpipe.models.layers.attention import Attention, Cache, Mask, attention_mask
 from lmpipe.models.layers.feed_forward import FeedForward
 from lmpipe.models.layers.initial import initialise
 from lmpipe.models.layers.norm import RMSNorm
@@ -72,7 +72,13 @@ class RotaryDecoder(Decoder):
         self.materialise()
         initialise(self, config.layers, ("attention.out.weight", "feed_forward.down.weight", "feed_forward.down"))
 
-    def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: Sequence[Cache] | None = None) -> Tensor:
+    def hidden(
+        self,
+        ids_BT: Tensor,
+        segments_BT: Tensor | None = None,
+        cache: Sequence[Cache] | None = None,
+        prefix_BT: Tensor | None = None,
+    ) -> Tensor:
         """The last normalised residual stream (B, T, C): what the logits are made from.
 
         Raises:
@@ -81,10 +87,7 @@ class RotaryDecoder(Decoder):
         start = cache[0].length if cache else 0
         stop = start + ids_BT.shape[1]
         check_length(stop, self.config.context)
-        if segments_BT is not None:
-            mask: Mask | None = packed_mask(segments_BT, self.config.sliding_window)
-        else:
-            mask = cached_mask(start, ids_BT.shape[1], ids_BT.device, self.config.sliding_window)
+        mask = attention_mask(ids_BT, segments_BT, prefix_BT, start, self.config.sliding_window)
         x_BTC = self.embedding(ids_BT)
         if self.training and self.config.dropout:
             x_BTC = F.dropout(x_BTC, self.config.dropout)

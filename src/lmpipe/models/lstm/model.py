@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from lmpipe.models.heads import Head
 from lmpipe.models.layers.positions import positions_of
 from lmpipe.models.lstm.config import LstmConfig
-from lmpipe.models.network import Decoder
+from lmpipe.models.network import Decoder, refuse_prefix
 
 CELLS = {"lstm": nn.LSTM, "rnn": nn.RNN}
 
@@ -52,8 +52,15 @@ class Lstm(Decoder):
             self.head.weight = self.embedding.weight
         self._initialise()
 
-    def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: Sequence[State] | None = None) -> Tensor:
+    def hidden(
+        self,
+        ids_BT: Tensor,
+        segments_BT: Tensor | None = None,
+        cache: Sequence[State] | None = None,
+        prefix_BT: Tensor | None = None,
+    ) -> Tensor:
         """The last layer's outputs (B, T, C)."""
+        refuse_prefix(prefix_BT, "a recurrent model walks along the text, so that it cannot look ahead")
         x_BTC = self.embedding(ids_BT)
         if segments_BT is None:
             return self._run(x_BTC, None, cache)

@@ -25,9 +25,15 @@ class Mixtral(RotaryDecoder):
         ]
         super().__init__(config, vocab_size, (Block(config, each) for each in experts))
 
-    def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: Sequence[Cache] | None = None) -> Tensor:
+    def hidden(
+        self,
+        ids_BT: Tensor,
+        segments_BT: Tensor | None = None,
+        cache: Sequence[Cache] | None = None,
+        prefix_BT: Tensor | None = None,
+    ) -> Tensor:
         """The last normalised residual stream (B, T, C); in training it leaves the balance loss in `auxiliary_loss`."""
-        result = super().hidden(ids_BT, segments_BT, cache)
+        result = super().hidden(ids_BT, segments_BT, cache, prefix_BT)
         experts = [module for module in self.modules() if isinstance(module, Experts)]
         routings = [module.routing for module in experts if module.routing is not None]
         self.auxiliary_loss = self.config.balance_loss * balance_loss(routings) if routings else None
