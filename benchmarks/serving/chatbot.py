@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lmpipe.serving.chatbot.grounding.bm25 import build_bm25, words_of
 
 from lmpipe.evaluation.intervals import wilson
 from lmpipe.serving.chatbot.config import ChatbotConfig
 from lmpipe.serving.chatbot.entities.dates import find_dates
 from lmpipe.serving.chatbot.entities.found import Entity
 from lmpipe.serving.chatbot.entities.times import find_times
-from lmpipe.serving.chatbot.grounding.bm25 import build_bm25, words_of
 from lmpipe.serving.chatbot.grounding.config import FUNCTION_WORDS
 from lmpipe.serving.chatbot.grounding.index import build_index
 from lmpipe.serving.chatbot.session import Chatbot
