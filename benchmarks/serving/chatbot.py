@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lmpipe.serving.chatbot.grounding.bm25 import build_bm25, words_of
 
 from lmpipe.evaluation.intervals import wilson
+from lmpipe.models.bm25.index import build_bm25, words_of
 from lmpipe.serving.chatbot.config import ChatbotConfig
 from lmpipe.serving.chatbot.entities.dates import find_dates
 from lmpipe.serving.chatbot.entities.found import Entity
