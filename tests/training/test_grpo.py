@@ -21,7 +21,8 @@ from lmpipe.base.progress import Silent
 from lmpipe.base.runtime import Runtime
 from lmpipe.data.holding import PairsConfig
 from lmpipe.models import families
-from lmpipe.models.answering import draw_answers
+from lmpipe.models.drawing import Drawing
+from lmpipe.models.generate import TextGenerator
 from lmpipe.recipes.project import open_project
 from lmpipe.recipes.rewarding import by_function, by_tests, exact
 from lmpipe.recipes.running import run
@@ -141,9 +142,9 @@ def test_answers_are_drawn_from_the_distribution_and_told_as_drawn() -> None:
     network = families.build(example.tiny_model(**MODEL), 12).eval()
     with torch.no_grad():
         network.head.weight.mul_(20)
-    options: Any = {"count": 2000, "tokens": 2, "temperature": 0.7, "stop_ids": (3,), "known_ids": 10}
-    drawn = draw_answers(network, [0, 5], seed=1, **options)
-    assert drawn == draw_answers(network, [0, 5], seed=1, **options)
+    asked = Drawing(prompt_ids=[0, 5], max_new_tokens=2, temperature=0.7, stop_ids=(3,), seed=1)
+    (_, drawn), (_, again) = (next(TextGenerator(network, known_ids=10).answers([asked], 2000)) for _ in range(2))
+    assert drawn == again
     assert all(3 not in answer[:-1] for answer in drawn)
     assert all(len(answer) == 2 for answer in drawn if answer[0] != 3)
     with torch.no_grad():

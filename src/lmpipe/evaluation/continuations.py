@@ -20,9 +20,9 @@ from torch import Tensor
 
 from lmpipe.base.errors import ModelError
 from lmpipe.base.progress import Progress
-from lmpipe.evaluation.passes import positions_at_once
 from lmpipe.models.layers.attention import Cache
 from lmpipe.models.network import Decoder
+from lmpipe.models.passes import positions_at_once
 
 WORTH_SHARING = 16
 """Tokens: a context shorter than this is read again with each continuation."""

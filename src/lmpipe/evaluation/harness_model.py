@@ -7,6 +7,8 @@ stop string. So its scores of the exported model and ours are the same numbers; 
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from lm_eval.api.model import TemplateLM
@@ -15,7 +17,9 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from lmpipe.base.errors import ModelError
 from lmpipe.base.progress import Progress
+from lmpipe.base.randomness import derive_seed
 from lmpipe.evaluation.continuations import Continuation, score_continuations
+from lmpipe.models.drawing import Drawing
 from lmpipe.models.generate import TextGenerator
 from lmpipe.models.network import Decoder
 from lmpipe.tokens.streaming import StreamDecoder
@@ -85,15 +89,21 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]  # the harness has no type
         return totals
 
     def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
-        """What the model writes after each prompt, up to a stop string."""
-        answers = []
-        for done, request in enumerate(requests, start=1):
+        """What the model writes after each prompt, up to a stop string; many side by side."""
+        times: Counter[str] = Counter()
+        drawings, written = [], []
+        for request in requests:
             prompt, asked = request.args
-            answers.append(self._answer(prompt, dict(normalize_gen_kwargs(asked, ANSWER_TOKENS))))
+            settings = dict(normalize_gen_kwargs(asked, ANSWER_TOKENS))
+            text = _Written(self.own_tokenizer, settings.get("until"))
+            drawings.append(self._drawing(prompt, settings, text, derive_seed(0, "answer", prompt, times[prompt])))
+            written.append(text)
+            times[prompt] += 1
+        for done, _ in enumerate(self.generator.generate_all(drawings), start=1):
             self.progress.update(done, len(requests), "answers")
-        return answers
+        return [text.finish() for text in written]
 
-    def _answer(self, prompt: str, asked: dict[str, Any]) -> str:
+    def _drawing(self, prompt: str, asked: dict[str, Any], text: _Written, seed: int) -> Drawing:
         length = int(asked["max_gen_toks"])
         if length >= self.max_length:
             raise ModelError(
@@ -101,22 +111,33 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]  # the harness has no type
                 expected="room for a prompt",
                 fix="lower max_gen_toks in the task's generation_kwargs",
             )
-        stops = [asked["until"]] if isinstance(asked.get("until"), str) else list(asked.get("until") or ())
-        drawn = self.generator.generate(
-            self.tok_encode(prompt)[-(self.max_length - length) :],
+        return Drawing(
+            prompt_ids=self.tok_encode(prompt)[-(self.max_length - length) :],
             max_new_tokens=length,
             temperature=float(asked.get("temperature", 0.0)) if asked.get("do_sample") else 0.0,
             top_k=int(asked.get("top_k", 0)),
             top_p=float(asked.get("top_p", 1.0)),
-            seed=0,
+            seed=seed,
             stop_ids=(self.eot_token_id,),
+            goes_on=text.push,
         )
-        stream, text = StreamDecoder(self.own_tokenizer), ""
-        for token in drawn:
-            text += stream.push(token)
-            if any(stop and stop in text for stop in stops):
-                break
-        text += stream.finish()
-        for stop in filter(None, stops):
+
+
+class _Written:
+    """An answer as it grows, up to a stop string."""
+
+    def __init__(self, tokenizer: Tokenizer, until: str | Sequence[str] | None) -> None:
+        self._stream, self._text = StreamDecoder(tokenizer), ""
+        self._stops = [stop for stop in ([until] if isinstance(until, str) else until or ()) if stop]
+
+    def push(self, token: int) -> bool:
+        """Whether it goes on after this token."""
+        self._text += self._stream.push(token)
+        return not any(stop in self._text for stop in self._stops)
+
+    def finish(self) -> str:
+        """All before the first stop string."""
+        text = self._text + self._stream.finish()
+        for stop in self._stops:
             text = text.split(stop)[0]
         return text

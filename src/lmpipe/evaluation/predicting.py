@@ -14,11 +14,11 @@ from torch import Tensor
 
 from lmpipe.base.errors import ModelError
 from lmpipe.base.progress import Progress
-from lmpipe.evaluation.passes import positions_at_once
 from lmpipe.evaluation.task_config import GenerationEvaluation
 from lmpipe.models.generate_target import TargetGenerator
 from lmpipe.models.layers.encoder_heads import at_places
 from lmpipe.models.network import Encoder, EncoderDecoder
+from lmpipe.models.passes import positions_at_once
 from lmpipe.tokens.examples import ExampleShards
 from lmpipe.tokens.long_texts import transform_long
 from lmpipe.tokens.packing import ExampleBatch, PackedLoader, row_tokens_of

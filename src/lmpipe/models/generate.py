@@ -15,14 +15,16 @@ reads at once: the prompt, and each last half. Scores are those of one token aft
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from lmpipe.base.errors import ModelError
-from lmpipe.models.network import CacheEntry, Decoder
+from lmpipe.base.randomness import derive_seed
+from lmpipe.models.drawing import Drawing, check_ids, check_settings
+from lmpipe.models.network import Decoder
+from lmpipe.models.writing import Text, Writing
 
 
 class TextGenerator:
@@ -70,36 +72,62 @@ class TextGenerator:
         Raises:
             ModelError: at once, for an id outside the vocabulary or a setting out of range.
         """
-        self._check_ids(prompt_ids)
-        check_settings(max_new_tokens, temperature, top_k, top_p)
-        choose = Sampler(temperature, top_k, top_p, seed)
-        return self._draw(list(prompt_ids) or [self.start_id], max_new_tokens, choose, frozenset(stop_ids))
+        (text,) = self._texts(
+            [
+                Drawing(
+                    prompt_ids=prompt_ids,
+                    max_new_tokens=max_new_tokens,
+                    temperature=temperature,
+                    top_k=top_k,
+                    top_p=top_p,
+                    seed=seed,
+                    stop_ids=stop_ids,
+                )
+            ]
+        )
+        return (text.drawn[-1] for _ in self._writing([text]).steps())
 
-    def _draw(self, ids: list[int], max_new_tokens: int, choose: Sampler, stop_ids: frozenset[int]) -> Iterator[int]:
-        pending = list(ids) if self.model.carries_state else ids[-self.context_length :]
-        cache: Sequence[CacheEntry] = ()
-        for _ in range(max_new_tokens):
-            if cache and not self.model.carries_state and cache[0].length + len(pending) > self.context_length:
-                cache, pending = (), ids[-max(1, self.context_length // 2) :]
-            cache = cache or self.model.new_cache(1, self.context_length)
-            token = choose(self._next_logits(pending, cache))
-            ids.append(token)
-            pending = [token]
-            yield token
-            if token in stop_ids:
-                return
+    def generate_all(self, asked: Sequence[Drawing]) -> Iterator[tuple[int, list[int]]]:
+        """Several texts side by side: the number of each in `asked` and its ids, as one after the other ends.
 
-    @torch.inference_mode()
-    def _next_logits(self, pending: Sequence[int], cache: Sequence[CacheEntry]) -> Tensor:
-        """Logits (V,) after `pending`, in float64 on the CPU, so that drawing does not depend on the device."""
-        ids_BT = torch.tensor([list(pending)], dtype=torch.long, device=self._device)
-        both_ways = self.model.reads_prefix and cache[0].length == 0
-        prefix_BT = torch.ones_like(ids_BT, dtype=torch.bool) if both_ways else None
-        last_BC = self.model.hidden(ids_BT, cache=cache, prefix_BT=prefix_BT)[
-            :, -1
-        ]  # of a prompt, only the last position needs logits
-        logits: Tensor = self.model.head(last_BC)[0, : self.known_ids].double().cpu()
-        return logits
+        A text is what `generate` gives for its arguments alone, whatever stands beside it.
+
+        Raises:
+            ModelError: at once, as `generate`.
+
+        Example:
+            `dict(generator.generate_all([Drawing(prompt_ids=[0, 17], max_new_tokens=3)]))` gives `{0: [..., ..., ...]}`.
+        """
+        return self._as_they_end(self._texts(asked))
+
+    def answers(self, asked: Sequence[Drawing], count: int) -> Iterator[tuple[int, list[list[int]]]]:
+        """`count` texts for each prompt, which is read once: its number in `asked`, and the texts, once all of them ended.
+
+        Each text has a seed of its own, made from that of its prompt.
+        """
+        drawings = [replace(one, seed=derive_seed(one.seed, place)) for one in asked for place in range(count)]
+        found: dict[int, dict[int, list[int]]] = {}
+        for drawing, ids in self.generate_all(drawings):
+            number, place = divmod(drawing, count)
+            texts = found.setdefault(number, {})
+            texts[place] = ids
+            if len(texts) == count:
+                yield number, [texts[place] for place in range(count)]
+
+    def _as_they_end(self, texts: Sequence[Text]) -> Iterator[tuple[int, list[int]]]:
+        number = {id(text): place for place, text in enumerate(texts)}
+        yield from ((number[id(text)], text.drawn) for text in texts if text.ended)
+        for grown in self._writing(texts).steps():
+            yield from ((number[id(text)], text.drawn) for text in grown if text.ended)
+
+    def _texts(self, asked: Sequence[Drawing]) -> list[Text]:
+        for one in asked:
+            self._check_ids(one.prompt_ids)
+            check_settings(one.max_new_tokens, one.temperature, one.top_k, one.top_p)
+        return [Text(one, self.start_id) for one in asked]
+
+    def _writing(self, texts: Sequence[Text]) -> Writing:
+        return Writing(self.model, texts, known_ids=self.known_ids)
 
     @torch.inference_mode()
     def log_probabilities(self, ids: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -121,58 +149,3 @@ class TextGenerator:
 
     def _check_ids(self, ids: Sequence[int]) -> None:
         check_ids(ids, self.vocab_size)
-
-
-def check_ids(ids: Sequence[int], vocab_size: int) -> None:
-    """Refuse ids that a model does not have.
-
-    Raises:
-        ModelError: naming the first one.
-    """
-    for token in ids:
-        if not 0 <= token < vocab_size:
-            raise ModelError(f"the id {token} is not in the model", expected=f"an id below {vocab_size}")
-
-
-def check_settings(max_new_tokens: int, temperature: float, top_k: int, top_p: float) -> None:
-    """Refuse settings of drawing that are out of range.
-
-    Raises:
-        ModelError: naming them all.
-    """
-    if max_new_tokens < 0 or not temperature >= 0 or not 0 < top_p <= 1 or top_k < 0:
-        raise ModelError(
-            f"{max_new_tokens} tokens at temperature {temperature}, top_p {top_p} and top_k {top_k} cannot be drawn",
-            expected="tokens, temperature and top_k of at least 0, and 0 < top_p <= 1",
-        )
-
-
-class Sampler:
-    """Logits to one id. Temperature, then top-k, then top-p, as in Transformers; then one uniform number decides."""
-
-    def __init__(self, temperature: float, top_k: int, top_p: float, seed: int) -> None:
-        self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
-        self.chance = torch.Generator().manual_seed(seed)
-
-    def __call__(self, logits_V: Tensor) -> int:
-        """The drawn id.
-
-        Raises:
-            ModelError: when a logit is not a number: the weights are broken.
-        """
-        if not torch.isfinite(logits_V).all():
-            raise ModelError(
-                "the model gives scores that are not finite", expected="finite weights", fix="train or export again"
-            )
-        if self.temperature == 0:
-            return int(logits_V.argmax())
-        ordered_V, ids_V = torch.sort(logits_V, descending=True, stable=True)
-        if self.top_k:
-            ordered_V, ids_V = ordered_V[: self.top_k], ids_V[: self.top_k]
-        # Shifted before dividing, so that a tiny temperature gives zeros and minus infinities, never infinity minus infinity.
-        cumulative_V = torch.softmax((ordered_V - ordered_V[0]) / self.temperature, dim=0).cumsum(0)
-        kept = int((cumulative_V < self.top_p).sum()) + 1 if self.top_p < 1 else len(cumulative_V)
-        kept = min(kept, len(cumulative_V))
-        point = torch.rand(1, generator=self.chance, dtype=torch.float64) * cumulative_V[kept - 1]
-        position = int(torch.searchsorted(cumulative_V[:kept], point, right=True))
-        return int(ids_V[min(position, kept - 1)])

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lmpipe.base.errors import ModelError
-from lmpipe.models.generate import Sampler, check_ids, check_settings
+from lmpipe.models.drawing import Sampler, check_ids, check_settings
 from lmpipe.models.network import EncoderDecoder
 
 POSITIONS_AT_ONCE = 32_768

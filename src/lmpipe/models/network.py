@@ -12,7 +12,7 @@ device; its names on disk are its family's `hf.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from torch import Tensor, nn
 
@@ -25,6 +25,19 @@ class CacheEntry(Protocol):
     @property
     def length(self) -> int:
         """Positions seen."""
+
+
+class TextCache(CacheEntry, Protocol):
+    """What one layer of a decoder remembers of several texts, a row for each, which come and go."""
+
+    padding_B: Tensor | None
+    """How many of each row's first positions are none of its text; None: no row has any. The same in all layers."""
+
+    def take(self, rows: Tensor, drop: int, room: int) -> Self:
+        """A cache of these rows, in this order, without their first `drop` positions, with room for `room` positions."""
+
+    def join(self, others: Sequence[Self], room: int) -> Self:
+        """A cache of all rows, with room for `room` positions; what is shorter is padded at the beginning."""
 
 
 def check_length(positions: int, context: int) -> None:
@@ -84,6 +97,8 @@ class Decoder(Network):
     reads_prefix = False
     """Whether it learned to read what it goes on from both ways (a prefix language model): prompts are then read so. Saved with
     the model."""
+    takes_padding = True
+    """Whether texts of unlike length go through together, padded at the beginning (`TextCache.padding_B`)."""
 
     def forward(
         self,
@@ -97,9 +112,9 @@ class Decoder(Network):
         Args:
             ids_BT: token ids.
             segments_BT: the number of the document of each position, where a row holds several: nothing crosses a border.
-            cache: from `new_cache`; `ids_BT` then goes on after what it holds.
+            cache: from `new_cache`; `ids_BT` then goes on after what it holds. Not together with segments.
             prefix_BT: True where a position belongs to the prefix of its document: all positions of the document see it, those
-                before it, too. Only while the cache is empty.
+                before it, too. Only while the cache is empty and without padding.
         """
         logits: Tensor = self.head(self.hidden(ids_BT, segments_BT, cache, prefix_BT))
         return logits
@@ -118,7 +133,7 @@ class Decoder(Network):
         """
         raise NotImplementedError
 
-    def new_cache(self, rows: int, length: int) -> Sequence[CacheEntry]:
+    def new_cache(self, rows: int, length: int) -> Sequence[TextCache]:
         """An empty cache for `length` positions (at most the context), one entry per layer."""
         raise NotImplementedError
 

@@ -31,12 +31,13 @@ from lmpipe.data.generation.config import EndpointConfig, SamplingConfig
 from lmpipe.evaluation.bootstrap import Resampling
 from lmpipe.evaluation.judged_items import VERDICTS
 from lmpipe.evaluation.judging import Outcome, human_metrics, judged_metrics, outcome_of, settled
+from lmpipe.models.drawing import Drawing
 from lmpipe.models.generate import TextGenerator
 from lmpipe.pipeline.stage import Work
 from lmpipe.recipes.generating import askers_of, note_calls
 from lmpipe.recipes.judged_config import JudgedConfig
 from lmpipe.recipes.stages import trained_model
-from lmpipe.serving.answers import Sampling, answer
+from lmpipe.serving.answers import written
 from lmpipe.tokens.chat import render
 from lmpipe.tokens.tokenizer import Tokenizer, load_tokenizer
 
@@ -48,6 +49,8 @@ COLUMNS = pa.schema(
 )
 SAID: dict[str, Outcome] = {"other": "win", "reference": "loss", "tie": "tie"}
 """What a person's word says of the other answer."""
+DRAWN_AT_ONCE = 64
+"""Answers of a block, which is drawn and kept whole."""
 INSTRUCTION = (
     "Compare two answers to one question. {criteria}\n"
     "The order of the answers and their length say nothing about them.\n\n"
@@ -150,17 +153,29 @@ def _answers(work: Work, rows: Sequence[Row]) -> list[str]:
     config, tokenizer = work.config.judged, load_tokenizer(work.inputs["tokenizer"])
     model = trained_model(work)
     generator = TextGenerator(model, known_ids=tokenizer.vocab_size)
-    texts = []
-    for number, row in enumerate(rows):
-        kept = work.scratch / f"{number:06d}.json"
-        if not kept.is_file():
-            seed = derive_seed(work.config.seed, config.subject, row.line)
-            sampling = Sampling(max_tokens=config.max_new_tokens, temperature=config.temperature, seed=seed)
-            ids = _prompt_ids(row, tokenizer, work.config.chats, model.context_length - config.max_new_tokens)
-            write_json(kept, "".join(piece.text for piece in answer(generator, tokenizer, ids, sampling)))
-        texts.append(str(read_json(kept)))
-        work.progress.update(number + 1, len(rows), "answers")
-    return texts
+    answers: list[str] = []
+    for first in range(0, len(rows), DRAWN_AT_ONCE):
+        block = rows[first : first + DRAWN_AT_ONCE]
+        kept = work.scratch / f"{first:06d}.json"
+        if not kept.is_file():  # drawn whole: the last bits of a sum depend on what is beside it
+            asked = [
+                Drawing(
+                    prompt_ids=_prompt_ids(row, tokenizer, work.config.chats, model.context_length - config.max_new_tokens),
+                    max_new_tokens=config.max_new_tokens,
+                    temperature=config.temperature,
+                    seed=derive_seed(work.config.seed, config.subject, row.line),
+                    stop_ids=tokenizer.stop_ids,
+                )
+                for row in block
+            ]
+            found: dict[int, str] = {}
+            for number, ids in generator.generate_all(asked):
+                found[number] = written(tokenizer, ids)
+                work.progress.update(first + len(found), len(rows), "answers")
+            write_json(kept, [found[number] for number in range(len(block))])
+        answers += read_json(kept)
+        work.progress.update(len(answers), len(rows), "answers")
+    return answers
 
 
 def _prompt_ids(row: Row, tokenizer: Tokenizer, chats: bool, room: int) -> list[int]:

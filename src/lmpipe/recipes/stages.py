@@ -502,6 +502,7 @@ def evaluate(work: Work) -> None:
 def samples(work: Work) -> None:
     """Let the model go on with the beginnings of held-out documents."""
     from lmpipe.base.randomness import derive_seed
+    from lmpipe.models.drawing import Drawing
     from lmpipe.models.generate import TextGenerator
     from lmpipe.tokens.shards import open_shards
     from lmpipe.tokens.tokenizer import load_tokenizer
@@ -511,22 +512,29 @@ def samples(work: Work) -> None:
     shards = open_shards(work.inputs["tokens"] / "test")
     generator = TextGenerator(trained_model(work), known_ids=tokenizer.vocab_size)
     settings = {"temperature": config.temperature, "top_p": config.top_p, "seed": config.seed}
-    written = []
+    prompts = []
     for number in range(min(config.count, shards.documents)):
         document = derive_seed(config.seed, "sample", number) % shards.documents
-        prompt = [int(token) for token in shards.document(document)[: config.prompt_tokens]]
-        ids = generator.generate(
-            [shards.controls.start_of_text_id, *prompt],
+        prompts.append([int(token) for token in shards.document(document)[: config.prompt_tokens]])
+    asked = [
+        Drawing(
+            prompt_ids=[shards.controls.start_of_text_id, *prompt],
             max_new_tokens=config.new_tokens,
             temperature=config.temperature,
-            top_k=0,
             top_p=config.top_p,
             seed=derive_seed(config.seed, "sample", number, "draw"),
             stop_ids=(shards.end_of_text_id,),
         )
-        texts = {"prompt": tokenizer.decode(prompt), "continuation": tokenizer.decode(list(ids))}
-        written.append({**texts, "settings": settings})
-        work.progress.update(number + 1, config.count, "samples")
+        for number, prompt in enumerate(prompts)
+    ]
+    found: dict[int, str] = {}
+    for number, ids in generator.generate_all(asked):
+        found[number] = tokenizer.decode(ids)
+        work.progress.update(len(found), len(asked), "samples")
+    written = [
+        {"prompt": tokenizer.decode(prompt), "continuation": found[number], "settings": settings}
+        for number, prompt in enumerate(prompts)
+    ]
     write_json(work.output / "samples.json", written)
 
 

@@ -60,6 +60,12 @@ def answer(generator: Generator, tokenizer: Tokenizer, prompt_ids: Sequence[int]
     return _pieces(tokens, StreamDecoder(tokenizer), StopStrings(sampling.stop), controls, sampling.max_tokens)
 
 
+def written(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """The text of an answer that was drawn whole: what the pieces of `answer` are together, where no string stops it."""
+    pieces = _pieces(iter(ids), StreamDecoder(tokenizer), StopStrings(()), tokenizer.stop_ids, len(ids))
+    return "".join(piece.text for piece in pieces)
+
+
 def _pieces(
     tokens: Iterator[int], decoder: StreamDecoder, stops: StopStrings, controls: frozenset[int], max_tokens: int
 ) -> Iterator[Piece]:

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from lmpipe.base.errors import TrainingError
 from lmpipe.base.randomness import derive_seed
-from lmpipe.models.answering import draw_answers
+from lmpipe.models.drawing import Drawing
+from lmpipe.models.generate import TextGenerator
 from lmpipe.models.network import Decoder, Network
 from lmpipe.tokens.chat import CHAT_TEMPLATE, render
 from lmpipe.tokens.examples import ExampleShards
@@ -120,21 +121,21 @@ class Grpo:
         rows: list[tuple[list[int], list[int]]] = []
         attempts: list[Attempt] = []
         with _predicting(self.network):
-            for place, number in enumerate(batch.numbers):
-                prompt, target = batch.prompts.texts(number)
-                prompt_ids = batch.prompts.ids(prompt)
-                drawn = draw_answers(
-                    self.network,
-                    prompt_ids,
-                    count=self.config.group,
-                    tokens=min(self.config.answer_tokens, self.row_tokens - len(prompt_ids) + 1),
+            texts = [batch.prompts.texts(number) for number in batch.numbers]
+            asked = [
+                Drawing(
+                    prompt_ids=(prompt_ids := batch.prompts.ids(prompt)),
+                    max_new_tokens=min(self.config.answer_tokens, self.row_tokens - len(prompt_ids) + 1),
                     temperature=self.config.temperature,
                     stop_ids=self.tokenizer.stop_ids,
-                    known_ids=self.tokenizer.vocab_size,
                     seed=derive_seed(self.seed, "answers", position, place),
                 )
-                rows += [(prompt_ids, answer) for answer in drawn]
-                attempts += [Attempt(prompt, self.tokenizer.decode(answer), target) for answer in drawn]
+                for place, (prompt, _) in enumerate(texts)
+            ]
+            drawn = dict(TextGenerator(self.network, known_ids=self.tokenizer.vocab_size).answers(asked, self.config.group))
+            for place, (prompt, target) in enumerate(texts):
+                rows += [(list(asked[place].prompt_ids), answer) for answer in drawn[place]]
+                attempts += [Attempt(prompt, self.tokenizer.decode(answer), target) for answer in drawn[place]]
             rewards_B = self._judged(attempts)
             inputs_BT, targets_BT, segments_BT = laid_out(rows, self.row_tokens, self.tokenizer.end_of_text_id)
             drawn_BT = self._told(self.network, inputs_BT, targets_BT, segments_BT)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lmpipe.base.randomness import derive_seed
+from lmpipe.models.drawing import Drawing
 from lmpipe.models.generate import TextGenerator
 from lmpipe.models.network import Decoder
 from lmpipe.tokens.chat import CHAT_TEMPLATE, render
@@ -38,13 +37,19 @@ class Sampling:
         """What `network` writes after each prompt, dropout off."""
         was_training = network.training
         generator = TextGenerator(network.eval(), known_ids=self.tokenizer.vocab_size)
-        settings: dict[str, Any] = {"temperature": self.config.temperature, "top_k": 0, "top_p": 1.0}
-        written = []
-        for number, prompt in enumerate(self._prompts):
-            seed = derive_seed(self.seed, "sample", number)
-            drawn = generator.generate(
-                prompt, max_new_tokens=self.config.new_tokens, seed=seed, stop_ids=self._stops, **settings
+        asked = [
+            Drawing(
+                prompt_ids=prompt,
+                max_new_tokens=self.config.new_tokens,
+                temperature=self.config.temperature,
+                seed=derive_seed(self.seed, "sample", number),
+                stop_ids=self._stops,
             )
-            written.append(self.tokenizer.decode([token for token in drawn if token not in self._stops]))
+            for number, prompt in enumerate(self._prompts)
+        ]
+        drawn = dict(generator.generate_all(asked))
         network.train(was_training)
-        return written
+        return [
+            self.tokenizer.decode([token for token in drawn[number] if token not in self._stops])
+            for number in range(len(asked))
+        ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -42,8 +43,25 @@ OTHER = {
 WRITTEN = ("    return a + b\n", "    return a * b\n", "    return b + a\n", "    return a -\n")
 
 
+@dataclass
+class Scripts:
+    """Which text each row follows; None: a prompt was read, and all texts begin alike."""
+
+    of_row: list[int | None]
+    length: int = 0
+    padding_B: Tensor | None = None
+
+    def take(self, rows: Tensor, drop: int, room: int) -> Scripts:
+        followed = [self.of_row[row] for row in rows.tolist()]
+        places = [place % len(WRITTEN) if one is None else one for place, one in enumerate(followed)]
+        return Scripts([*places], self.length - drop)
+
+    def join(self, others: Sequence[Scripts], room: int) -> Scripts:
+        raise AssertionError("prompts of one length are read together")
+
+
 class Scripted(Decoder):
-    """Row i of every draw is the i-th text, whatever is asked; then end-of-text."""
+    """The i-th answer to every prompt is the i-th text, whatever is asked; then end-of-text."""
 
     def __init__(self, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
         super().__init__()
@@ -54,13 +72,19 @@ class Scripted(Decoder):
         self.rows = [[*tokenizer.encode(text), tokenizer.end_of_text_id] for text in texts]
 
     def new_cache(self, rows: int, length: int) -> list[Any]:
-        return [SimpleNamespace(length=0)]
+        return [Scripts([None] * rows)]
 
-    def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None, cache: Sequence[Any] | None = None) -> Tensor:
+    def hidden(
+        self,
+        ids_BT: Tensor,
+        segments_BT: Tensor | None = None,
+        cache: Sequence[Any] | None = None,
+        prefix_BT: Tensor | None = None,
+    ) -> Tensor:
         assert cache is not None
         logits_BTV = torch.full((len(ids_BT), 1, self.vocab_size), -1e9)
         for row in range(len(ids_BT)):
-            script = self.rows[row]
+            script = self.rows[cache[0].of_row[row] or 0]
             logits_BTV[row, 0, script[min(cache[0].length, len(script) - 1)]] = 0.0
         cache[0].length += 1
         return logits_BTV

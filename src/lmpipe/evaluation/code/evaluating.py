@@ -7,9 +7,10 @@
     problems.jsonl     per problem: how its programs ended, what was handed in, a right program where there is one
     metrics.json       pass@k and the share solved, with intervals
 
-What a problem gave is kept in scratch, so a run that is killed draws no program twice. Programs are drawn from a seed of the
-problem; equal weights and runtimes give equal programs. Verdicts are as reproducible as the programs: a test that depends on
-time or chance is not.
+Programs of a block of problems are drawn side by side, from a seed of each problem; equal weights and runtimes give equal
+programs. What a problem gave is kept in scratch, so a run that is killed draws only the block again in which it was. A block is
+drawn whole, since the last bits of a sum depend on what is beside it. Verdicts are as reproducible as the programs: a test that
+depends on time or chance is not.
 """
 
 from __future__ import annotations
@@ -33,10 +34,13 @@ from lmpipe.evaluation.code.sandbox import Limits
 from lmpipe.evaluation.examples import ExampleLayout, ExampleWriter
 from lmpipe.evaluation.intervals import wilson
 from lmpipe.evaluation.measuring import evaluate_examples
-from lmpipe.models.answering import draw_answers
+from lmpipe.models.drawing import Drawing
+from lmpipe.models.generate import TextGenerator
 from lmpipe.models.network import Decoder
 from lmpipe.tokens.tokenizer import Tokenizer
 
+DRAWN_AT_ONCE = 64
+"""Programs of a block of problems, or those of one problem where it asks for more."""
 PROBLEMS = "problems.jsonl"
 
 
@@ -78,32 +82,45 @@ def evaluate_programs(
         )
     problems = read_humaneval(file) if config.format == "humaneval" else read_mbpp(file, shown=config.shown_tests)
     problems = problems[: config.limit]
-    results = []
-    for number, problem in enumerate(problems):
-        kept = scratch / f"{number:05d}.json"
-        if not kept.is_file():
-            write_json(kept, _attempt(config, problem, model, tokenizer, derive_seed(seed, "programs", problem.id), workers))
-        results.append(read_json(kept))
-        progress.update(number + 1, len(problems), "problems")
+    kept = [scratch / f"{number:05d}.json" for number in range(len(problems))]
+    seeds = [derive_seed(seed, "programs", problem.id) for problem in problems]
+    generator = TextGenerator(model, known_ids=tokenizer.vocab_size)
+    size = max(1, DRAWN_AT_ONCE // config.samples)
+    for first in range(0, len(problems), size):
+        block = range(first, min(first + size, len(problems)))
+        if all(kept[number].is_file() for number in block):
+            continue
+        asked = [_drawing(config, problems[number], model, tokenizer, seeds[number]) for number in block]
+        for place, programs in generator.answers(asked, config.samples):
+            number = first + place
+            if not kept[number].is_file():
+                write_json(kept[number], _tried(config, problems[number], programs, tokenizer, seeds[number], workers))
+            progress.update(sum(file.is_file() for file in kept), len(problems), "problems")
+    results = [read_json(file) for file in kept]
     return _written(config, results, output, derive_seed(seed, "bootstrap", config.subject) % 10**6)
 
 
-def _attempt(
-    config: ProgramsConfig, problem: Problem, model: Decoder, tokenizer: Tokenizer, seed: int, workers: int
+def _drawing(config: ProgramsConfig, problem: Problem, model: Decoder, tokenizer: Tokenizer, seed: int) -> Drawing:
+    prompt = tokenizer.encode(problem.prompt)
+    return Drawing(
+        prompt_ids=[tokenizer.start_of_text_id, *prompt[-(model.context_length - config.max_new_tokens - 1) :]],
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        stop_ids=(tokenizer.end_of_text_id,),
+        seed=seed,
+    )
+
+
+def _tried(
+    config: ProgramsConfig,
+    problem: Problem,
+    drawn: Sequence[Sequence[int]],
+    tokenizer: Tokenizer,
+    seed: int,
+    workers: int,
 ) -> dict[str, Any]:
     """What came of one problem."""
     limits = Limits(wall_seconds=config.wall_seconds, cpu_seconds=config.cpu_seconds)
-    prompt = tokenizer.encode(problem.prompt)
-    drawn = draw_answers(
-        model,
-        [tokenizer.start_of_text_id, *prompt[-(model.context_length - config.max_new_tokens - 1) :]],
-        count=config.samples,
-        tokens=config.max_new_tokens,
-        temperature=config.temperature,
-        stop_ids=(tokenizer.end_of_text_id,),
-        known_ids=tokenizer.vocab_size,
-        seed=seed,
-    )
     texts = (tokenizer.decode([token for token in ids if token != tokenizer.end_of_text_id]) for ids in drawn)
     programs = [problem.program(text) for text in texts]
     verdicts = _judged(programs, problem.tests, limits, workers)

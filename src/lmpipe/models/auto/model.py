@@ -9,12 +9,15 @@ Weights come from safetensors alone; code that comes with a model runs only when
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lmpipe.base.errors import ModelError
@@ -32,11 +35,33 @@ class ForeignCache:
 
     past: Any = None
     length: int = 0
+    padding_B: Tensor | None = None
+
+    def take(self, rows: Tensor, drop: int, room: int) -> ForeignCache:
+        """As `network.TextCache.take`; `room` does not matter."""
+        self.past.reorder_cache(rows)
+        for layer in self.past.layers if drop else ():
+            layer.keys, layer.values = layer.keys[..., drop:, :], layer.values[..., drop:, :]
+        return ForeignCache(self.past, self.length - drop)
+
+    def join(self, others: Sequence[ForeignCache], room: int) -> ForeignCache:
+        """As `network.TextCache.join`, of layers that hold keys and values of all positions; `room` does not matter."""
+        caches = (self, *others)
+        length = max(cache.length for cache in caches)
+        for layer, *rest in zip(*(cache.past.layers for cache in caches), strict=True):
+            layer.keys = _padded([layer.keys, *(one.keys for one in rest)], length)
+            layer.values = _padded([layer.values, *(one.values for one in rest)], length)
+        return ForeignCache(self.past, length)
 
     def select(self, rows: Tensor, sources: Tensor | None = None) -> ForeignCache:
         """The cache of these rows, in this order; theirs has the source once for each row."""
         self.past.reorder_cache(rows)
         return self
+
+
+def _padded(parts_BKSD: Sequence[Tensor], length: int) -> Tensor:
+    """Rows together; zeros before what is shorter."""
+    return torch.cat([F.pad(part, (0, 0, length - part.shape[-2], 0)) for part in parts_BKSD])
 
 
 class AutoDecoder(Decoder):
@@ -46,6 +71,7 @@ class AutoDecoder(Decoder):
         super().__init__()
         self.config, self.model, self.vocab_size = config, model, vocab_size
         self.head = nn.Identity()
+        self.takes_padding = _takes_padding(model)
 
     def hidden(
         self,
@@ -56,11 +82,15 @@ class AutoDecoder(Decoder):
     ) -> Tensor:
         """Logits (B, T, V): the head leaves them as they are."""
         refuse_prefix(prefix_BT, "the model is computed by Transformers, which reads causally")
-        start = cache[0].length if cache else 0
+        start, padding_B = (cache[0].length, cache[0].padding_B) if cache else (0, None)
         asked: dict[str, Any] = {"use_cache": bool(cache)}
         if segments_BT is not None:
             asked["position_ids"] = positions_of(ids_BT, segments_BT)
             asked["attention_mask"] = _additive(document_mask(segments_BT), self.model)
+        elif padding_B is not None:
+            asked["position_ids"] = positions_of(ids_BT, None, start, padding_B)
+            slots_S = torch.arange(start + ids_BT.shape[1], device=ids_BT.device)
+            asked["attention_mask"] = (slots_S >= padding_B[:, None]).long()
         elif (mask := cached_mask(start, ids_BT.shape[1], ids_BT.device)) is not None:
             asked["attention_mask"] = torch.ones(len(ids_BT), mask.shape[1], dtype=torch.long, device=ids_BT.device)
         if cache:
@@ -195,6 +225,14 @@ def load(
     network = ours(config, model, int(theirs.get_text_config().vocab_size))
     network.to(device).eval()
     return network
+
+
+def _takes_padding(model: nn.Module) -> bool:
+    """Whether a foreign decoder is told positions, and its cache is keys and values of all positions: no windows, no states."""
+    cache = importlib.import_module("transformers.cache_utils")
+    layers = cache.DynamicCache(config=model.config).layers
+    told = "position_ids" in inspect.signature(model.forward).parameters
+    return told and all(type(layer) is cache.DynamicLayer for layer in layers)
 
 
 def _first(theirs: Any, keys: tuple[str, ...]) -> int | None:

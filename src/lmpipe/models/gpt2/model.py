@@ -68,10 +68,11 @@ class Gpt2(Decoder):
         Raises:
             ModelError: when the text is longer than the position table.
         """
-        start, positions = cache[0].length if cache else 0, ids_BT.shape[1]
+        start, padding_B = (cache[0].length, cache[0].padding_B) if cache else (0, None)
+        positions = ids_BT.shape[1]
         check_length(start + positions, self.config.context)
-        mask = attention_mask(ids_BT, segments_BT, prefix_BT, start)
-        x_BTC = self.embedding(ids_BT) + self.positions(positions_of(ids_BT, segments_BT, start))
+        mask = attention_mask(ids_BT, segments_BT, prefix_BT, start, padding_B=padding_B)
+        x_BTC = self.embedding(ids_BT) + self.positions(positions_of(ids_BT, segments_BT, start, padding_B))
         x_BTC = F.dropout(x_BTC, self.config.dropout, self.training)
         for number, block in enumerate(self.blocks):
             x_BTC = block(x_BTC, mask, cache[number] if cache else None)

@@ -7,6 +7,7 @@ Queries, keys and values are one matrix here and three on disk: one product is f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,7 @@ class Cache:
     keys_BKSD: Tensor
     values_BKSD: Tensor
     length: int = 0
+    padding_B: Tensor | None = None
 
     def append(self, keys_BKTD: Tensor, values_BKTD: Tensor) -> tuple[Tensor, Tensor]:
         """Store new positions; all positions so far come back."""
@@ -41,6 +43,32 @@ class Cache:
         self.values_BKSD[:, :, self.length : stop] = values_BKTD
         self.length = stop
         return self.keys_BKSD[:, :, :stop], self.values_BKSD[:, :, :stop]
+
+    def take(self, rows: Tensor, drop: int, room: int) -> Cache:
+        """As `network.TextCache.take`."""
+        length = self.length - drop
+        keys_BKSD, values_BKSD = (
+            part_BKSD.new_empty(len(rows), part_BKSD.shape[1], room, part_BKSD.shape[3])
+            for part_BKSD in (self.keys_BKSD, self.values_BKSD)
+        )
+        keys_BKSD[:, :, :length] = self.keys_BKSD[rows, :, drop : self.length]
+        values_BKSD[:, :, :length] = self.values_BKSD[rows, :, drop : self.length]
+        return Cache(keys_BKSD, values_BKSD, length)
+
+    def join(self, others: Sequence[Cache], room: int) -> Cache:
+        """As `network.TextCache.join`."""
+        caches = (self, *others)
+        length, rows = max(cache.length for cache in caches), sum(len(cache.keys_BKSD) for cache in caches)
+        _, heads, _, width = self.keys_BKSD.shape
+        # zeros, because a weight of 0 times what stands in fresh memory may be no number
+        keys_BKSD, values_BKSD = (self.keys_BKSD.new_zeros(rows, heads, room, width) for _ in range(2))
+        first = 0
+        for cache in caches:
+            last, start = first + len(cache.keys_BKSD), length - cache.length
+            keys_BKSD[first:last, :, start:length] = cache.keys_BKSD[:, :, : cache.length]
+            values_BKSD[first:last, :, start:length] = cache.values_BKSD[:, :, : cache.length]
+            first = last
+        return Cache(keys_BKSD, values_BKSD, length)
 
 
 class Attention(nn.Module):
@@ -149,12 +177,18 @@ def document_blocks(segments_BT: Tensor, window: int | None = None) -> BlockMask
 
 
 def attention_mask(
-    ids_BT: Tensor, segments_BT: Tensor | None, prefix_BT: Tensor | None, start: int, window: int | None = None
+    ids_BT: Tensor,
+    segments_BT: Tensor | None,
+    prefix_BT: Tensor | None,
+    start: int,
+    window: int | None = None,
+    padding_B: Tensor | None = None,
 ) -> Mask | None:
-    """What a decoder's queries may see, as its `hidden` is asked (`models/network.py`): `start` positions are in the cache."""
+    """What a decoder's queries may see, as its `hidden` is asked (`models/network.py`): `start` positions are in the cache, the
+    first `padding_B` of each row are none of its text."""
     if segments_BT is None and prefix_BT is None:
-        return cached_mask(start, ids_BT.shape[1], ids_BT.device, window)
-    assert prefix_BT is None or start == 0, "a prefix is the beginning of a text"
+        return cached_mask(start, ids_BT.shape[1], ids_BT.device, window, padding_B)
+    assert prefix_BT is None or (start == 0 and padding_B is None), "a prefix is the beginning of a text"
     if segments_BT is not None and prefix_BT is None:
         return packed_mask(segments_BT, window)
     return document_mask(torch.zeros_like(ids_BT) if segments_BT is None else segments_BT, window, prefix_BT)
@@ -170,13 +204,21 @@ def document_mask(segments_BT: Tensor, window: int | None = None, prefix_BT: Ten
     return seen if window is None else seen.tril(diagonal=window - 1)
 
 
-def cached_mask(start: int, positions: int, device: torch.device, window: int | None = None) -> Tensor | None:
-    """(T, S) for `positions` new queries after `start` cached ones; None where plain causal order or a single query says it."""
+def cached_mask(
+    start: int, positions: int, device: torch.device, window: int | None = None, padding_B: Tensor | None = None
+) -> Tensor | None:
+    """(T, S), with padding (B, 1, T, S), for `positions` new queries after `start` cached ones; None where plain causal order
+    or a single query says it."""
     beyond = window is not None and start + positions > window
-    if not beyond and (start == 0 or positions == 1):
+    if padding_B is None and not beyond and (start == 0 or positions == 1):
         return None
     seen = torch.ones(positions, start + positions, dtype=torch.bool, device=device).tril(diagonal=start)
-    return _in_window(seen, start, window)
+    seen = _in_window(seen, start, window)
+    if padding_B is None:
+        return seen
+    text_BS = torch.arange(start + positions, device=device) >= padding_B[:, None]
+    itself = torch.ones_like(seen).triu(diagonal=start).tril(diagonal=start)  # so that padding, too, has something to see
+    return seen & text_BS[:, None, None, :] | itself
 
 
 def _in_window(mask: Tensor, start: int, window: int | None) -> Tensor:

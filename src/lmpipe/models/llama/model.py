@@ -18,6 +18,7 @@ from lmpipe.models.layers.attention import Attention, Cache, Mask, attention_mas
 from lmpipe.models.layers.feed_forward import FeedForward
 from lmpipe.models.layers.initial import initialise
 from lmpipe.models.layers.norm import RMSNorm
+from lmpipe.models.layers.positions import positions_of
 from lmpipe.models.layers.rotary import rotary_table
 from lmpipe.models.llama.config import LlamaConfig, RotaryShape
 from lmpipe.models.network import Decoder, check_length
@@ -84,14 +85,18 @@ class RotaryDecoder(Decoder):
         Raises:
             ModelError: when the text is longer than the context.
         """
-        start = cache[0].length if cache else 0
+        start, padding_B = (cache[0].length, cache[0].padding_B) if cache else (0, None)
         stop = start + ids_BT.shape[1]
         check_length(stop, self.config.context)
-        mask = attention_mask(ids_BT, segments_BT, prefix_BT, start, self.config.sliding_window)
+        mask = attention_mask(ids_BT, segments_BT, prefix_BT, start, self.config.sliding_window, padding_B)
         x_BTC = self.embedding(ids_BT)
         if self.training and self.config.dropout:
             x_BTC = F.dropout(x_BTC, self.config.dropout)
-        cos_TD, sin_TD = self.cos_TD[start:stop].to(x_BTC.dtype), self.sin_TD[start:stop].to(x_BTC.dtype)
+        if padding_B is None:
+            cos_TD, sin_TD = self.cos_TD[start:stop].to(x_BTC.dtype), self.sin_TD[start:stop].to(x_BTC.dtype)
+        else:  # each row's own, the same for all heads
+            places_B1T = positions_of(ids_BT, None, start, padding_B)[:, None]
+            cos_TD, sin_TD = self.cos_TD[places_B1T].to(x_BTC.dtype), self.sin_TD[places_B1T].to(x_BTC.dtype)
         for number, block in enumerate(self.blocks):
             x_BTC = block(x_BTC, cos_TD, sin_TD, mask, cache[number] if cache else None)
         result: Tensor = self.norm(x_BTC)

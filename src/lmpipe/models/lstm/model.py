@@ -30,6 +30,21 @@ class State:
     output_1BC: Tensor | None = None
     cell_1BC: Tensor | None = None
     length: int = 0
+    padding_B: Tensor | None = None
+    """Never any: there are no positions."""
+
+    def take(self, rows: Tensor, drop: int, room: int) -> State:
+        """As `network.TextCache.take`."""
+        output, cell = (None if part is None else part[:, rows] for part in (self.output_1BC, self.cell_1BC))
+        return State(output, cell, self.length)
+
+    def join(self, others: Sequence[State], room: int) -> State:
+        """As `network.TextCache.join`."""
+        states = (self, *others)
+        outputs = [state.output_1BC for state in states if state.output_1BC is not None]
+        cells = [state.cell_1BC for state in states if state.cell_1BC is not None]
+        length = max(state.length for state in states)
+        return State(torch.cat(outputs, dim=1), torch.cat(cells, dim=1) if cells else None, length)
 
 
 class Lstm(Decoder):
@@ -39,6 +54,7 @@ class Lstm(Decoder):
     """
 
     carries_state = True
+    takes_padding = False
 
     def __init__(self, config: LstmConfig, vocab_size: int) -> None:
         super().__init__()
