@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -115,9 +116,11 @@ def test_everything_is_counted(write_splits, grow):
     assert sides["train"]["documents"] == len(documents)
     assert sides["train"]["characters"] == sum(len(document.text) for document in documents)
     assert sides["train"]["bytes"] == sum(len(document.text.encode()) for document in documents)
-    assert ledger.rows_kept == 120 + len(made)
+    assert ledger.rows_in == ledger.rows_kept == 120
+    assert not ledger.dropped
+    assert ledger.added == Counter(made)
+    assert ledger.characters_added == sum(counts["characters"] for counts in facts["kinds"].values())
     assert read_json(output / "composition.json")["licences"] == {"CC0-1.0": 120 + len(made)}
-    assert sum(sum(counts["not_made"].values()) for counts in facts["kinds"].values()) == ledger.dropped.total()
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -173,4 +176,7 @@ def test_a_slot_that_no_document_fills_is_named_with_the_nearest_key(write_split
 def test_copies_that_change_nothing_are_not_made(write_splits, grow):
     digits = [Document(f"f:{i}:x", f"{i} 4711", "f", "CC0-1.0", "en", "{}") for i in range(40)]
     output, ledger = grow(write_splits(digits), (KeyboardConfig(share=1.0, copies=2),))
-    assert ledger.dropped["keyboard: nothing was changed"] == 2 * read_json(output / "splits.json")["train"]["documents"]
+    not_made = read_json(output / "augmentation.json")["kinds"]["keyboard"]["not_made"]
+    assert not_made == {"nothing was changed": 2 * read_json(output / "splits.json")["train"]["documents"]}
+    assert ledger.rows_in == ledger.rows_kept == 40
+    assert "added" not in ledger.to_json()

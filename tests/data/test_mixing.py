@@ -78,6 +78,10 @@ def test_classes_become_equal_and_held_out_text_stays(divided, folders, method):
         original if method == "oversample" else original & set(map(group_key, ids))
     )
     assert ledger.rows_in == 290 == ledger.rows_kept + ledger.dropped.total()
+    assert ledger.added.total() == max(0, len(ids) - sum(old.values()))
+    assert ledger.rows_kept + ledger.added.total() == sum(
+        one["documents"] for one in read_json(output / "splits.json").values()
+    )
     listed = [row for table in tables_of(output / "dropped.parquet") for row in table.to_pylist()]
     assert {row["id"] for row in listed} == {d.id for d in read_documents(before / "train")} - set(ids)
     assert all(row["value"] >= row["threshold"] for row in listed)

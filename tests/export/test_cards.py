@@ -202,8 +202,17 @@ def test_trained_filters_say_how_well_and_whom_they_wrong():
 def test_what_augmentation_made_is_not_left_of_what_was_read_and_tokens_are_told_where_they_are_known():
     read, select = CORPUS["steps"]
     steps = [{**read, "tokens_kept": 24_750}, {**select, "tokens_kept": 22_500}]
-    steps.append({**select, "step": "augment", "rows_in": 950, "rows_kept": 950, "dropped": {}, "tokens_kept": 27_000})
+    grown = {"step": "augment", "rows_in": 800, "rows_kept": 800, "dropped": {}, "added": {"keyboard": 100, "case": 50}}
+    steps.append({**select, **grown, "tokens_kept": 27_000})
     text = data_card([{**CORPUS, "steps": steps}])
     assert "Of 1,000 documents read, 800 (80.0%) are left after 2 steps" in text
     row = next(line for line in text.splitlines() if line.startswith("| augment"))
-    assert [cell.strip() for cell in row.split("|")[1:-1]] == ["augment", "950", "950 (100.0%)", "90.9%", "27,000", "-"]
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == [
+        "augment",
+        "800",
+        "800 (100.0%)",
+        "150: keyboard 100, case 50",
+        "90.9%",
+        "27,000",
+        "-",
+    ]

@@ -243,6 +243,9 @@ def corpus() -> Corpus:
                 {},
             ),
             step("mask", 1_918, 28_912_741, (1_918, 28_914_009), {}, {}),
+            step("augment", 1_918, 28_912_741, (1_918, 28_912_741), {}, {}).model_copy(
+                update={"added": {"keyboard": 120, "case": 30}, "characters_added": 2_251_000}
+            ),
         ],
         rules=[
             DropRule(

@@ -140,7 +140,7 @@ def test_the_first_screen_says_what_the_verdict_the_numbers_and_the_cost() -> No
     head = text[: text.index("On this page")]
     for words in (
         "quickstart",
-        "A Llama model of 5.25 M parameters (6 layers, width 256), trained on 10.2 M tokens from 1,918 documents.",
+        "A Llama model of 5.25 M parameters (6 layers, width 256), trained on 10.2 M tokens from 2,068 documents.",
         "GO",
         "2 of 2 requirements met",
         "1.651",
@@ -346,6 +346,7 @@ CHOICES: dict[str, Any] = {
     "stages.0.versions": {"added": "1"},
     "machine.versions": {"added": "1"},
     "corpora.0.steps.0.dropped": {"added": 1},
+    "corpora.0.steps.0.added": {"oversample": 1},
     "metrics.0.interval.level": 0.9,
     "comparison.contenders.0.interval.level": 0.9,
     "findings.0.interval.level": 0.9,
@@ -363,6 +364,15 @@ CHOICES: dict[str, Any] = {
     "corpora.0.personal_data.documents_by_kind": {"email": 5},
     "corpora.0.rules.0.dropped.0.duplicate_of": "another",
 }
+
+
+def test_copies_stand_apart_in_the_waterfall() -> None:
+    page = render(examples.example())
+    row = next(part for part in page.split("<tr") if "augment" in part and "keyboard 120, case 30" in part)
+    assert "150 (keyboard 120, case 30), 2.25\xa0M characters" in row
+    assert "1,918" in row
+    assert 'class="bar other"' in row
+    assert "2,068 documents" in page  # left: 1,918 kept and 150 added
 
 
 def cases() -> list[tuple[str | int, ...]]:

@@ -1,4 +1,7 @@
-"""The account of rows: in = kept + dropped{reason} + failed{error}. Every data stage closes one, or it does not finish."""
+"""The account of rows: in = kept + dropped{reason} + failed{error}. Every data stage closes one, or it does not finish.
+
+What a step makes of its rows stands beside the account, in added{how}: what comes out is kept + added.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,9 @@ class Ledger:
     failed: Counter[str] = field(default_factory=Counter)
     characters_in: int = 0
     characters_kept: int = 0
+    added: Counter[str] = field(default_factory=Counter)
+    """Rows that were not among those that went in: copies, by how they were made."""
+    characters_added: int = 0
 
     def keep(self, characters_in: int, characters_kept: int | None = None) -> None:
         """Book one kept document."""
@@ -38,6 +44,11 @@ class Ledger:
         self.rows_in += 1
         self.failed[error] += 1
 
+    def make(self, how: str, characters: int, rows: int = 1) -> None:
+        """Book rows that were made from others."""
+        self.added[how] += rows
+        self.characters_added += characters
+
     def add(self, other: Ledger) -> None:
         """Add another ledger's counts to this one."""
         self.rows_in += other.rows_in
@@ -46,6 +57,8 @@ class Ledger:
         self.failed.update(other.failed)
         self.characters_in += other.characters_in
         self.characters_kept += other.characters_kept
+        self.added.update(other.added)
+        self.characters_added += other.characters_added
 
     def close(self, *, max_failed_fraction: float | None = None, where: str = "") -> None:
         """Check the account.
@@ -68,6 +81,7 @@ class Ledger:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for records and reports; reasons sorted, so equal accounts have equal bytes."""
+        added = {"added": dict(sorted(self.added.items())), "characters_added": self.characters_added}
         return {
             "rows_in": self.rows_in,
             "rows_kept": self.rows_kept,
@@ -75,9 +89,11 @@ class Ledger:
             "failed": dict(sorted(self.failed.items())),
             "characters_in": self.characters_in,
             "characters_kept": self.characters_kept,
+            **(added if self.added else {}),
         }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Ledger:
         """The inverse of `to_json`."""
-        return cls(**{**value, "dropped": Counter(value["dropped"]), "failed": Counter(value["failed"])})
+        counters = {key: Counter(value.get(key, {})) for key in ("dropped", "failed", "added")}
+        return cls(**{**value, **counters})

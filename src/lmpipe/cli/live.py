@@ -104,5 +104,7 @@ class LiveRun:
         )
         ledger = record.facts.get("ledger")
         if ledger:
-            row.append(f"   {ledger['rows_in']:,} in, {ledger['rows_kept']:,} kept", style="dim")
+            added = sum(ledger.get("added", {}).values())
+            words = f"   {ledger['rows_in']:,} in, {ledger['rows_kept']:,} kept"
+            row.append(words + (f", {added:,} added" if added else ""), style="dim")
         err.print(row)

@@ -6,7 +6,8 @@ mask personal data must not read as if it had found none. Accepted keys, all opt
     name        the corpus
     sources     [name, ...] or [{name, documents?, bytes?, licence?}, ...]; source_count where not all are listed
     steps       [{step, rows_in, rows_kept, dropped: {reason: n}, failed: {error: n}, characters_in, characters_kept,
-                tokens_kept?}, ...]; tokens_kept: about, at the rate of the text that was made into tokens in the end
+                added: {how: n}?, characters_added?, tokens_kept?}, ...]; added: made from others, no part of rows_kept;
+                tokens_kept: about, at the rate of the text that was made into tokens in the end
     licences    {licence: documents}            languages   {language: documents}
     pii         {kind: n} or {counts: {kind: n}, documents: n, action: mask | pseudonym | drop | tag}
     classifiers {filter: {auc, auc_low, auc_high, held_out: {positive, negative}, identity: [{corpus, groups}]}}
@@ -117,9 +118,12 @@ def _waterfall(steps: Sequence[Card]) -> str:
         return ""
     header = ["Step", "Documents in", "Kept", "Characters kept", "Taken out because"]
     rows = [_step(step) for step in steps]
+    if any(step.get("added") for step in steps):
+        header.insert(3, "Added")
+        rows = [[*row[:3], _added(step.get("added") or {}), *row[3:]] for row, step in zip(rows, steps, strict=True)]
     if all("tokens_kept" in step for step in steps):
-        header.insert(4, "Tokens, about")
-        rows = [[*row[:4], f"{step['tokens_kept']:,}", *row[4:]] for row, step in zip(rows, steps, strict=True)]
+        header.insert(-1, "Tokens, about")
+        rows = [[*row[:-1], f"{step['tokens_kept']:,}", row[-1]] for row, step in zip(rows, steps, strict=True)]
     return "### From raw text to training text\n\n" + table(header, rows, right=[*range(1, len(header) - 1)])
 
 
@@ -131,6 +135,11 @@ def _step(step: Card) -> list[str]:
         share(step.get("characters_kept", 0), step.get("characters_in", 0)),
         reasons(step.get("dropped") or {}, step.get("failed") or {}),
     ]
+
+
+def _added(ways: Mapping[str, int]) -> str:
+    """How many documents were made from others, and how."""
+    return f"{sum(ways.values()):,}: " + ", ".join(f"{how} {count:,}" for how, count in ways.items()) if ways else "-"
 
 
 def reasons(dropped: Mapping[str, int], failed: Mapping[str, int]) -> str:

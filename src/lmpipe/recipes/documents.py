@@ -190,7 +190,7 @@ def estimate_tokens(card: dict[str, Any], counted: Mapping[str, Any] | None) -> 
     if counted and characters:
         rate = sum(counted["splits"][side]["tokens"] for side in splits) / characters
         for step in card["steps"]:
-            step["tokens_kept"] = round(step["characters_kept"] * rate)
+            step["tokens_kept"] = round((step["characters_kept"] + step.get("characters_added", 0)) * rate)
 
 
 def _cost(run: Run, kind: str, name: str) -> dict[str, Any]:

@@ -402,7 +402,7 @@ def _stage(record: Record, *, reused: bool) -> model.Stage:
         peak_memory_bytes=record.peak_memory_bytes,
         energy=model.Energy(**record.energy.model_dump()),
         rows_in=ledger.get("rows_in"),
-        rows_out=ledger.get("rows_kept"),
+        rows_out=ledger["rows_kept"] + sum(ledger.get("added", {}).values()) if ledger else None,
     )
 
 

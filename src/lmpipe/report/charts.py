@@ -253,12 +253,14 @@ def dot_and_whisker(dot: Dot, on: Axis, *, threshold: float | None = None) -> Ma
     return _graphic(on, shapes, threshold=threshold)
 
 
-def kept_and_lost(kept: float, lost: float, on: Axis) -> Markup:
-    """The graphic of one row of a waterfall: what stays from zero on, then what this step took away."""
+def waterfall_bar(kept: float, lost: float, added: float, on: Axis) -> Markup:
+    """The graphic of one row of a waterfall: what stays from zero on, then what this step took away, then what it made."""
     middle, end = on.position(kept), on.position(kept + lost)
     shapes = [_bar(0, middle, "bar kept")]
     if lost:
         shapes.append(_bar(middle, end, "bar lost"))
+    if added:
+        shapes.append(_bar(end, on.position(kept + lost + added), "bar other"))
     return _graphic(on, shapes)
 
 

@@ -46,7 +46,7 @@ def lede(report: Report) -> str:
     tokens = sum(phase.tokens for phase in report.phases)
     if tokens:
         fed.append(f"trained on {compact(tokens)} tokens")
-    kept = sum(corpus.steps[-1].rows_kept for corpus in report.corpora if corpus.steps)
+    kept = sum(corpus.steps[-1].rows_out for corpus in report.corpora if corpus.steps)
     if kept:
         corpora = f" in {plural(len(report.corpora), 'corpus', 'corpora')}" if len(report.corpora) > 1 else ""
         fed.append(f"from {plural(kept, 'document')}{corpora}")

@@ -164,10 +164,23 @@ class DataStep(Config):
     failed: dict[str, int] = Field(default_factory=dict)
     characters_in: int
     characters_kept: int
+    added: dict[str, int] = Field(default_factory=dict)
+    """Documents that the step made from others, by how; they are no part of `rows_kept`."""
+    characters_added: int = 0
     seconds: float | None = None
     """What the step's stage took, now or when it was computed."""
     tokens_kept: int | None = None
-    """About so many, at the rate of the text that was made into tokens in the end."""
+    """About so many, at the rate of the text that was made into tokens in the end; of what was added, too."""
+
+    @property
+    def rows_out(self) -> int:
+        """Documents that the next step gets."""
+        return self.rows_kept + sum(self.added.values())
+
+    @property
+    def characters_out(self) -> int:
+        """Characters that the next step gets."""
+        return self.characters_kept + self.characters_added
 
 
 class Example(Config):

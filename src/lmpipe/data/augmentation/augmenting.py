@@ -5,7 +5,7 @@
                               `--> splits.json, composition.json    as the split's, with the new documents counted
                               `--> augmentation.json        {documents: {original, augmented}, kinds: {kind: {parents,
                                                             documents, characters, not_made: {reason: n}, usage?}}}
-                              `--> ledger.json              documents of all sides and new ones are kept; not made: dropped
+                              `--> ledger.json              documents of all sides are kept, new ones added, by kind
 
 A new document has the id of its parent with `+kind.copy` after it (so a parent's group is its group, too), the parent's
 source, licence and language, and in its metadata `augmented_by` and `parent`. Promises: which documents get copies and what is
@@ -169,15 +169,14 @@ def _account(splits: Path, output: Path, total: Facts) -> Ledger:
     """Write what the split wrote, with the new documents in it."""
     sides, composition = read_json(splits / "splits.json"), read_json(splits / "composition.json")
     ledger = Ledger()
-    for counts in (*sides.values(), {what: total.made(what) for what in ("documents", "characters")}):
+    for counts in sides.values():
         ledger.rows_in += counts["documents"]
         ledger.rows_kept += counts["documents"]
         ledger.characters_in += counts["characters"]
         ledger.characters_kept += counts["characters"]
-    for kind, reasons in total.not_made.items():
-        for reason, count in reasons.items():
-            ledger.rows_in += count
-            ledger.dropped[f"{kind}: {reason}"] += count
+    for kind, made in total.kinds.items():
+        if made["documents"]:
+            ledger.make(kind, made["characters"], made["documents"])
     for what in ("documents", "characters", "bytes"):
         sides["train"][what] += total.made(what)
     for key, new in (("licences", total.licences), ("languages", total.languages)):

@@ -35,7 +35,7 @@ from lmpipe.data.ranks import nth, runs_of
 from lmpipe.data.tasks import Tick, save_ledger
 
 FACTS, KEYS, SURVEY = "balance.json", "keys.npy", "survey.json"
-REASON = "balance.undersample"
+REASON, REPEATED = "balance.undersample", "oversample"
 MOST_CLASSES = 10_000
 Copies = tuple[int, int]
 """Times that every document of a class stands in the result, and the key below which one stands once more."""
@@ -119,6 +119,8 @@ def _balance_part(task: PartTask, folder: Path, tick: Tick) -> None:
                     ledger.keep(length)
                 else:
                     ledger.drop(REASON, length)
+                if number > 1:
+                    ledger.make(REPEATED, length * (number - 1), number - 1)
             repeated = _repeated(table, times)
             composition.add(repeated)
             writer.write(repeated)

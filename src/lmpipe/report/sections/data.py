@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lmpipe.report.axes import tight_axis
-from lmpipe.report.charts import bar, kept_and_lost, tick_labels
+from lmpipe.report.charts import bar, tick_labels, waterfall_bar
 from lmpipe.report.html import Content, Markup, element, join
 from lmpipe.report.model import (
     Clusters,
@@ -25,7 +25,7 @@ from lmpipe.report.tables import Cell, Column, table
 
 def section(report: Report) -> Section:
     """Every corpus in order."""
-    kept = sum(one.steps[-1].rows_kept for one in report.corpora if one.steps)
+    kept = sum(one.steps[-1].rows_out for one in report.corpora if one.steps)
     fact = plural(kept, "document") if kept else ""
     return Section("data", "Data", fact, join(map(corpus, report.corpora)) or None, "No corpus was read in this run.")
 
@@ -41,10 +41,8 @@ def corpus(given: Corpus) -> Markup:
                 f"{plural(steps[0].rows_in, 'document')}, {compact(steps[0].characters_in)} characters" if steps else None,
             ),
             (
-                "Kept",
-                f"{plural(steps[-1].rows_kept, 'document')}, {compact(steps[-1].characters_kept)} characters"
-                if steps
-                else None,
+                "Left",
+                f"{plural(steps[-1].rows_out, 'document')}, {compact(steps[-1].characters_out)} characters" if steps else None,
             ),
         ]
     )
@@ -67,12 +65,14 @@ def corpus(given: Corpus) -> Markup:
 def _waterfall(steps: list[DataStep]) -> Markup | None:
     if not steps:
         return element("p", "No step of the cleaning was recorded.", class_="note")
-    on = tight_axis([step.rows_in for step in steps])
+    on = tight_axis([max(step.rows_in, step.rows_out) for step in steps])
+    grows = any(step.added for step in steps)
     columns = [
         Column("Step"),
-        Column("Documents: kept, then lost", "graphic"),
+        Column("Documents: kept, then lost or added" if grows else "Documents: kept, then lost", "graphic"),
         Column("Kept", "number"),
         Column("Lost", "number"),
+        *([Column("Added", "number")] if grows else []),
         Column("Characters kept", "number"),
         Column("Tokens, about", "number"),
         Column("Time", "number"),
@@ -84,9 +84,17 @@ def _waterfall(steps: list[DataStep]) -> Markup | None:
         lost_text = f"{count(lost)} ({share(lost, step.rows_in)})" if lost else "0"
         characters = f"{compact(step.characters_kept)} ({share(step.characters_kept, step.characters_in)})"
         tokens = NOT_RECORDED if step.tokens_kept is None else compact(step.tokens_kept)
-        numbers = [count(step.rows_kept), lost_text, characters, tokens, *_cost(step)]
-        rows.append([step.name, kept_and_lost(step.rows_kept, lost, on), *numbers])
+        added = [_added(step)] if grows else []
+        numbers = [count(step.rows_kept), lost_text, *added, characters, tokens, *_cost(step)]
+        rows.append([step.name, waterfall_bar(step.rows_kept, lost, sum(step.added.values()), on), *numbers])
     return table("What each step kept", columns, rows, axis=tick_labels(on), class_="chart-table")
+
+
+def _added(step: DataStep) -> str:
+    """Documents made from others, and how; and their characters."""
+    ways = ", ".join(f"{how} {count(number)}" for how, number in step.added.items())
+    documents = f"{count(sum(step.added.values()))} ({ways})" if ways else "0"
+    return f"{documents}, {compact(step.characters_added)} characters" if step.characters_added else documents
 
 
 def _cost(step: DataStep) -> tuple[str, str]:
