@@ -186,7 +186,7 @@ def measure_lead(first: Path, second: Path, statistic: str, name: str) -> Metric
     right = [side.zero_one() for side in sides]
 
     def lead(weights_RN: Floats) -> Floats:
-        if statistic in right[0]:
+        if all(statistic in side for side in right):
             return weighted_mean(weights_RN, right[1][statistic] - right[0][statistic].astype(np.float64))
         before, after = (side.values(weights_RN)[statistic] for side in sides)
         return after - before

@@ -53,7 +53,7 @@ VERSIONS = {
     "hmm": 1,
     "answers": 6,
     "suite": 3,
-    "programs": 2,
+    "programs": 3,
     "judged": 3,
     "chatbot": 2,
     "samples": 2,

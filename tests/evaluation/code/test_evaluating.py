@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from lmpipe.base.errors import ModelError, SourceError
@@ -20,6 +21,7 @@ from lmpipe.evaluation.code.evaluating import PROBLEMS, evaluate_programs
 from lmpipe.evaluation.code.passing import pass_at
 from lmpipe.evaluation.code.sandbox import strongest_walls
 from lmpipe.evaluation.comparison import compare
+from lmpipe.evaluation.measuring import evaluate_examples
 from lmpipe.models.network import Decoder
 from lmpipe.tokens.config import ByteConfig
 from lmpipe.tokens.tokenizer import Tokenizer, load_tokenizer
@@ -131,6 +133,14 @@ def test_what_was_drawn_before_a_kill_is_not_drawn_again(tmp_path: Path, tokeniz
         (tmp_path / "run" / file).unlink()
     worse = Scripted(tokenizer, ["    return 0\n"] * 4)  # would lower the first problem's count
     assert evaluate(tmp_path / "run", worse, tokenizer) == whole
+
+
+def test_none_solved_has_an_interval_with_width(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    evaluate(tmp_path / "none", Scripted(tokenizer, ["    return 0\n"] * 4), tokenizer)
+    for metric in evaluate_examples(tmp_path / "none"):
+        assert metric.interval is not None
+        assert (metric.value, metric.interval.low) == (0.0, 0.0)
+        assert metric.interval.high == pytest.approx(binomtest(0, 2).proportion_ci(method="wilson").high)
 
 
 def test_two_models_are_compared_problem_by_problem(tmp_path: Path, tokenizer: Tokenizer) -> None:

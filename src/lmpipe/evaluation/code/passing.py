@@ -44,8 +44,9 @@ class Passing:
         self.count = len(pairs)
 
     def zero_one(self) -> dict[str, Floats]:
-        """Nothing: the estimate for one problem may be a fraction."""
-        return {}
+        """pass@k where every problem's estimate is 0 or 1: one program each, all solved, none solved. Resamples of equal values
+        would give an interval of no width."""
+        return {name: values_N for name, values_N in self._values.items() if np.isin(values_N, (0.0, 1.0)).all()}
 
     def values(self, weights_RN: Floats) -> dict[str, Floats]:
         """Every statistic for each row of weights."""
