@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -221,3 +222,21 @@ def test_a_file_of_items_that_is_none(tmp_path, line, said):
     with pytest.raises(SourceError, match=said) as error:
         write_brought_items(tmp_path / "items.jsonl", BroughtItems(set="s", columns=("asked",), limit=None), tmp_path / "out")
     assert "items.jsonl, line 1" in error.value.where
+
+
+def test_every_text_of_a_row_is_an_item_in_every_kind_of_file(tmp_path):
+    rows = [{"asked": text(n, 20), "answer": n, "choices": [text(100 + n, 9), text(200 + n, 9)]} for n in range(2)]
+    expected = {f"{n + 1}.asked": rows[n]["asked"] for n in range(2)}
+    expected |= {f"{n + 1}.choices.{i}": rows[n]["choices"][i] for n in range(2) for i in range(2)}
+    (tmp_path / "list.json").write_text(json.dumps(rows))
+    (tmp_path / "lines.json").write_text("\n".join(map(json.dumps, rows)))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    for name in ("list.json", "lines.json", "rows.parquet"):
+        folder = write_brought_items(tmp_path / name, BroughtItems(set="s", columns=None, limit=None), tmp_path / "out")
+        assert {one.id: one.text for one in read_documents(folder)} == expected, name
+    (tmp_path / "flat.csv").write_text('asked,answer\n"one, two",3\n')
+    folder = write_brought_items(tmp_path / "flat.csv", BroughtItems(set="s", columns=None, limit=None), tmp_path / "out")
+    assert {one.id: one.text for one in read_documents(folder)} == {"1.asked": "one, two"}
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(SourceError, match="the file cannot be read"):
+        write_brought_items(tmp_path / "rows.parquet", BroughtItems(set="s", columns=None, limit=None), tmp_path / "out")

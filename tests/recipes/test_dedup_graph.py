@@ -78,16 +78,21 @@ def test_items_that_evaluations_bring_are_looked_for_under_names_without_paths(t
     sections = {
         "judged": [{"name": "answers", "file": "asked.jsonl", "against": "good", "judge": judge, "max_new_tokens": 8}],
         "programs": [{"name": "he", "file": "problems.jsonl", "format": "humaneval", "limit": 5, "max_new_tokens": 8}],
+        "suites": [{"tasks": ["t"], "folder": "own/tasks"}],
     }
+    (tmp_path / "own" / "tasks" / "data").mkdir(parents=True)
+    for name in ("t.yaml", "data/items.jsonl", "data/notes.txt"):
+        (tmp_path / "own" / "tasks" / name).write_text("task: t\n")
     for name in ("asked.jsonl", "problems.jsonl"):
         (tmp_path / name).write_text("{}\n")
     stage = graph(tmp_path, recipe({"a": {"decontaminate": {}}}, **sections)).stages["decontaminate-a"]
     assert stage.config.model_dump()["brought"] == (
         {"set": "judged.answers", "columns": ("prompt", "good"), "limit": None},
         {"set": "programs.he", "columns": ("prompt", "canonical_solution"), "limit": 5},
+        {"set": "suite.own.tasks.data.items.jsonl", "columns": None, "limit": None},
     )
     assert stage.sources is not None
-    assert [source.name for source in stage.sources()] == ["judged.answers", "programs.he"]
+    assert [source.name for source in stage.sources()] == ["judged.answers", "programs.he", "suite.own.tasks.data.items.jsonl"]
     assert str(tmp_path) not in stage.config.model_dump_json()
 
 

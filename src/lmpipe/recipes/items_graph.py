@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lmpipe.base.errors import RecipeError
 from lmpipe.data.generation.files import pinned_generator
-from lmpipe.evaluation.suite_config import SuiteConfig
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.recipes import stage_configs as configs
-from lmpipe.recipes.continuing import file_source, recipes_file
+from lmpipe.recipes.brought_items import files_of_tasks
+from lmpipe.recipes.continuing import recipes_file
 from lmpipe.recipes.graph import Graph
 from lmpipe.recipes.model_graph import chats
 from lmpipe.recipes.schema import Recipe
@@ -19,7 +18,7 @@ def suites(graph: Graph, recipe: Recipe, tokenizer: Stage, train: Stage, base_fo
     """Suites of tasks, by stage name; the files of their folders by their digests, wherever they lie."""
     asked = {}
     for number, suite in enumerate(recipe.suites, start=1):
-        files = _files_of_tasks(suite, base_folders, f"suites.{number - 1}.folder")
+        files = files_of_tasks(suite, base_folders, f"suites.{number - 1}.folder")
         named = suite.model_copy(update={"folder": suite.folder and "tasks"})
         config = configs.SuiteStage(suite=named, weights=recipe.export[0].weights, seed=recipe.seed)
         found = (lambda files=files: files) if files else None
@@ -81,23 +80,3 @@ def judged(graph: Graph, recipe: Recipe, tokenizer: Stage, train: Stage, base_fo
         )
         compared[stage.name] = stage
     return compared
-
-
-def _files_of_tasks(suite: SuiteConfig, base_folders: list[Path], where: str) -> list[Source]:
-    """Everything in the folder of tasks, by its place there.
-
-    Raises:
-        RecipeError: when there is no such folder, or no task in it.
-    """
-    if suite.folder is None:
-        return []
-    folder = next((base / suite.folder for base in base_folders if (base / suite.folder).is_dir()), None)
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
-    if folder is None or not any(path.suffix in (".yaml", ".yml") for path in files):
-        raise RecipeError(
-            f"there is no folder '{suite.folder}'" if folder is None else f"'{suite.folder}' has no YAML file of a task",
-            where=where,
-            expected="a folder with tasks of lm-evaluation-harness, seen from the recipe's folder",
-            fix="check the path",
-        )
-    return [file_source(path, path.relative_to(folder).as_posix()) for path in files]

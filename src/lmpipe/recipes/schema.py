@@ -165,10 +165,11 @@ class Recipe(Config):
                 )
         self.corpora_in_order()
         for name, data in self.data.items():
-            if data.decontaminate and not (self.evaluated_sets(but=name) or self.judged or self.programs):
+            brought = self.judged or self.programs or any(suite.folder for suite in self.suites)
+            if data.decontaminate and not (self.evaluated_sets(but=name) or brought):
                 raise ValueError(
                     f"data.{name}.decontaminate is dead: evaluate measures no other corpus whose text could be looked for, "
-                    "and there is nothing under judged or programs"
+                    "and there is nothing under judged, programs or a folder of suites"
                 )
         self._check_what_is_held(used)
         names = [phase.name for phase in self.train]

@@ -35,12 +35,17 @@ class DecontaminateConfig(Config):
         return self
 
 
+READ = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".parquet")
+"""Ends of names of files that items are taken from."""
+
+
 class BroughtItems(Config):
     """Items that an evaluation brings in a file of its own."""
 
     set: str
-    """Which evaluation, as its numbers are called: `judged.<name>`, `programs.<name>`."""
-    columns: tuple[str, ...]
-    """Keys of a line whose texts are looked for, each by itself: a question may stand somewhere without its answer."""
+    """Which evaluation, as its numbers are called: `judged.<name>`, `programs.<name>`, `suite.<folder>.<file>`."""
+    columns: tuple[str, ...] | None
+    """Keys of a row whose texts are looked for, each by itself: a question may stand somewhere without its answer. Null: every
+    text of a row, however deep."""
     limit: int | None
     """Only the first so many rows; null: all."""
