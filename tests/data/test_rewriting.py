@@ -72,7 +72,7 @@ def test_paraphrases_are_asked_for_and_kept_beside_their_parents(grow, server):
     usage = read_json(output / "augmentation.json")["kinds"]["paraphrase"]["usage"]
     assert usage["generator"] == {"kind": "endpoint", "base_url": server.url, "model": "parrot"}
     assert (usage["questions"], usage["tokens_in"], usage["tokens_out"]) == (20, 400, 200)
-    assert ledger.rows_kept == 42
+    assert (ledger.rows_in, ledger.rows_kept, dict(ledger.added)) == (22, 22, {"paraphrase": 20})
 
 
 def test_equal_answers_give_equal_bytes_without_a_call(grow, server):
@@ -108,13 +108,14 @@ def test_answers_that_are_no_copies_are_counted_with_their_reason(grow, server):
     server.reply = lambda prompt, number: replies[prompt.rpartition("\n")[2]]
     output, ledger = grow([*replies, "x" * 5000])
     assert copies(output) == {"train:5:x": "good"}
-    assert dict(ledger.dropped) == {
-        "paraphrase: nothing was changed": 1,
-        "paraphrase: the answer was empty": 1,
-        "paraphrase: the answer was cut off at max_tokens": 1,
-        "paraphrase: the answer's length is out of proportion": 1,
-        "paraphrase: the generator refused the question": 1,
-        "paraphrase: the document is longer than max_characters": 1,
+    assert not ledger.dropped
+    assert read_json(output / "augmentation.json")["kinds"]["paraphrase"]["not_made"] == {
+        "nothing was changed": 1,
+        "the answer was empty": 1,
+        "the answer was cut off at max_tokens": 1,
+        "the answer's length is out of proportion": 1,
+        "the generator refused the question": 1,
+        "the document is longer than max_characters": 1,
     }
 
 
