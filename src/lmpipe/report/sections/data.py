@@ -84,17 +84,22 @@ def _waterfall(steps: list[DataStep]) -> Markup | None:
         lost_text = f"{count(lost)} ({share(lost, step.rows_in)})" if lost else "0"
         characters = f"{compact(step.characters_kept)} ({share(step.characters_kept, step.characters_in)})"
         tokens = NOT_RECORDED if step.tokens_kept is None else compact(step.tokens_kept)
-        added = [_added(step)] if grows else []
+        added = [count(sum(step.added.values()))] if grows else []
         numbers = [count(step.rows_kept), lost_text, *added, characters, tokens, *_cost(step)]
         rows.append([step.name, waterfall_bar(step.rows_kept, lost, sum(step.added.values()), on), *numbers])
-    return table("What each step kept", columns, rows, axis=tick_labels(on), class_="chart-table")
+    shown = table("What each step kept", columns, rows, axis=tick_labels(on), class_="chart-table")
+    return join([shown, note]) if (note := _ways(steps)) else shown
 
 
-def _added(step: DataStep) -> str:
-    """Documents made from others, and how; and their characters."""
-    ways = ", ".join(f"{how} {count(number)}" for how, number in step.added.items())
-    documents = f"{count(sum(step.added.values()))} ({ways})" if ways else "0"
-    return f"{documents}, {compact(step.characters_added)} characters" if step.characters_added else documents
+def _ways(steps: Sequence[DataStep]) -> Markup | None:
+    """How documents were made from others, step by step."""
+    told = [
+        f"{step.name} added {', '.join(f'{how} {count(number)}' for how, number in step.added.items()) or 0}"
+        f" ({compact(step.characters_added)} characters)"
+        for step in steps
+        if step.added or step.characters_added
+    ]
+    return element("p", f"{'; '.join(told)}.", class_="note") if told else None
 
 
 def _cost(step: DataStep) -> tuple[str, str]:
