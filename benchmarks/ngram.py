@@ -21,6 +21,7 @@ import importlib.util
 import json
 import math
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -33,6 +34,9 @@ from lmpipe.models.ngram.arpa import write_arpa
 from lmpipe.models.ngram.config import NgramConfig
 from lmpipe.models.ngram.model import NgramModel, load, save
 from lmpipe.models.ngram.training import train
+
+sys.path.insert(0, str(Path(__file__).parent / "training"))
+from pairs import spread
 
 END, UNKNOWN = "</s>", "<unk>"
 PAIRS = 5
@@ -54,10 +58,6 @@ def alternating(
     taken = [(seconds_of(ours), seconds_of(theirs)) for _ in range(pairs)]
     our, their = zip(*taken, strict=True)
     return statistics.median(our), statistics.median(their), sorted(b / a for a, b in taken)
-
-
-def spread(ratios: list[float]) -> str:
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def read(path: Path) -> Documents:

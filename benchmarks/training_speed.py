@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import datetime
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -30,6 +29,9 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent / "training"))
+from pairs import nanogpt_module
 
 SHAPES = {"quickstart": (4, 192, 3, 512), "10m": (5, 384, 6, 1024)}
 """Layers, width, heads, and the inner width of the Llama layout's feed-forward; the larger has 10.4 million parameters."""
@@ -76,12 +78,7 @@ def nanogpt(model_file: str, compiled: bool, bf16: bool) -> Steps:
     """nanoGPT's model and optimiser, stepped as its train.py does without accumulation."""
     import torch
 
-    spec = importlib.util.spec_from_file_location("nanogpt_model", model_file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["nanogpt_model"] = module
-    spec.loader.exec_module(module)
+    module = nanogpt_module(model_file)
     shape = {"n_layer": LAYERS, "n_head": HEADS, "n_embd": WIDTH, "block_size": CONTEXT, "vocab_size": VOCABULARY}
     model = module.GPT(module.GPTConfig(**shape, dropout=0.0, bias=False))
     optimizer = model.configure_optimizers(0.1, 1e-3, (0.9, 0.95), "cpu")

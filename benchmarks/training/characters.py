@@ -16,7 +16,6 @@ process (imports, start-up checks, compiling), less the measuring.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import math
 import subprocess
@@ -28,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pairs import machine, ratios, spread
+from pairs import machine, nanogpt_module, ratios, spread
 
 THREADS = 2
 GOAL, CONTEXT, LAYERS, WIDTH = 1.88, 64, 4, 128
@@ -67,12 +66,7 @@ def nanogpt(model_file: str, text: Path) -> Iterator[Callable[[], float]]:
     import torch
 
     training, held_out, vocabulary = characters(text)
-    spec = importlib.util.spec_from_file_location("nanogpt_model", model_file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["nanogpt_model"] = module
-    spec.loader.exec_module(module)
+    module = nanogpt_module(model_file)
     shape = {"n_layer": LAYERS, "n_head": 4, "n_embd": WIDTH, "block_size": CONTEXT, "vocab_size": vocabulary}
     model = module.GPT(module.GPTConfig(**shape, dropout=0.0, bias=False))
     optimizer = model.configure_optimizers(0.1, 1e-3, (0.9, 0.99), "cpu")

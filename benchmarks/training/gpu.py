@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import statistics
 import subprocess
@@ -33,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pairs import machine, spread
+from pairs import machine, nanogpt_module, spread
 
 SIZES = {"toy": (2, 64, 2, 64, 512), "125m": (12, 768, 12, 1024, 50304), "350m": (24, 1024, 16, 1024, 50304)}
 SIZES["1b"] = (18, 2048, 16, 1024, 50304)
@@ -124,7 +123,7 @@ class Bench:
 
         bench, seconds = self, list[float]()
 
-        class Clock(TrainerCallback):  # type: ignore[misc]
+        class Clock(TrainerCallback):
             def on_step_begin(self, *_: Any, **__: Any) -> None:
                 self.started = time.perf_counter()
 
@@ -146,12 +145,7 @@ class Bench:
     def nanogpt(self) -> dict[str, Any]:
         import torch
 
-        spec = importlib.util.spec_from_file_location("nanogpt_model", self.nanogpt_file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["nanogpt_model"] = module
-        spec.loader.exec_module(module)
+        module = nanogpt_module(self.nanogpt_file)
         shape = {"n_layer": self.layers, "n_head": self.heads, "n_embd": self.width}
         config = module.GPTConfig(**shape, block_size=self.context, vocab_size=self.vocabulary, dropout=0.0, bias=False)
         model = module.GPT(config).to(self.device)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +69,7 @@ def measure_rate(folder: Path, rounds: int, steps: int, compile: bool) -> None:
 
 def measure_opening(folder: Path, rounds: int) -> None:
     open_at(folder, 1)
-    contenders = {str(step): lambda step=step: lambda: open_at(folder, step) for step in (EARLY, LATE)}
-    taken = in_turn(contenders, rounds)  # type: ignore[arg-type]
+    taken = in_turn({str(step): partial(partial, open_at, folder, step) for step in (EARLY, LATE)}, rounds)
     early, late = (taken[str(step)].clock for step in (EARLY, LATE))
     for step, seconds in ((EARLY, early), (LATE, late)):
         print(f"opening at step {step:,}: {spread([1000 * each for each in seconds])} ms")

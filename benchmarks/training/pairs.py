@@ -9,14 +9,17 @@ from __future__ import annotations
 import datetime
 import gzip
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass
@@ -68,6 +71,17 @@ def machine(*packages: str) -> str:
             f"load when it began: {os.getloadavg()[0]:.1f}",
         ]
     )
+
+
+def nanogpt_module(file: str) -> Any:
+    """nanoGPT's `model.py` as a module; it is brought for the measurement and is no part of the project."""
+    spec = importlib.util.spec_from_file_location("nanogpt_model", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["nanogpt_model"] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 PAGE_CHARACTERS = 4000

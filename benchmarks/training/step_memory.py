@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pairs import machine
@@ -56,9 +56,10 @@ def train_ours(folder: Path, name: str) -> dict[str, int]:
     from lmpipe.training.loop import Device, TrainingRun
     from lmpipe.training.process import settings_of_a_run
 
-    compiled, precision = ("fp32" not in name), ("fp32" if "fp32" in name else "auto")
+    compiled = "fp32" not in name
+    precision: Literal["auto", "fp32"] = "auto" if compiled else "fp32"
     model = LlamaConfig(layers=LAYERS, width=WIDTH, heads=HEADS, context=CONTEXT, feed_forward=INNER)
-    phase = PhaseConfig(name="memory", on="random", tokens=10**9, batch_tokens=ROWS * CONTEXT, precision=precision)  # type: ignore[arg-type]
+    phase = PhaseConfig(name="memory", on="random", tokens=10**9, batch_tokens=ROWS * CONTEXT, precision=precision)
     _write_random_tokens(folder, VOCABULARY, CONTEXT, phase)
     libraries = mebibytes("VmRSS")
     with settings_of_a_run("cpu", THREADS, compiled=compiled):
@@ -83,7 +84,7 @@ def train_theirs(folder: Path, name: str) -> dict[str, int]:
     ids = torch.randint(0, VOCABULARY, (8 * ROWS, CONTEXT))
     whole = [0]
 
-    class Mark(TrainerCallback):  # type: ignore[misc]
+    class Mark(TrainerCallback):
         def on_step_begin(self, arguments: Any, state: Any, *_: Any, **__: Any) -> None:
             if state.global_step == WARM:
                 whole[0] = mebibytes("VmHWM")

@@ -49,6 +49,11 @@ class Ledger:
         self.added[how] += rows
         self.characters_added += characters
 
+    @property
+    def rows_out(self) -> int:
+        """What the next step gets."""
+        return self.rows_kept + self.added.total()
+
     def add(self, other: Ledger) -> None:
         """Add another ledger's counts to this one."""
         self.rows_in += other.rows_in

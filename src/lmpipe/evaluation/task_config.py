@@ -59,11 +59,15 @@ class TaskEvaluation(Config):
 
     def statistics(self, kinds: Sequence[TaskKind]) -> list[str]:
         """What it may measure of examples of these kinds."""
-        return [name for kind in kinds for name in statistic_names(kind)]
+        return [name for kind in kinds for name in statistic_names(kind, self.ranks())]
 
     def baseline_names(self) -> list[str]:
         """Of what is put beside the model: part of the names of its numbers."""
         return []
+
+    def ranks(self) -> tuple[int, ...]:
+        """How many of what was found first count, where something is searched."""
+        return ()
 
 
 Change = Literal["keyboard", "ocr", "case", "punctuation", "eda"]
@@ -237,9 +241,9 @@ class RetrievalEvaluation(TaskEvaluation):
         """As `TaskEvaluation.baseline_names`."""
         return [baseline.kind for baseline in self.baselines]
 
-    def statistics(self, kinds: Sequence[TaskKind]) -> list[str]:
-        """As `TaskEvaluation.statistics`."""
-        return [name for kind in kinds for name in statistic_names(kind, self.at)]
+    def ranks(self) -> tuple[int, ...]:
+        """As `TaskEvaluation.ranks`."""
+        return self.at
 
 
 AnyTaskEvaluation = (

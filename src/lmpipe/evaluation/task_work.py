@@ -65,7 +65,7 @@ class TaskWork(NamedTuple):
             subject=".".join(part for part in (self.config.on, self.config.split, beside) if part),
             classes=tuple(classes),
             slices=self.config.slices,
-            at=getattr(self.config, "at", ()),
+            at=self.config.ranks(),
             resamples=self.config.resamples,
             level=self.config.level,
             seed=derive_seed(self.seed, "bootstrap", self.config.on, self.config.split) % 10**6,

@@ -30,13 +30,12 @@ from lmpipe.base.measures import Finding, Metric, Verdict, write_metrics
 from lmpipe.export.cards import ModelFacts, model_card
 from lmpipe.export.config import HuggingFaceConfig
 from lmpipe.export.data_card import data_card
+from lmpipe.models import sentences
 from lmpipe.tokens.chat import CHAT_TEMPLATE
 from lmpipe.tokens.special import END_OF_TEXT
 from lmpipe.tokens.tokenizer import vocabulary_size
 
 MODEL_FILES = ("config.json", "model.safetensors")
-SENTENCE_FILES = ("modules.json", "1_Pooling/config.json", "sentence_bert_config.json")
-"""Of the layout of sentence-transformers; written beside the weights of encoders that make vectors."""
 GENERATION_FILE = "generation_config.json"
 WRITERS = ("LMHeadModel", "ForCausalLM", "ForConditionalGeneration")
 """Ends of the names of architectures that write text, and so have that file."""
@@ -191,7 +190,7 @@ def _copy_weights(source: Path, output: Path, dtype: str) -> int:
 
 def _copy_sentence_files(source: Path, output: Path) -> None:
     """How vectors are made of hidden states, where that is what the model is for."""
-    for name in SENTENCE_FILES if all((source / name).is_file() for name in SENTENCE_FILES) else ():
+    for name in sentences.FILES if all((source / name).is_file() for name in sentences.FILES) else ():
         with storing(output / name):
             (output / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source / name, output / name)

@@ -9,6 +9,9 @@ ELSEWHERE = 8192
 ROWS_ON_CPU = 32
 ROWS_ELSEWHERE = 128
 KEPT_POSITIONS = 32_768
+DRAWN_TOGETHER = 64
+"""Texts of a block that a stage draws and keeps whole: the last bits of a sum depend on what is drawn beside it, so a stage
+that goes on after a kill draws a block again from its beginning."""
 
 
 def positions_at_once(device: str) -> int:

@@ -12,7 +12,9 @@ R rows, T positions, V vocabulary. Slots are the places of a cache: a row's own 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +22,9 @@ from torch import Tensor
 from lmpipe.models.drawing import Drawing, Sampler, draw
 from lmpipe.models.network import Decoder, TextCache
 from lmpipe.models.passes import positions_at_once, rows_at_once
+
+Window = tuple[int, ...]
+"""The ids that are read of a text."""
 
 
 class Text:
@@ -44,11 +49,18 @@ class Text:
         self.drawn.append(token)
         self.ended = not self.drawing.goes_on(token) or token in self._stop_ids or not self.left
 
-    def window(self, model: Decoder) -> list[int]:
+    def window(self, model: Decoder) -> Window:
         """What is read of it, before anything was drawn or once the context is full."""
         if model.carries_state:
-            return self.ids
-        return self.ids[-max(1, model.context_length // 2) :] if self.drawn else self.ids[-model.context_length :]
+            return tuple(self.ids)
+        return tuple(self.ids[-max(1, model.context_length // 2) :] if self.drawn else self.ids[-model.context_length :])
+
+
+class Waiting(NamedTuple):
+    """A text that is to be read."""
+
+    window: Window
+    text: Text
 
 
 class Writing:
@@ -69,8 +81,8 @@ class Writing:
         self.model, self.known_ids = model, known_ids
         self.device = next(model.parameters()).device
         self._pads = model.takes_padding and not model.reads_prefix  # padding would be read as a part of the prefix
-        waiting = [(text.window(model), text) for text in texts if not text.ended]
-        self._waiting = [text for _, text in sorted(waiting, key=lambda one: (-len(one[0]), one[0]))]
+        waiting = [Waiting(text.window(model), text) for text in texts if not text.ended]
+        self._waiting = deque(sorted(waiting, key=lambda one: (-len(one.window), one.window)))
         self._rows: list[Text] = []
         self._padding: list[int] = []
         self._cache: Sequence[TextCache] = ()
@@ -113,7 +125,7 @@ class Writing:
         full = [text for text, padding in zip(self._rows, self._padding, strict=True) if bounded and slots - padding == context]
         again = [text for text in full if not text.ended]
         staying = [row for row, text in enumerate(self._rows) if not text.ended and text not in again]
-        self._waiting[:0] = again
+        self._waiting.extendleft(Waiting(text.window(self.model), text) for text in reversed(again))
         if staying and not full and 4 * len(staying) > 3 * len(self._rows):
             return
         drop = min((self._padding[row] for row in staying), default=0)
@@ -132,18 +144,18 @@ class Writing:
             return
         parts, slots = ([self._cache], self._cache[0].length) if self._rows else ([], 0)
         lengths = [slots - padding for padding in self._padding]
-        read: list[tuple[list[list[int]], list[Text]]] = []
-        while self._waiting and len(self._rows) < limit and self._may_join(len(self._waiting[0].window(self.model)), lengths):
-            windows, texts = self._chunk(limit - len(self._rows))
-            read.append((windows, texts))
-            self._rows += texts
-            lengths += [len(text.window(self.model)) for text in texts]
+        read: list[tuple[list[Window], list[Waiting]]] = []
+        while self._waiting and len(self._rows) < limit and self._may_join(len(self._waiting[0].window), lengths):
+            windows, chosen = self._chunk(limit - len(self._rows))
+            read.append((windows, chosen))
+            self._rows += [one.text for one in chosen]
+            lengths += [len(one.window) for one in chosen]
         if not read:
             return
         slots = max(lengths)
         room = self._room(slots)
-        for windows, texts in read:
-            part, logits_RV = self._read(windows, texts, room)
+        for windows, chosen in read:
+            part, logits_RV = self._read(windows, chosen, room)
             parts.append(part)
             self._logits.append(logits_RV)
         self._padding = [0 if self.model.carries_state else slots - length for length in lengths]
@@ -152,36 +164,36 @@ class Writing:
     def _may_join(self, length: int, lengths: Sequence[int]) -> bool:
         return not lengths or self._pads or self.model.carries_state or length == lengths[0]
 
-    def _chunk(self, most: int) -> tuple[list[list[int]], list[Text]]:
+    def _chunk(self, most: int) -> tuple[list[Window], list[Waiting]]:
         """The next texts that wait, and their windows: equal ones once, of like length where they cannot be padded."""
-        windows: dict[tuple[int, ...], None] = {}
-        texts: list[Text] = []
+        windows: dict[Window, None] = {}
+        chosen: list[Waiting] = []
         longest = 0
-        while self._waiting and len(texts) < most:
-            window = tuple(self._waiting[0].window(self.model))
+        while self._waiting and len(chosen) < most:
+            window = self._waiting[0].window
             alike = not longest or self._pads or len(window) == longest
             fits = (len(windows) + 1) * max(longest, len(window)) <= positions_at_once(self.device.type)
             if windows and window not in windows and not (alike and fits):
                 break
             windows[window] = None
             longest = max(longest, len(window))
-            texts.append(self._waiting.pop(0))
-        return [list(window) for window in windows], texts
+            chosen.append(self._waiting.popleft())
+        return [*windows], chosen
 
-    def _read(self, windows: Sequence[list[int]], texts: Sequence[Text], room: int) -> tuple[Sequence[TextCache], Tensor]:
+    def _read(self, windows: Sequence[Window], chosen: Sequence[Waiting], room: int) -> tuple[Sequence[TextCache], Tensor]:
         """The cache of these texts and their logits, a row for each."""
         longest = max(map(len, windows))
         padding = [longest - len(window) for window in windows]
-        ids_RT = torch.tensor([[0] * pad + window for pad, window in zip(padding, windows, strict=True)], device=self.device)
-        shared = len(windows) < len(texts)
+        ids_RT = torch.tensor([[0] * pad + [*window] for pad, window in zip(padding, windows, strict=True)], device=self.device)
+        shared = len(windows) < len(chosen)
         cache = self.model.new_cache(len(windows), longest if shared else max(room, longest))
         if any(padding):
             _pad(cache, torch.tensor(padding, device=self.device))
         prefix_RT = torch.ones_like(ids_RT, dtype=torch.bool) if self.model.reads_prefix else None
         logits_RV = self._logits_of(self.model.hidden(ids_RT, cache=cache, prefix_BT=prefix_RT))
         if shared:
-            places = {tuple(window): row for row, window in enumerate(windows)}
-            rows_R = torch.tensor([places[tuple(text.window(self.model))] for text in texts], device=self.device)
+            places = {window: row for row, window in enumerate(windows)}
+            rows_R = torch.tensor([places[one.window] for one in chosen], device=self.device)
             cache, logits_RV = [entry.take(rows_R, 0, room) for entry in cache], logits_RV[rows_R]
         return cache, logits_RV
 
@@ -189,9 +201,9 @@ class Writing:
         self._cache = cache
         _pad(cache, torch.tensor(self._padding, device=self.device) if any(self._padding) else None)
 
-    def _size(self, text: Text) -> int:
+    def _size(self, waiting: Waiting) -> int:
         """Positions that a text may have in a cache."""
-        whole = len(text.window(self.model)) + text.left
+        whole = len(waiting.window) + waiting.text.left
         return whole if self.model.carries_state else min(self.model.context_length, whole)
 
     def _room(self, slots: int) -> int:

@@ -33,6 +33,7 @@ from lmpipe.evaluation.judged_items import VERDICTS
 from lmpipe.evaluation.judging import Outcome, human_metrics, judged_metrics, outcome_of, settled
 from lmpipe.models.drawing import Drawing
 from lmpipe.models.generate import TextGenerator
+from lmpipe.models.passes import DRAWN_TOGETHER
 from lmpipe.pipeline.stage import Work
 from lmpipe.recipes.generating import askers_of, note_calls
 from lmpipe.recipes.judged_config import JudgedConfig
@@ -49,8 +50,6 @@ COLUMNS = pa.schema(
 )
 SAID: dict[str, Outcome] = {"other": "win", "reference": "loss", "tie": "tie"}
 """What a person's word says of the other answer."""
-DRAWN_AT_ONCE = 64
-"""Answers of a block, which is drawn and kept whole."""
 INSTRUCTION = (
     "Compare two answers to one question. {criteria}\n"
     "The order of the answers and their length say nothing about them.\n\n"
@@ -154,10 +153,10 @@ def _answers(work: Work, rows: Sequence[Row]) -> list[str]:
     model = trained_model(work)
     generator = TextGenerator(model, known_ids=tokenizer.vocab_size)
     answers: list[str] = []
-    for first in range(0, len(rows), DRAWN_AT_ONCE):
-        block = rows[first : first + DRAWN_AT_ONCE]
+    for first in range(0, len(rows), DRAWN_TOGETHER):
+        block = rows[first : first + DRAWN_TOGETHER]
         kept = work.scratch / f"{first:06d}.json"
-        if not kept.is_file():  # drawn whole: the last bits of a sum depend on what is beside it
+        if not kept.is_file():
             asked = [
                 Drawing(
                     prompt_ids=_prompt_ids(row, tokenizer, work.config.chats, model.context_length - config.max_new_tokens),

@@ -12,6 +12,7 @@ from typing import Any
 
 from lmpipe.audit.config import EXTRACTABLE
 from lmpipe.base.files import atomic_file
+from lmpipe.base.ledger import Ledger
 from lmpipe.base.measures import Metric
 from lmpipe.evaluation.config import PerplexityConfig
 from lmpipe.evaluation.task_config import BM25, LINEAR
@@ -402,7 +403,7 @@ def _stage(record: Record, *, reused: bool) -> model.Stage:
         peak_memory_bytes=record.peak_memory_bytes,
         energy=model.Energy(**record.energy.model_dump()),
         rows_in=ledger.get("rows_in"),
-        rows_out=ledger["rows_kept"] + sum(ledger.get("added", {}).values()) if ledger else None,
+        rows_out=Ledger.from_json(ledger).rows_out if ledger else None,
     )
 
 

@@ -15,6 +15,7 @@ from lmpipe.base.randomness import derive_seed
 from lmpipe.data.columns import OWN_COLUMNS
 from lmpipe.data.documents import parts_of, tables_of
 from lmpipe.data.holding import Holds, LabelsConfig, MatchesConfig, PairsConfig, TagsConfig
+from lmpipe.data.splitting.config import SPLITS
 from lmpipe.evaluation.code.evaluating import evaluate_programs
 from lmpipe.evaluation.examples import ExampleLayout
 from lmpipe.evaluation.intervals import wilson
@@ -38,8 +39,6 @@ from lmpipe.serving.chatbot.names import CHATBOT
 from lmpipe.tokens.documents import read_examples
 from lmpipe.tokens.examples import references, spelled, tags_of
 from lmpipe.tokens.tokenizer import load_tokenizer
-
-SIDES = ("train", "validation", "test")
 
 if TYPE_CHECKING:
     from lmpipe.models.network import Network
@@ -75,7 +74,7 @@ def answers(work: Work) -> None:
 def _passages(work: Work) -> Iterator[str]:
     """What is searched: passages of the measured side, or of all, the measured one's first."""
     config = work.config.evaluation
-    others = [side for side in SIDES if side != config.split] if config.among == "corpus" else []
+    others = [side for side in SPLITS if side != config.split] if config.among == "corpus" else []
     for side in (config.split, *others):
         for one in asked(work.inputs["documents"] / side, work.config.holds, ()):
             yield from one.references
@@ -150,7 +149,7 @@ def chatbot(work: Work) -> None:
     config = work.config
     sides = None
     if "messages" in work.inputs:
-        sides = Sides(*(_messages(work.inputs["messages"] / side, config.holds) for side in SIDES))
+        sides = Sides(*(_messages(work.inputs["messages"] / side, config.holds) for side in SPLITS))
         sides = sides._replace(train=[row for row in sides.train if row[1] != config.holds.none_of_them])
     tagger, measured = _spans(work) if "spans_from" in work.inputs else (None, ())
     make_chatbot(
@@ -198,7 +197,7 @@ def _messages(documents: Path, holds: LabelsConfig) -> list[tuple[str, str]]:
 
 
 def _snippets(work: Work) -> Iterator[tuple[str, str, str]]:
-    for side in SIDES if "snippets_from" in work.inputs else ():
+    for side in SPLITS if "snippets_from" in work.inputs else ():
         for part in parts_of(work.inputs["snippets_from"] / side):
             for table in tables_of(part, ["id", "text", "source"]):
                 for row in table.to_pylist():

@@ -73,7 +73,7 @@ class Causal:
     def __init__(self, config: TokenObjective) -> None:
         self.config = config
 
-    def prepare(self, batch: Batch, position: int) -> Batch:
+    def prepare(self, batch: Batch, position: int) -> Sequence[NDArray[Any]]:
         """The batch as it is."""
         return batch
 
@@ -127,7 +127,7 @@ class Prefix(Causal):
         super().__init__(config)
         self.seed = seed
 
-    def prepare(self, batch: Batch, position: int) -> PrefixBatch:  # type: ignore[override]
+    def prepare(self, batch: Batch, position: int) -> PrefixBatch:
         """Draw the beginnings: of `position` and of the text's place in the batch, so that a resumed run draws the same."""
         generator = np.random.default_rng(derive_seed(self.seed, "prefix", position))
         begins_BT = np.ones(batch.segments_BT.shape, np.bool_)

@@ -37,10 +37,9 @@ from lmpipe.evaluation.measuring import evaluate_examples
 from lmpipe.models.drawing import Drawing
 from lmpipe.models.generate import TextGenerator
 from lmpipe.models.network import Decoder
+from lmpipe.models.passes import DRAWN_TOGETHER
 from lmpipe.tokens.tokenizer import Tokenizer
 
-DRAWN_AT_ONCE = 64
-"""Programs of a block of problems, or those of one problem where it asks for more."""
 PROBLEMS = "problems.jsonl"
 
 
@@ -85,17 +84,17 @@ def evaluate_programs(
     kept = [scratch / f"{number:05d}.json" for number in range(len(problems))]
     seeds = [derive_seed(seed, "programs", problem.id) for problem in problems]
     generator = TextGenerator(model, known_ids=tokenizer.vocab_size)
-    size = max(1, DRAWN_AT_ONCE // config.samples)
+    size = max(1, DRAWN_TOGETHER // config.samples)
     for first in range(0, len(problems), size):
         block = range(first, min(first + size, len(problems)))
         if all(kept[number].is_file() for number in block):
             continue
         asked = [_drawing(config, problems[number], model, tokenizer, seeds[number]) for number in block]
-        for place, programs in generator.answers(asked, config.samples):
+        for done, (place, programs) in enumerate(generator.answers(asked, config.samples), start=first + 1):
             number = first + place
             if not kept[number].is_file():
                 write_json(kept[number], _tried(config, problems[number], programs, tokenizer, seeds[number], workers))
-            progress.update(sum(file.is_file() for file in kept), len(problems), "problems")
+            progress.update(done, len(problems), "problems")
     results = [read_json(file) for file in kept]
     return _written(config, results, output, derive_seed(seed, "bootstrap", config.subject) % 10**6)
 
