@@ -2,11 +2,12 @@
 
 import re
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmpipe.data.filters.batch import Batch, Vocabulary
+from lmpipe.data.filters.batch import Batch
 from lmpipe.data.filters.config import (
     C4Config,
     CodeConfig,
@@ -15,6 +16,7 @@ from lmpipe.data.filters.config import (
     GopherRepetitionConfig,
     LengthConfig,
 )
+from lmpipe.data.filters.cutting import Vocabulary, cut
 from lmpipe.data.filters.scores import columns_of
 from lmpipe.data.filters.scoring import scorer_of
 from lmpipe.data.filters.words import words_of
@@ -85,6 +87,49 @@ def test_a_stretch_of_a_million_characters_takes_no_time(unit):
     assert "".join(words_of(unit * (1_000_000 // len(unit)))) == unit * (1_000_000 // len(unit))
     for number in range(50):
         words_of(f"{number}{unit * (990 // len(unit))}")
+
+
+def test_many_stretches_at_once_are_taken_apart_like_each_alone():
+    """Every core between every pair of marks: what is plain to see, and what has an answer of its own."""
+    cores = "word Word WORD Mr a s S 5 10 1am km 10km word4 4word U.S. don't dont ill em naïve Ärger 漢字 ﬁ D 😚 C++ e.g. a-b ª"
+    marks = [
+        "",
+        "(",
+        ")",
+        '"',
+        "“",
+        "”",
+        "’",
+        "'",
+        ".",
+        "..",
+        ",",
+        "—",
+        "-",
+        "$",
+        "%",
+        "<",
+        ":",
+        "=",
+        '."',
+        '".',
+        ").",
+        "((",
+        "US$",
+    ]
+    stretches = [before + core + after for before in marks for core in ["", *cores.split()] for after in marks]
+    stretches = [*dict.fromkeys(filter(None, stretches)), "x" * 1001 + ".", "(" * 2_000_000, "end."]
+    found = cut(pa.array(stretches, pa.large_string()), Vocabulary())
+    words = iter(found.words.tolist())
+    apart = [tuple(found.distinct[next(words)].as_py() for _ in range(count)) for count in found.counts.tolist()]
+    assert apart == [words_of(stretch) for stretch in stretches]
+
+
+@pytest.mark.parametrize("text", ["\n\n", "a\n\n\nb\n\nb", "\n\na\n\n\n\n\na\n", "a\n \n\n a\n\n\n a"])
+def test_paragraphs_end_at_two_or_more_line_feeds(text):
+    paragraphs = re.split(r"\n{2,}", text.strip())
+    (found,) = scores(GopherRepetitionConfig(), text)
+    assert found["duplicate_paragraph_fraction"] == (len(paragraphs) - len(set(paragraphs))) / len(paragraphs)
 
 
 def test_gopher_quality_rules():

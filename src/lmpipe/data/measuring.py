@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from lmpipe.base.ledger import Ledger
 from lmpipe.base.progress import Progress
 from lmpipe.data.documents import TableWriter, part_name, tables_of
-from lmpipe.data.filters.batch import Batch, Vocabulary
+from lmpipe.data.filters.batch import Batch
+from lmpipe.data.filters.cutting import Vocabulary
 from lmpipe.data.filters.scores import MeasureConfig, columns_of
 from lmpipe.data.filters.scoring import scorer_of
 from lmpipe.data.parts import PartTask, finish, run_over_parts

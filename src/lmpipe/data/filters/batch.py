@@ -2,16 +2,15 @@
 
     texts        "It's 5 km.\nFine."   "No."
     lines         0            1        2             `line_of_word`
-    stretches     It's 5 km.   Fine.    No.           numbered by the vocabulary, which takes each distinct one apart once
+    stretches     It's 5 km.   Fine.    No.           each distinct one is taken apart once (`cutting.py`)
     words         It 's 5 km . Fine .   No .          `words`: numbers; `text_of_word`, `word_borders`: where each text begins
 
-Everything that holds one value per word is a numpy array, so that filters count by whole batches. A vocabulary outlives batches
-(it is what makes the next one fast) and starts anew when it has grown too large; no result depends on its numbers.
+Everything that holds one value per word is a numpy array, so that filters count by whole batches. Words are numbered within a
+batch. A vocabulary outlives batches (it makes the next one faster) and starts anew when it has grown too large.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -21,99 +20,31 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lmpipe.data.filters.words import words_of
+from lmpipe.data.filters.cutting import Cut, Vocabulary, cut
 
 Ints = npt.NDArray[np.int64]
-Numbers = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
-MAX_STRETCHES = 80_000
-"""About 20 MB. 50 MB of mixed text have 340,000 distinct stretches; starting anew on the way costs nothing to speak of."""
+MAX_KNOWN = 80_000
+"""Words of which a flag is remembered."""
 
 
-class Vocabulary:
-    """Numbers for distinct stretches and words, and what is known of each word."""
-
-    def __init__(self) -> None:
-        first = array("i", [0])  # the words of stretch i are parts[first[i] : first[i + 1]]
-        parts, lengths = array("i"), array("i")
-        spelled: list[str] = []
-
-        def add_word(word: str) -> None:
-            spelled.append(word)
-            lengths.append(len(word))
-
-        words: dict[str, int] = _Numbering(add_word)
-
-        def add_stretch(stretch: str) -> None:
-            parts.extend(map(words.__getitem__, words_of(stretch)))
-            first.append(len(parts))
-
-        # Neither function knows this object: a circle would keep it in memory after its successor has taken over.
-        self._stretches: dict[str, int] = _Numbering(add_stretch)
-        self._words, self._spelled = words, spelled
-        self._first, self._parts, self._lengths = first, parts, lengths
-
-    def number(self, stretches: Sequence[str]) -> Numbers:
-        """The number of each stretch; unknown ones are taken apart."""
-        return np.fromiter(map(self._stretches.__getitem__, stretches), np.int32, len(stretches))
-
-    def number_of_word(self, word: str) -> int:
-        """The number of a word."""
-        return self._words[word]
-
-    def is_full(self) -> bool:
-        """Whether a new vocabulary should take over before the next batch."""
-        return len(self._stretches) > MAX_STRETCHES
-
-    @property
-    def first(self) -> Numbers:
-        """Where the words of each stretch begin in `parts`, and where the last one ends."""
-        return np.array(self._first, np.int32)
-
-    @property
-    def parts(self) -> Numbers:
-        """The words of all stretches."""
-        return np.array(self._parts, np.int32)
-
-    @property
-    def lengths(self) -> Ints:
-        """Characters of each word."""
-        return np.array(self._lengths, np.int64)
-
-    def spelled(self, start: int = 0) -> list[str]:
-        """The words themselves, from a number on."""
-        return self._spelled[start:]
-
-
-class _Numbering(dict[str, int]):
-    """Numbers keys in the order in which they are first asked for."""
-
-    def __init__(self, added: Any) -> None:
-        self.added = added
-
-    def __missing__(self, key: str) -> int:
-        number = self[key] = len(self)
-        self.added(key)
-        return number
-
-
-class WordFlags:
-    """A yes or no for each word of a vocabulary, asked once per word."""
+class WordFlags(dict[str, bool]):
+    """A yes or no for words, asked once per word."""
 
     def __init__(self, holds: Any) -> None:
         self.holds = holds
-        self._flags = bytearray()
-        self._vocabulary: Vocabulary | None = None
+
+    def __missing__(self, word: str) -> bool:
+        flag = self[word] = bool(self.holds(word))
+        return flag
 
     def of(self, batch: Batch) -> Flags:
         """The flag of every word of a batch."""
-        words, vocabulary = batch.words, batch.vocabulary
-        if vocabulary is not self._vocabulary:
-            self._vocabulary, self._flags = vocabulary, bytearray()
-        self._flags.extend(map(self.holds, vocabulary.spelled(len(self._flags))))
-        return np.array(self._flags, np.uint8).view(np.bool_)[words]
+        if len(self) > MAX_KNOWN:
+            self.clear()
+        return np.fromiter(map(self.__getitem__, batch.spelled), np.bool_, len(batch.spelled))[batch.words]
 
 
 class Batch:
@@ -142,16 +73,15 @@ class Batch:
         return [text.splitlines() for text in self.texts]
 
     @cached_property
-    def stretches(self) -> tuple[Numbers, Ints]:
-        """(the stretches of all texts in order, how many stand in each line of all texts)."""
+    def stretches(self) -> tuple[Any, Ints]:
+        """(the stretches of all texts in order: dictionary-encoded by Arrow; how many stand in each line of all texts)."""
         stripped = [line.strip() for lines in self.lines for line in lines]
         filled = np.fromiter(map(bool, stripped), bool, len(stripped))
         # Arrow splits at the same characters as Python, makes no object for each stretch, and finds the distinct ones
         split = pc.utf8_split_whitespace(pa.array([line for line in stripped if line], pa.large_string()))
-        encoded = split.flatten().dictionary_encode()
         counts = np.zeros(len(stripped), np.int64)
         counts[filled] = pc.list_value_length(split).to_numpy()
-        return self.vocabulary.number(encoded.dictionary.to_pylist())[encoded.indices.to_numpy()], counts
+        return split.flatten().dictionary_encode(), counts
 
     @cached_property
     def stretch_counts(self) -> Ints:
@@ -164,21 +94,32 @@ class Batch:
         return borders([len(lines) for lines in self.lines])
 
     @cached_property
-    def _expanded(self) -> tuple[Numbers, Ints]:
+    def _cut(self) -> Cut:
+        return cut(self.stretches[0].dictionary, self.vocabulary)
+
+    @cached_property
+    def _expanded(self) -> tuple[Ints, Ints]:
         """(words of all texts, where each stretch's words begin and the last one's end)."""
-        numbers, _ = self.stretches
-        first = self.vocabulary.first
-        counts = np.diff(first)[numbers]
+        numbers = self.stretches[0].indices.to_numpy()
+        first = borders(self._cut.counts)
+        counts = self._cut.counts[numbers]
         begin = borders(counts)
-        parts = self.vocabulary.parts
-        if len(parts) == len(first) - 1:  # every stretch is one word
-            return parts[numbers], begin
-        places = np.repeat(first[:-1][numbers].astype(np.int64) - begin[:-1], counts)
+        places = np.repeat(first[:-1][numbers] - begin[:-1], counts)
         places += np.arange(begin[-1])
-        return parts[places], begin
+        return self._cut.words[places], begin
+
+    @cached_property
+    def spelled(self) -> list[str]:
+        """The distinct words by number."""
+        return self._cut.distinct.to_pylist()  # type: ignore[no-any-return]
+
+    def numbers_of(self, words: Sequence[str]) -> Ints:
+        """The numbers of words, -1 for those that this batch does not have."""
+        found = pc.index_in(pa.array(words, pa.large_string()), self._cut.distinct)
+        return np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
 
     @property
-    def words(self) -> Numbers:
+    def words(self) -> Ints:
         """The numbers of the words of all texts, in order."""
         return self._expanded[0]
 
@@ -200,10 +141,10 @@ class Batch:
     @cached_property
     def word_lengths(self) -> Ints:
         """Characters of each word of all texts."""
-        return self.vocabulary.lengths[self.words]
+        return np.asarray(pc.utf8_length(self._cut.distinct).to_numpy(), np.int64)[self.words]
 
 
-def borders(counts: Sequence[int] | Ints | Numbers) -> Ints:
+def borders(counts: Sequence[int] | Ints) -> Ints:
     """[2, 0, 3] -> [0, 2, 2, 5]."""
     return np.concatenate([[0], np.cumsum(np.asarray(counts, np.int64))]).astype(np.int64)
 

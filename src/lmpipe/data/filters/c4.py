@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lmpipe.data.filters.batch import Batch, Flags, Ints, Vocabulary, WordFlags, borders, segment_sums
+from lmpipe.data.filters.batch import Batch, Flags, Ints, WordFlags, borders, segment_sums
 from lmpipe.data.filters.line_rules import LineRules
 from lmpipe.data.filters.punctuation import SENTENCE
 from lmpipe.data.filters.words import is_punctuation
@@ -76,11 +76,16 @@ class C4:
         kept = np.array([not rule for lines in judged for _, rule in lines], bool)
         sentences = self._counter.per_line(batch)
         place = 0
+        places: list[int] = []
+        changed: list[str] = []
         for lines, original in zip(judged, batch.lines, strict=True):
             for (line, rule), before in zip(lines, original, strict=True):
                 if not rule and len(line) != len(before) and line != before.strip():  # a citation was cut out of it
-                    sentences[place] = self._counter.of_text(line, batch.vocabulary)
+                    places.append(place)
+                    changed.append(line)
                 place += 1
+        if places:
+            sentences[places] = self._counter.per_text(Batch(changed, vocabulary=batch.vocabulary))
         ends = batch.line_borders
         return [
             segment_sums(np.where(kept, sentences, 0), ends),
@@ -113,9 +118,9 @@ class SentenceCounter:
         plain = self._plain.of(batch)
         return sentences(final, plain, batch.line_word_borders)
 
-    def of_text(self, line: str, vocabulary: Vocabulary) -> int:
-        """Sentences of one line."""
-        return int(self.per_line(Batch([line], vocabulary=vocabulary)).sum())
+    def per_text(self, batch: Batch) -> Ints:
+        """Sentences of every text of a batch, line by line."""
+        return segment_sums(self.per_line(batch), batch.line_borders)
 
 
 def sentences(final: Flags, plain: Flags, ends: Ints) -> Ints:

@@ -46,9 +46,10 @@ class GopherQuality:
         ]
 
     def _distinct_stop_words(self, batch: Batch) -> Ints:
-        numbers = np.array([batch.vocabulary.number_of_word(word) for word in self.stop_words], np.int64)
-        which = np.full(max(len(batch.vocabulary.lengths), 1), -1)
+        numbers = batch.numbers_of(self.stop_words)
+        which = np.full(len(batch.spelled) + 1, -1)  # one more for stop words that this batch does not have
         which[numbers] = np.arange(len(numbers))
+        which[-1] = -1
         found = which[batch.words]
         places = np.flatnonzero(found >= 0)
         text = np.searchsorted(batch.word_borders, places, side="right") - 1

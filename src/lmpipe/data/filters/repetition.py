@@ -15,7 +15,6 @@ batch, exactly (a run is its group at n-1 and one more word; no hashing), among 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +25,6 @@ from lmpipe.data.filters.batch import Batch, Floats, Ints, borders, ratio
 
 TOP_NGRAMS = (2, 3, 4)
 DUPLICATE_NGRAMS = (5, 6, 7, 8, 9, 10)
-PARAGRAPH_BREAK = re.compile(r"\n{2,}")
 
 
 def repetition_scores(batch: Batch) -> list[Any]:
@@ -54,7 +52,8 @@ def _lines(text: str) -> tuple[float, int]:
 def _paragraphs(text: str) -> tuple[float, int]:
     if "\n\n" not in text:
         return 0.0, 0
-    paragraphs = PARAGRAPH_BREAK.split(text.strip())
+    # what splitting at two or more line feeds gives, without a regular expression, which looks at every character
+    paragraphs = [part.lstrip("\n") for part in text.strip().split("\n\n") if part and part != "\n"] or [""]
     distinct = set(paragraphs)
     return (len(paragraphs) - len(distinct)) / len(paragraphs), _repeated_characters(paragraphs, distinct)
 

@@ -37,11 +37,11 @@ _UPPER = _class(frozenset(letter for letter in _LETTERS if not letter.islower())
 _ALPHA = r"[^\W\d_]"
 _QUOTE = _class(QUOTES)
 _SYMBOL = rf"(?:{_class(SYMBOLS)}|[\U0001f000-\U0001faff])"  # apart, because a class of both is searched character by character
-_OPENS, _CLOSES = frozenset("§%=—–" + PUNCTUATION + QUOTES + CURRENCY), frozenset("—–" + PUNCTUATION + QUOTES)
+OPENING, CLOSING = frozenset("§%=—–" + PUNCTUATION + QUOTES + CURRENCY), frozenset("—–" + PUNCTUATION + QUOTES)
 """What is always a prefix, or a suffix, of one character: no other alternative below begins, or ends, with one of these."""
-_PREFIX = re.compile(rf"\+(?![0-9])|\.\.+|(?:US|C|A)\$|{_class(_OPENS)}|{_SYMBOL}")
+_PREFIX = re.compile(rf"\+(?![0-9])|\.\.+|(?:US|C|A)\$|{_class(OPENING)}|{_SYMBOL}")
 _SUFFIX = re.compile(
-    rf"(?:\.\.+|{_class(_CLOSES)}|{_SYMBOL}|['’][sS]|(?<=[0-9])(?:\+|{_class(CURRENCY)}|"
+    rf"(?:\.\.+|{_class(CLOSING)}|{_SYMBOL}|['’][sS]|(?<=[0-9])(?:\+|{_class(CURRENCY)}|"
     rf"{'|'.join(map(re.escape, UNITS.split()))})|(?<=[0-9%²\-+]|{_LOWER}|{_class(PUNCTUATION + QUOTES)})\.|"
     rf"(?<={_UPPER}{_UPPER})\.)$"
 )
@@ -63,7 +63,7 @@ _URL = re.compile(
 
 
 @cache
-def _exceptions() -> dict[str, tuple[str, ...]]:
+def stretches_with_own_answers() -> dict[str, tuple[str, ...]]:
     """Stretches with an answer of their own. `ill`, `its`, `well` and the like are words of their own."""
     found: dict[str, tuple[str, ...]] = {}
 
@@ -119,7 +119,7 @@ def words_of(stretch: str) -> tuple[str, ...]:
     >>> words_of('"Don\\'t!"')
     ('"', 'Do', "n't", '!', '"')
     """
-    exceptions = _exceptions()
+    exceptions = stretches_with_own_answers()
     if stretch in exceptions:
         return exceptions[stretch]
     if stretch.isalpha() or len(stretch) > LONGEST_STRETCH:
@@ -148,12 +148,12 @@ def _affixes(stretch: str) -> tuple[int, int]:
     """Where what stands between a prefix and a suffix begins and ends."""
     start, end = 0, len(stretch)
     first, last = stretch[0], stretch[-1]
-    if first in _OPENS:
+    if first in OPENING:
         start = 1
     elif not first.isalnum() or "$" in stretch:
         prefix = _PREFIX.match(stretch)
         start = prefix.end() if prefix else 0
-    if last in _CLOSES:
+    if last in CLOSING:
         end -= 1
     elif stretch.endswith(".."):
         end = len(stretch.rstrip("."))
