@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import random
 import shutil
@@ -13,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from .warm import Warm
+
 LMPIPE = Path(sys.executable).with_name("lmpipe")
+IN_ONE = ("--threads", "1", "--workers", "1", "--no-compile", "--no-isolate")
+"""Options of a run that is about what comes out: without a process for every stage it takes a fifth of the time."""
 RECIPE = """\
 name: tiny
 seed: 1
@@ -49,21 +54,23 @@ class Workplace:
     folder: Path
 
     def lmpipe(self, *arguments: str, text: str = "", timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        """Run one command there."""
-        return subprocess.run(
-            [str(LMPIPE), *arguments],
-            cwd=self.folder,
-            env=quiet_environment(),
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        """Run one command there, in a process of its own (`warm.py` says of which parent)."""
+        return warm().lmpipe(arguments, self.folder, text, timeout)
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`lmpipe run recipe.yaml`, on one thread."""
-        return self.lmpipe("run", "recipe.yaml", "--threads", "1", "--workers", "1", "--no-compile", *arguments)
+    def script(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same by the script itself, as a user's shell does it."""
+        options = {"cwd": self.folder, "env": quiet_environment(), "capture_output": True, "text": True, "timeout": 240}
+        return subprocess.run([str(LMPIPE), *arguments], check=False, **options)
+
+    def run(self, *arguments: str, isolate: bool = False) -> subprocess.CompletedProcess[str]:
+        """`lmpipe run recipe.yaml` on one thread, its stages in one process or in one for each."""
+        return self.lmpipe("run", "recipe.yaml", *(IN_ONE[:-1] if isolate else IN_ONE), *arguments)
+
+
+@functools.cache
+def warm() -> Warm:
+    """The parent of this worker's commands."""
+    return Warm(quiet_environment(), LMPIPE)
 
 
 def quiet_environment() -> dict[str, str]:
@@ -98,7 +105,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / "finished").exists():
             making = shared / f"finished-{place.name}"
-            done = make_workplace(making).run()
+            done = make_workplace(making).script("run", "recipe.yaml", *IN_ONE[:-1])
             assert done.returncode == 0, done.stderr
             making.rename(shared / "finished")
     copy = tmp_path_factory.mktemp("finished") / "work"

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from .conftest import LMPIPE, Workplace, quiet_environment
+from .conftest import IN_ONE, LMPIPE, Workplace, quiet_environment
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -61,7 +61,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
         if arguments[0] == "serve":
             answers_on_a_free_port(workplace, arguments)
             continue
-        slower = ["--threads", "1", "--workers", "1", "--no-compile"] if arguments[0] == "run" else []
+        slower = IN_ONE if arguments[0] == "run" else ()
         done = workplace.lmpipe(*arguments, *slower, text="It rained\n/quit\n")
         assert done.returncode == 0, f"{command}\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}"
         assert done.stdout.strip(), command

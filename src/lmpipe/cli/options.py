@@ -52,6 +52,14 @@ DocumentSecondsOption = Annotated[
 CompileOption = Annotated[
     bool, typer.Option("--compile/--no-compile", help="Compile the training step where a C++ compiler is installed.")
 ]
+IsolateOption = Annotated[
+    bool,
+    typer.Option(
+        "--isolate/--no-isolate",
+        help="Each stage in a process of its own: its own memory figures, and its death is not the run's. All in one "
+        "process is quicker for tiny runs, and a debugger can look in.",
+    ),
+]
 TrackOption = Annotated[
     str,
     typer.Option(

@@ -10,6 +10,7 @@ from lmpipe.cli.options import (
     CompileOption,
     DeviceOption,
     DocumentSecondsOption,
+    IsolateOption,
     JsonOption,
     MachinesOption,
     OnOption,
@@ -44,6 +45,7 @@ def run(
     on: OnOption = "local",
     document_seconds: DocumentSecondsOption = 300.0,
     compile_: CompileOption = True,
+    isolate: IsolateOption = True,
     track: TrackOption = "",
     json: JsonOption = False,
 ) -> None:
@@ -68,6 +70,7 @@ def run(
         on=on,
         document_seconds=document_seconds,
         compile=compile_,
+        isolate=isolate,
         track=track,
     )
     with LiveRun() as live:
