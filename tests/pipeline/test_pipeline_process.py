@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -21,8 +22,9 @@ from lmpipe.pipeline import events
 from lmpipe.pipeline.execute import StageCrash
 from lmpipe.pipeline.interruption import Interrupted
 from lmpipe.pipeline.owner import start_time
-from lmpipe.pipeline.runner import run
+from lmpipe.pipeline.runner import RunResult, run
 from lmpipe.pipeline.store import open_store
+from lmpipe.pipeline.supervisors import Supervisors
 
 
 @pytest.fixture(params=["apart", "here"])
@@ -175,6 +177,37 @@ def test_a_stage_ends_when_its_runner_is_killed(tmp_path: Path) -> None:
 def test_a_supervisor_that_is_killed_itself_is_told_and_leaves_no_process(apart: Runtime) -> None:
     with pytest.raises(StageError, match="killed"):
         run([toys.stage("a", "orphaned")], apart)
+
+
+def family(result: RunResult, name: str) -> tuple[int, set[str]]:
+    told = json.loads((result[name].path / "observed/family.json").read_text())
+    return told["parent"], set(told["began_with"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is loaded before a fork")
+def test_stages_are_forked_from_one_process_that_has_loaded_what_they_share(apart: Runtime) -> None:
+    slow = "xml.dom.minidom"  # stands for torch: nothing else here imports it
+    stages = [toys.stage("a", "family"), toys.stage("b", "family", preload=(slow,)), toys.stage("c", "family")]
+    result = run([*stages, toys.stage("d", "family", preload=(slow,))], apart)
+    parents = {name: family(result, name)[0] for name in "abcd"}
+    assert parents["a"] == parents["c"] != parents["b"] == parents["d"]
+    assert os.getpid() not in parents.values()
+    assert [slow in family(result, name)[1] for name in "abcd"] == [False, True, False, True]
+    assert all("pyarrow" in family(result, name)[1] for name in "abcd")
+    assert [start_time(parent) for parent in parents.values()] == [None] * 4, "they end with the run"
+
+
+def test_what_cannot_be_loaded_for_all_is_left_to_the_stage_that_needs_it(apart: Runtime) -> None:
+    assert run([toys.stage("a", preload=("no_such_module",))], apart)["a"].status == "computed"
+
+
+def test_a_supervisor_that_ended_is_replaced() -> None:
+    with Supervisors() as supervisors:
+        first = supervisors.have((), Runtime())
+        assert supervisors.have((), Runtime()) is first
+        first.kill()
+        first.wait()
+        assert supervisors.have((), Runtime()).poll() is None
 
 
 def test_a_holder_that_lost_its_lease_publishes_nothing_and_looks_again(here: Runtime, tmp_path: Path) -> None:

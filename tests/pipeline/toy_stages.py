@@ -39,11 +39,13 @@ def stage(
     inputs: Mapping[str, Stage] | None = None,
     sources: Callable[[], list[Source]] | None = None,
     cost_hint: Mapping[str, object] | None = None,
+    preload: tuple[str, ...] = (),
     **config: object,
 ) -> Stage:
     """A stage whose function stands in this file."""
     run = f"toy_stages:{function}"
-    return Stage(name, version, Toy.model_validate(config), run, {} if inputs is None else inputs, sources, cost_hint or {})
+    made = Toy.model_validate(config)
+    return Stage(name, version, made, run, {} if inputs is None else inputs, sources, cost_hint or {}, preload)
 
 
 def sources_of(folder: Path) -> Callable[[], list[Source]]:
@@ -195,6 +197,12 @@ def fill(work: Work) -> None:
 
 def threads(work: Work) -> None:
     (work.observed / "environment.json").write_text(json.dumps({"omp": os.environ.get("OMP_NUM_THREADS")}))
+    write(work)
+
+
+def family(work: Work) -> None:
+    """Tell which process this one was forked from, and which modules it began with."""
+    (work.observed / "family.json").write_text(json.dumps({"parent": os.getppid(), "began_with": sorted(sys.modules)}))
     write(work)
 
 

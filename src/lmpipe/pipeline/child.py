@@ -1,22 +1,28 @@
-"""The process of one stage: `python -m lmpipe.pipeline.child`, started by `isolated.py`.
+"""The processes of stages: `python -m lmpipe.pipeline.child RUNNER MODULE ...`, started by `supervisors.py`.
 
-    runner ──stdin: one JSON line (the job), then "stop" or the end──> supervisor ──forks──> worker (calls the stage)
+    runner ──stdin: a JSON line (the job), then perhaps "stop"; the next; the end──> supervisor ──forks──> worker (the stage)
     runner <──stdout: JSON lines (started, progress, note, done | error | crash, exit)────── both
     runner <──stderr: whatever anything in the worker prints
 
-The supervisor is this process before it imports anything heavy. It holds the line to the runner, so that the worker, and every
-process the worker starts (they share its process group), ends when the runner does, however it ends. It also collects what the
-worker took: exact processor time and peak memory, even of a worker that was killed.
+The supervisor loads the modules that its stages share, and then only waits. It holds the line to the runner, so that the
+worker, and every process the worker starts (they share its process group), ends when the runner does, however it ends. It also
+tells what the worker took: exact processor time (the first one's includes loading) and peak memory, even if it was killed.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
+import importlib
 import json
 import os
+import select
 import signal
 import sys
 import threading
+import time
+import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -25,22 +31,38 @@ TOLD_TO_STOP = 143
 """Exit status of a worker that was asked to stop."""
 
 
-def main() -> int:
-    """Supervise one stage."""
+def main(runner: int, modules: Sequence[str]) -> int:
+    """Supervise one stage after the other."""
     _die_with_parent(signal.SIGTERM)
-    job = json.loads(sys.stdin.buffer.readline() or b"null")
-    if job is None or os.getppid() != job["runner"]:
-        return 1  # the runner died before it could say anything
-    events = os.dup(1)
+    if os.getppid() != runner:
+        return 1  # it died before it could say anything
+    events = Events(os.dup(1))
     os.dup2(2, 1)  # stray prints must not mix with the events
-    worker = os.fork()
-    if worker == 0:
-        os.setpgid(0, 0)
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        _die_with_parent(signal.SIGKILL)
-        return _work(job, Events(events))
-    return _supervise(worker, Events(events))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _load(modules)
+    supervisor = _Supervisor(events)
+    while (job := supervisor.next_job()) is not None:
+        with warnings.catch_warnings():  # newer Pythons warn of forks beside threads: numpy's, which have nothing to do
+            warnings.simplefilter("ignore", DeprecationWarning)
+            worker = os.fork()
+        if worker == 0:
+            supervisor.leave()
+            os.setpgid(0, 0)
+            null = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(null, 0)
+            _die_with_parent(signal.SIGKILL)
+            return _work(job, events)
+        supervisor.watch(worker)
+    return 0
+
+
+def _load(modules: Sequence[str]) -> None:
+    """Import what all workers would. One that cannot be loaded is left to the stage, which says what it needs it for."""
+    for module in modules:
+        with suppress(Exception):
+            importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # no worker's collector looks at, and so copies, what stands here
 
 
 def _die_with_parent(signum: int) -> None:
@@ -68,28 +90,71 @@ class Events:
                 pass
 
 
-def _supervise(worker: int, events: Events) -> int:
-    signal.signal(signal.SIGTERM, lambda *_: _kill_group(worker))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    events.send("started", pid=worker)
-    threading.Thread(target=_obey, args=(worker,), daemon=True).start()
-    _, status, usage = os.wait4(worker, 0)
-    _kill_group(worker)  # what the worker started and left behind
-    unit = 1 if sys.platform == "darwin" else 1024
-    events.send(
-        "exit",
-        status=os.waitstatus_to_exitcode(status),
-        cpu_seconds=usage.ru_utime + usage.ru_stime,
-        peak_memory_bytes=usage.ru_maxrss * unit,
-    )
-    os._exit(0)  # the thread may sit in a read that never ends
+class _Supervisor:
+    """The supervisor's ears: what the runner says, and that a worker has ended. It has no thread of its own, since it forks."""
 
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._said = b""
+        self._told_seconds = 0.0
+        self._ended, self._ending = os.pipe()
+        for handle in (self._ended, self._ending):
+            os.set_blocking(handle, False)
+        signal.set_wakeup_fd(self._ending)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # one that is ignored wakes nobody
 
-def _obey(worker: int) -> None:
-    while line := os.read(0, 4096):
-        if b"stop" in line:
-            os.kill(worker, signal.SIGTERM)
-    _kill_group(worker)
+    def next_job(self) -> dict[str, Any] | None:
+        """Wait for one; None at the end. An order to stop that came too late for its stage is passed over."""
+        while True:
+            line, found, rest = self._said.partition(b"\n")
+            if found:
+                self._said = rest
+                if line.startswith(b"{"):
+                    job: dict[str, Any] = json.loads(line)
+                    return job
+            elif data := os.read(0, 1 << 16):
+                self._said += data
+            else:
+                return None
+
+    def leave(self) -> None:
+        """In the worker: be no supervisor."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.close(self._ended)
+        os.close(self._ending)
+
+    def watch(self, worker: int) -> None:
+        """Until the worker has ended, do what the runner says; then tell how it ended, and end what it left behind."""
+        signal.signal(signal.SIGTERM, lambda *_: _kill_group(worker))
+        self._events.send("started", pid=worker)
+        listening = [0, self._ended]
+        while not (ended := os.wait4(worker, os.WNOHANG))[0]:
+            ready, _, _ = select.select(listening, [], [])
+            if self._ended in ready:
+                os.read(self._ended, 1 << 16)
+            if 0 in ready:
+                said = os.read(0, 1 << 16)
+                if not said:
+                    listening.remove(0)
+                    _kill_group(worker)
+                elif b"stop" in said:
+                    os.kill(worker, signal.SIGTERM)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _kill_group(worker)
+        _, status, usage = ended
+        unit = 1 if sys.platform == "darwin" else 1024
+        self._events.send(
+            "exit",
+            status=os.waitstatus_to_exitcode(status),
+            cpu_seconds=usage.ru_utime + usage.ru_stime + self._own_seconds(),
+            peak_memory_bytes=usage.ru_maxrss * unit,
+        )
+
+    def _own_seconds(self) -> float:
+        """Processor time of this process since it was last told: the first stage is charged with what was loaded for all."""
+        before, self._told_seconds = self._told_seconds, time.process_time()
+        return self._told_seconds - before
 
 
 def _kill_group(worker: int) -> None:
@@ -190,4 +255,4 @@ def _send_error(events: Events, error: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))

@@ -26,6 +26,7 @@ from lmpipe.pipeline.interruption import Interruption, interrupted
 from lmpipe.pipeline.machine import loaded_code, loaded_libraries, memory_limit_bytes
 from lmpipe.pipeline.record import Code
 from lmpipe.pipeline.stage import Source, Work
+from lmpipe.pipeline.supervisors import Supervisors
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Job:
     runtime: Runtime
     lower: str = ""
     """What to lower when memory runs out."""
+    preload: tuple[str, ...] = ()
+    """As `Stage.preload`."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ class Supervision:
     """Called now and then."""
     started: Callable[[int], None] = lambda pid: None
     """Called with the number of the process that the job runs in."""
+    supervisors: Supervisors = field(default_factory=Supervisors)
+    """What the job's process is forked from. Whoever gives them ends them."""
 
 
 class StageCrash(StageError):

@@ -1,7 +1,7 @@
-"""The runner's side of a stage's own process: start it, listen to it, stop it, and say how it ended.
+"""The runner's side of a stage's own process: ask for it, listen to it, stop it, and say how it ended.
 
 A process of its own gives every stage exact figures, fresh memory, threads as the runtime says, and a death that takes nobody
-along. `child.py` is the other side and draws the lines between the two.
+along. It is forked from one of the run's `supervisors.py`; `child.py` is the other side and draws the lines between the two.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import json
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -29,32 +27,16 @@ from lmpipe.pipeline.execute import Done, Job, Outcome, Reporter, StageCrash, Su
 from lmpipe.pipeline.interruption import GRACE_SECONDS, interrupted
 from lmpipe.pipeline.record import Code
 from lmpipe.pipeline.stage import Source
+from lmpipe.pipeline.supervisors import EXIT_SECONDS, Supervisor, end, hang_up
 
 LINES_KEPT = 40
 """Printed lines kept for the error of a stage that dies."""
-EXIT_SECONDS = 20.0
-"""How long a stage's process may take to end after its function has returned; then it is ended, which is no failure."""
 FULL_BYTES = 1 << 20
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "RAYON_NUM_THREADS",
-)
 
 
 def execute_isolated(job: Job, reporter: Reporter, supervision: Supervision) -> Outcome:
     """Run a job in a process of its own; see `execute.execute`."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "lmpipe.pipeline.child"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=_environment(job.runtime),
-        start_new_session=True,  # Ctrl-C in the terminal reaches the runner alone, which asks the stage to save
-    )
+    process = supervision.supervisors.have(job.preload, job.runtime)
     conversation = _Conversation(process, job, reporter, supervision)
     try:
         with supervision.interruption.deferred(lambda: True):
@@ -64,17 +46,10 @@ def execute_isolated(job: Job, reporter: Reporter, supervision: Supervision) -> 
     return conversation.outcome()
 
 
-def _environment(runtime: Runtime) -> dict[str, str]:
-    threads = str(runtime.resolved_threads())
-    path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-    fixed = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "true"}
-    return {"PYTHONHASHSEED": "0", **os.environ, **fixed, **dict.fromkeys(THREAD_VARIABLES, threads)}
-
-
 class _Conversation:
     """What is said between runner and stage, and what came of it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], job: Job, reporter: Reporter, supervision: Supervision) -> None:
+    def __init__(self, process: Supervisor, job: Job, reporter: Reporter, supervision: Supervision) -> None:
         self.process = process
         self.job = job
         self.reporter = reporter
@@ -88,7 +63,7 @@ class _Conversation:
         self._rest = {"events": b"", "printed": b""}
 
     def hold(self) -> None:
-        """Talk until the process has ended."""
+        """Talk until the stage's process has ended."""
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self._say(json.dumps(job_to_json(self.job)))
@@ -96,7 +71,7 @@ class _Conversation:
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ, "events")
             selector.register(self.process.stderr, selectors.EVENT_READ, "printed")
-            while selector.get_map() and not (self.process.poll() is not None and self._drained(selector)):
+            while selector.get_map() and not (self._ended() and self._drained(selector)):
                 for key, _ in selector.select(timeout=0.2):
                     data = os.read(key.fd, 1 << 16)
                     if data:
@@ -105,7 +80,10 @@ class _Conversation:
                         selector.unregister(key.fileobj)
                 self.supervision.tick()
                 self._watch()
-        self.process.wait()
+
+    def _ended(self) -> bool:
+        """Whether nothing works for the stage any more: its supervisor has said so, or is gone itself."""
+        return bool(self.exit) or self.process.poll() is not None
 
     def _drained(self, selector: selectors.BaseSelector) -> bool:
         """Nothing more to read. A process that left the group may hold the pipes open for ever; it is not waited for."""
@@ -155,28 +133,16 @@ class _Conversation:
             self.reporter.note(f"asked to stop; the stage may take {GRACE_SECONDS:.0f} s to save its work")
             self._say("stop")
         if self.supervision.lost() or (self.deadline is not None and time.monotonic() > self.deadline):
-            self._hang_up()
-
-    def _hang_up(self) -> None:
-        """The end of its standard input makes the supervisor end the whole group."""
-        if self.process.stdin and not self.process.stdin.closed:
-            with suppress(BrokenPipeError):
-                self.process.stdin.close()
+            hang_up(self.process)
 
     def end(self) -> None:
-        """Whatever happened, leave no process and no open file."""
-        self._hang_up()
-        try:
-            self.process.wait(timeout=EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        if self.worker and not self.exit:  # the supervisor itself was killed: end the group in its place
+        """Whatever happened, leave no process at work. A supervisor that is not through with its stage is not used again."""
+        if self.exit:
+            return
+        end(self.process)
+        if self.worker:  # the supervisor may have been killed itself: end the group in its place
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.worker, signal.SIGKILL)
-        for stream in (self.process.stdout, self.process.stderr):
-            if stream:
-                stream.close()
 
     def outcome(self) -> Outcome:
         """What it took, or the error that ended it."""
@@ -220,7 +186,6 @@ def job_to_json(job: Job) -> dict[str, Any]:
             fix="move it into a file, or run with isolate=False",
         )
     return {
-        "runner": os.getpid(),
         "stage": job.stage,
         "run": job.run,
         "config_class": f"{cls.__module__}:{cls.__qualname__}",
@@ -233,6 +198,7 @@ def job_to_json(job: Job) -> dict[str, Any]:
         "answers": str(job.answers),
         "runtime": dataclasses.asdict(job.runtime),
         "lower": job.lower,
+        "preload": job.preload,
     }
 
 
@@ -261,6 +227,7 @@ def job_from_json(value: dict[str, Any]) -> Job:
         answers=Path(value["answers"]),
         runtime=Runtime(**value["runtime"]),
         lower=value["lower"],
+        preload=tuple(value["preload"]),
     )
 
 

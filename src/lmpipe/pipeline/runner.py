@@ -36,6 +36,7 @@ from lmpipe.pipeline.machine import changed_modules, git_state, lmpipe_version, 
 from lmpipe.pipeline.record import Git, InputEntry, Record, SourceEntry
 from lmpipe.pipeline.stage import Source, Stage
 from lmpipe.pipeline.store import Store, Workspace, open_store
+from lmpipe.pipeline.supervisors import Supervisors
 from lmpipe.pipeline.verified import hash_files, is_content, scan
 
 EARLIER = 10
@@ -89,8 +90,8 @@ def run(stages: Sequence[Stage], runtime: Runtime, progress: events.RunProgress 
     store = open_store(runtime.store)
     progress = progress or events.Quiet()
     progress.handle(events.RunStarted(tuple(stage.name for stage in ordered), store.url))
-    with Interruption() as interruption:
-        runner = Runner(store, runtime, progress, interruption)
+    with Interruption() as interruption, Supervisors() as supervisors:
+        runner = Runner(store, runtime, progress, interruption, supervisors)
         for stage in ordered:
             runner.have(stage)
         runner.warn_of_changed_code()
@@ -120,11 +121,19 @@ def identify(stage: Stage, inputs: Mapping[str, Record], sources: list[Source], 
 class Runner:
     """One run. `results` grows stage by stage."""
 
-    def __init__(self, store: Store, runtime: Runtime, progress: events.RunProgress, interruption: Interruption) -> None:
+    def __init__(
+        self,
+        store: Store,
+        runtime: Runtime,
+        progress: events.RunProgress,
+        interruption: Interruption,
+        supervisors: Supervisors,
+    ) -> None:
         self.store = store
         self.runtime = runtime
         self.progress = progress
         self.interruption = interruption
+        self.supervisors = supervisors
         self.results: dict[str, StageResult] = {}
         self._git: list[Git | None] = []
 
@@ -232,7 +241,8 @@ class Runner:
         try:
             job = self._job(known, workspace)
             observed = _Observed(self._git_state())
-            supervision = Supervision(self.interruption, lease.lost.is_set, observed.meter.sample, lease.covers)
+            watched = lease.lost.is_set, observed.meter.sample, lease.covers
+            supervision = Supervision(self.interruption, *watched, self.supervisors)
             reporter = events.StageReporter(stage.name, self.progress)
             outcome = execute(job, reporter, supervision)
             reporter.flush()
@@ -263,6 +273,7 @@ class Runner:
             answers=self.store.answers,
             runtime=self.runtime,
             lower=str(known.stage.cost_hint.get("lower", "")),
+            preload=known.stage.preload,
         )
 
     def _git_state(self) -> Git | None:

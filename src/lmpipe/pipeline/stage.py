@@ -57,6 +57,8 @@ class Stage:
     """Lists the raw files; called by plans and runs."""
     cost_hint: Mapping[str, Any] = field(default_factory=dict)
     """Free data for whoever plans, never hashed. `lower`: what to lower when memory runs out, as text."""
+    preload: tuple[str, ...] = ()
+    """Slow modules that the function imports, never hashed: they are loaded once for all stages that name the same."""
 
 
 @dataclass

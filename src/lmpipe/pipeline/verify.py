@@ -29,6 +29,7 @@ from lmpipe.pipeline.runner import Runner, StageResult
 from lmpipe.pipeline.runs import RunRecord
 from lmpipe.pipeline.stage import Stage
 from lmpipe.pipeline.store import Store
+from lmpipe.pipeline.supervisors import Supervisors
 from lmpipe.pipeline.verified import find_damage
 
 
@@ -147,9 +148,9 @@ def recompute(
         )
     fresh = Store(store.root / ".tmp" / f"recompute.{uuid.uuid4().hex[:8]}", answers=store.answers)
     try:
-        with Interruption() as interruption:
+        with Interruption() as interruption, Supervisors() as supervisors:
             return [
-                _again(stage, records, store, Runner(fresh, runtime, progress or events.Quiet(), interruption))
+                _again(stage, records, store, Runner(fresh, runtime, progress or events.Quiet(), interruption, supervisors))
                 for stage in ordered
                 if stage.name in wanted
             ]

@@ -77,6 +77,11 @@ MODULES = {
 }
 """Where stages are that do not stand in `stages.py`."""
 
+WITH_TORCH = frozenset(
+    ("train", "evaluate", "answers", "suite", "programs", "judged", "chatbot", "samples", "memorization", "semantic", "bundle")
+)
+"""Kinds that load torch, which takes a second: once for all of a run's."""
+
 
 @dataclass
 class Graph:
@@ -94,6 +99,7 @@ class Graph:
             config=config,
             run=f"{MODULES.get(kind, 'lmpipe.recipes.stages')}:{kind}",
             inputs=dict(inputs or {}),
+            preload=("torch",) if kind in WITH_TORCH else (),
             **options,
         )
         self.stages[name] = stage
