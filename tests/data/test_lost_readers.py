@@ -11,7 +11,7 @@ from lmpipe.data.engines.choice import Engine, use_engine
 from lmpipe.data.lookup import traces
 
 TRAFILATURA = """
-import os, types
+import os, signal, types
 __version__ = "2"
 def bare_extraction(html, url=None, **options):
     treat(html)
@@ -23,7 +23,7 @@ def treat(text):
         open(os.environ["LMPIPE_TEST_MARK"], "w").close()
         os._exit(7)
     while "HANG" in text:
-        pass
+        signal.pause()
 """
 PDFIUM = """
 import trafilatura

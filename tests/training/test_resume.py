@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,6 +42,15 @@ def after(steps: int) -> Callable[[], bool]:
     return lambda: next(asked) >= steps
 
 
+@pytest.fixture(scope="module")
+def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What the plain phase gives that nothing stops."""
+    folder = tmp_path_factory.mktemp("whole")
+    example.run_training(corpus, folder)
+    return example.result(folder)
+
+
+@pytest.mark.slow  # the fast suite stops one run at all places in turn, in more ways to read and learn: test_resume_matrix.py
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("micro_batch_tokens", [128, 64], ids=["whole batches", "accumulated"])
 def test_stopped_anywhere_gives_the_same_bytes(precision: str, micro_batch_tokens: int, corpus: Path, tmp_path: Path) -> None:
@@ -58,12 +68,12 @@ def test_stopped_anywhere_gives_the_same_bytes(precision: str, micro_batch_token
         assert example.result(folder) == expected, f"stopped after {steps} steps"
 
 
-def test_stopped_before_every_step_gives_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
-    example.run_training(corpus, tmp_path / "whole")
+def test_stopped_before_every_step_gives_the_same_bytes(corpus: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    assert {"best/model.safetensors", "last/model.safetensors", "curve.jsonl", "training.json"} <= whole.keys()
     for _ in range(11):
         assert example.run_training(corpus, tmp_path / "often", stopping=after(1)) == {}
     assert example.run_training(corpus, tmp_path / "often")
-    assert example.result(tmp_path / "often") == example.result(tmp_path / "whole")
+    assert example.result(tmp_path / "often") == whole
 
 
 def test_muon_stopped_gives_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
@@ -110,28 +120,33 @@ def kill_when(process: subprocess.Popen[bytes], moment: Callable[[], bool]) -> b
         if moment():
             process.send_signal(signal.SIGKILL)
             break
+        time.sleep(0.001)  # a checkpoint takes longer, and the process needs its processor
     return process.wait() == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("where", ["between checkpoints", "inside a checkpoint"])
-def test_a_kill_gives_the_same_bytes(where: str, corpus: Path, tmp_path: Path) -> None:
+def test_a_kill_gives_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
+    """Killed between two checkpoints, and, gone on, inside one."""
     options: dict[str, object] = {"phase": {"tokens": MANY_STEPS * 128}, "device": {"threads": 1}}
     phase = example.tiny_phase(tokens=MANY_STEPS * 128)
     scratch = tmp_path / "killed" / "scratch"
 
-    def moment() -> bool:
-        if where == "between checkpoints":
-            return len(checkpoints(scratch)) == 2
+    def between() -> bool:
+        return len(checkpoints(scratch)) == 2
+
+    def inside() -> bool:
         return bool(checkpoints(scratch)) and any(scratch.glob(".step-*.tmp"))
 
-    for _ in range(5):  # a process that is faster than the kill writes its result; then try again
-        if kill_when(start(corpus, tmp_path / "killed", options), moment):
-            break
-        for old in (tmp_path / "killed").rglob("*"):
-            if old.is_file():
-                old.unlink()
-    assert example.result(tmp_path / "killed") == {}
-    assert checkpoints(scratch)
+    for moment in (between, inside):
+        for left in scratch.glob(".step-*.tmp"):  # so that the next one that is seen is being written
+            shutil.rmtree(left)
+        for _ in range(5):  # a process that is faster than the kill writes its result; then try again
+            if kill_when(start(corpus, tmp_path / "killed", options), moment):
+                break
+            for old in (tmp_path / "killed").rglob("*"):
+                if old.is_file():
+                    old.unlink()
+        assert example.result(tmp_path / "killed") == {}
+        assert checkpoints(scratch)
     example.run_training(corpus, tmp_path / "killed", phase=phase)
     example.run_training(corpus, tmp_path / "whole", phase=phase)
     assert example.result(tmp_path / "killed") == example.result(tmp_path / "whole")
@@ -159,8 +174,9 @@ def lose_the_state(checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit, truncate_the_manifest, replace_the_manifest, lose_the_state])
-def test_a_damaged_checkpoint_is_passed_over(damage: Callable[[Path], None], corpus: Path, tmp_path: Path) -> None:
-    example.run_training(corpus, tmp_path / "whole")
+def test_a_damaged_checkpoint_is_passed_over(
+    damage: Callable[[Path], None], corpus: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
     example.run_training(corpus, tmp_path / "stopped", stopping=after(8))
     before, newest = checkpoints(tmp_path / "stopped" / "scratch")
     damage(newest)
@@ -171,16 +187,15 @@ def test_a_damaged_checkpoint_is_passed_over(damage: Callable[[Path], None], cor
     assert len(notes.notes) == 1
     assert newest.name in notes.notes[0]
     example.run_training(corpus, tmp_path / "stopped")
-    assert example.result(tmp_path / "stopped") == example.result(tmp_path / "whole")
+    assert example.result(tmp_path / "stopped") == whole
 
 
-def test_with_every_checkpoint_damaged_it_starts_anew(corpus: Path, tmp_path: Path) -> None:
-    example.run_training(corpus, tmp_path / "whole")
+def test_with_every_checkpoint_damaged_it_starts_anew(corpus: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     example.run_training(corpus, tmp_path / "stopped", stopping=after(8))
     for checkpoint in checkpoints(tmp_path / "stopped" / "scratch"):
         flip_a_bit(checkpoint)
     example.run_training(corpus, tmp_path / "stopped")
-    assert example.result(tmp_path / "stopped") == example.result(tmp_path / "whole")
+    assert example.result(tmp_path / "stopped") == whole
 
 
 def test_two_checkpoints_are_kept_and_none_is_a_pickle(corpus: Path, tmp_path: Path) -> None:

@@ -47,7 +47,12 @@ def open_python() -> str | None:
     return next((python for python in candidates if everyone_can_run(python)), None)
 
 
-@pytest.fixture(params=[f"{walls}, {user}" for walls in WALLS for user in ("as it is", "an ordinary user")])
+KINDS = [f"{walls}, {user}" for walls in WALLS for user in ("as it is", "an ordinary user")]
+TWO_SECONDS = [pytest.param(kind, marks=pytest.mark.slow if number in (0, 3) else ()) for number, kind in enumerate(KINDS)]
+"""The same, for a test that keeps a processor busy: each wall and each user once in the fast suite."""
+
+
+@pytest.fixture(params=KINDS)
 def run(request: pytest.FixtureRequest) -> Run:
     walls, user = request.param.split(", ")
     if walls == "landlock" and landlock.version() == 0:
@@ -152,6 +157,7 @@ def test_endless_loop(run: Run) -> None:
     assert (outcome.status, outcome.signal) == ("killed", "SIGXCPU")
 
 
+@pytest.mark.parametrize("run", TWO_SECONDS, indirect=True)
 def test_signals_cannot_be_held_off(run: Run) -> None:
     ignoring = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
     outcome = run(ignoring, cpu_seconds=1)
