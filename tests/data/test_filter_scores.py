@@ -92,6 +92,7 @@ def test_a_stretch_of_a_million_characters_takes_no_time(unit):
 def test_many_stretches_at_once_are_taken_apart_like_each_alone():
     """Every core between every pair of marks: what is plain to see, and what has an answer of its own."""
     cores = "word Word WORD Mr a s S 5 10 1am km 10km word4 4word U.S. don't dont ill em naïve Ärger 漢字 ﬁ D 😚 C++ e.g. a-b ª"
+    cores += " well-known X-Y a–b x—y a--b a-1 1-a dog's DOG'S dog’s let's cannot's em's y'all's a's-b a'sb"
     marks = [
         "",
         "(",

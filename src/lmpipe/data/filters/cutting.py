@@ -4,8 +4,9 @@
     class         o c c c c m m   c c c c .   c c c m c       o, m: marks that stand alone; c: letters and digits
     words begin   ^ ^       ^ ^   ^       ^   ^     ^         by the classes alone, or, like the last, asked of `words_of`
 
-A stretch is plain when it is letters, or digits at its end, between marks that are always words of their own. Only the others
-are handed to Python, each distinct one once. Words are slices of stretches, so they are numbered without making a string.
+A stretch is plain when it is letters, or digits at its end, between marks that are always words of their own; between letters
+may stand single dashes, at their end 's. Only the others are handed to Python, each distinct one once. Words are slices of
+stretches, so they are numbered without making a string.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ MAX_STRETCHES = 80_000
 SLICE_BYTES = 1 << 20
 """So much is taken apart at once: it takes some 40 bytes per character."""
 CODES = 0x10000
-OPENS, CLOSES, LETTER, DIGIT, LOWER, UPPER = (1 << bit for bit in range(6))
+OPENS, CLOSES, LETTER, DIGIT, LOWER, UPPER, DASH, APOSTROPHE = (1 << bit for bit in range(8))
 DOT = ord(".")
+S = (ord("s"), ord("S"))
 
 
 class Vocabulary:
@@ -128,9 +130,14 @@ def _word_begins(stretches: Any, vocabulary: Vocabulary) -> tuple[Ints, Ints]:
 def _plain(codes: npt.NDArray[np.uint32], ends: Ints, byte_of: Ints, data: Any) -> tuple[Flags, Flags]:
     """(where words of plain stretches begin, which stretches are plain)."""
     kind = _classes()[np.minimum(codes, CODES - 1)]
-    is_core = (kind & (LETTER | DIGIT)) != 0
-    core = np.flatnonzero(is_core)
     start, end = ends[:-1], ends[1:]
+    is_letter, is_digit = (kind & LETTER) != 0, (kind & DIGIT) != 0
+    is_dash = _between_letters((kind & DASH) != 0, is_letter, start)
+    is_owned = _between_letters((kind & APOSTROPHE) != 0, is_letter, start)
+    is_owned[:-1] &= (codes[1:] == S[0]) | (codes[1:] == S[1])
+    is_core = is_letter | is_digit | is_dash
+    is_core[1:] &= ~is_owned[:-1]
+    core = np.flatnonzero(is_core)
     core_D = _before(is_core, end) - _before(is_core, start)
     plain = (core_D > 0) & (end - start <= LONGEST_STRETCH)
     which = np.searchsorted(core, start)
@@ -139,24 +146,39 @@ def _plain(codes: npt.NDArray[np.uint32], ends: Ints, byte_of: Ints, data: Any) 
     plain &= last - first + 1 == core_D  # in one run
     plain &= _before((kind & OPENS) != 0, first) - _before((kind & OPENS) != 0, start) == first - start
     after = last + 1
-    dot = (after < end) & (codes[np.minimum(after, len(codes) - 1)] == DOT)
+    owned = (after < end) & is_owned[np.minimum(after, len(codes) - 1)]
+    dot_at = after + 2 * owned
+    dot = (dot_at < end) & (codes[np.minimum(dot_at, len(codes) - 1)] == DOT)
     last_two = kind[last] & kind[np.maximum(last - 1, first)]
-    plain &= ~dot | ((kind[last] & (LOWER | DIGIT)) != 0) | ((core_D > 1) & ((last_two & UPPER) != 0))
-    rest = after + dot
+    ends_small = (kind[np.minimum(dot_at - 1, len(codes) - 1)] & (LOWER | DIGIT)) != 0
+    plain &= ~dot | ends_small | (~owned & (core_D > 1) & ((last_two & UPPER) != 0))
+    rest = dot_at + dot
     is_closing = (kind & CLOSES) != 0
     plain &= _before(is_closing, end) - _before(is_closing, np.minimum(rest, end)) == end - rest
-    is_digit = (kind & DIGIT) != 0
     digits = _before(is_digit, after) - _before(is_digit, first)
-    plain &= (digits == 0) | is_digit[last]  # after a digit may stand a unit
+    marks = owned | (_before(is_dash, after) > _before(is_dash, first))
+    plain &= (digits == 0) | (is_digit[last] & ~marks)  # after a digit may stand a unit
     chosen = np.flatnonzero(plain)
     if len(chosen):
         borders = byte_of[np.stack([first[chosen], after[chosen]], axis=1)].ravel()
         runs = _strings(borders, data)  # every second one is what stands between two
         plain[chosen] = ~pc.is_in(runs, _touchy()).to_numpy(zero_copy_only=False)[::2]
     begins = np.repeat(plain, end - start)
-    begins[1:] &= ~(is_core[1:] & is_core[:-1])
+    in_word = is_letter | is_digit
+    begins[1:] &= ~(in_word[1:] & in_word[:-1] | is_owned[:-1])
     begins[start[plain]] = True
     return begins, plain
+
+
+def _between_letters(flags: Flags, is_letter: Flags, start: Ints) -> Flags:
+    """Of the characters flagged, those with a letter of the same stretch at each side."""
+    found = flags.copy()
+    found[1:] &= is_letter[:-1]
+    found[:-1] &= is_letter[1:]
+    found[start] = False
+    found[start[1:] - 1] = False
+    found[-1:] = False
+    return found
 
 
 def _before(flags: Flags, places: Ints) -> Ints:
@@ -191,7 +213,7 @@ def _classes() -> npt.NDArray[np.uint8]:
         if code < 0x3000:
             kinds[code] |= (0 if chr(code).isupper() else LOWER) | (0 if chr(code).islower() else UPPER)
     kinds[ord("0") : ord("9") + 1] |= DIGIT
-    for marks, kind in ((OPENING, OPENS), (CLOSING, CLOSES)):
+    for marks, kind in ((OPENING, OPENS), (CLOSING, CLOSES), ("-–~—", DASH), ("'’", APOSTROPHE)):
         kinds[[ord(mark) for mark in marks]] |= kind
     return kinds
 
