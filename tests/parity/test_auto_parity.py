@@ -12,7 +12,8 @@ import torch
 import transformers
 
 from lmpipe.base.errors import ModelError
-from lmpipe.models.auto.model import AutoEncoder, load
+from lmpipe.models.auto.loading import load
+from lmpipe.models.auto.model import AutoEncoder
 from lmpipe.models.families import save
 from lmpipe.models.generate import TextGenerator
 from lmpipe.models.generate_target import TargetGenerator

@@ -15,7 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForC
 
 from lmpipe.base.errors import TrainingError
 from lmpipe.models import families
-from lmpipe.models.auto.model import load
+from lmpipe.models.auto.loading import load
 from lmpipe.models.describing import describe
 from lmpipe.training.adapter_config import DoraConfig, LoraConfig
 from lmpipe.training.adapters import adapt

@@ -76,7 +76,7 @@ def load_network(folder: Path, *, device: str = "cpu", dtype: Dtype = "float32",
     value = json_of(path)
     family = str(value.get("model_type", ""))
     if family not in FAMILIES and family in _known_to_transformers():
-        return _foreign(folder, device, dtype)
+        return _foreign(folder, device, dtype, head)
     if family not in FAMILIES:
         close = difflib.get_close_matches(family, FAMILIES, n=1)
         raise ModelError(
@@ -90,18 +90,18 @@ def load_network(folder: Path, *, device: str = "cpu", dtype: Dtype = "float32",
     try:
         network: Network = import_module(FAMILIES[family]).load(folder, device=device, dtype=DTYPES[dtype], **wanted)
     except UnspokenError:
-        if head is not None or family not in _known_to_transformers():
+        if family not in _known_to_transformers():
             raise
-        return _foreign(folder, device, dtype)
+        return _foreign(folder, device, dtype, head)
     if isinstance(network, Decoder):
         network.reads_prefix = value.get(PREFIX_LM) is True
     return network
 
 
-def _foreign(folder: Path, device: str, dtype: Dtype) -> Network:
-    from lmpipe.models.auto.model import load
+def _foreign(folder: Path, device: str, dtype: Dtype, head: Head | None) -> Network:
+    from lmpipe.models.auto.loading import load
 
-    return load(str(folder), device=device, dtype=DTYPES[dtype])
+    return load(str(folder), device=device, dtype=DTYPES[dtype], head=head)
 
 
 def _known_to_transformers() -> Container[str]:

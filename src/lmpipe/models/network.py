@@ -147,8 +147,12 @@ class Encoder(Network):
         return logits
 
     def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
-        """The last hidden states (B, T, C)."""
+        """What the head is given (B, T, C): of our families the last hidden states."""
         raise NotImplementedError
+
+    def states(self, ids_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
+        """The last hidden states (B, T, C)."""
+        return self.hidden(ids_BT, segments_BT)
 
 
 class EncoderDecoder(Network):

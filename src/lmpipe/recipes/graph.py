@@ -45,7 +45,7 @@ VERSIONS = {
     "tokenizer": 3,
     "tokenize": 4,
     "mix": 1,
-    "train": 4,
+    "train": 5,
     "ngram": 1,
     "hidden_markov": 1,
     "evaluate": 1,

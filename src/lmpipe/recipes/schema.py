@@ -24,6 +24,8 @@ from lmpipe.evaluation.config import EvaluationConfig, PerplexityConfig
 from lmpipe.evaluation.suite_config import SuiteConfig
 from lmpipe.evaluation.task_config import START, RetrievalEvaluation
 from lmpipe.export.config import HuggingFaceConfig
+from lmpipe.models.auto.config import AutoConfig
+from lmpipe.models.auto.offered import nearest
 from lmpipe.models.config import ModelConfig
 from lmpipe.models.lstm.config import LstmConfig
 from lmpipe.recipes.judged_config import JudgedConfig
@@ -32,6 +34,8 @@ from lmpipe.tokens.config import NewTokenizerConfig, PretrainedTokenizerConfig, 
 from lmpipe.training.config import PhaseConfig
 from lmpipe.training.objective_config import SpanCorruptionConfig, objectives_by_kind
 
+FOREIGN_OBJECTIVES = ("causal", "chat", "preference", "classification", "tagging", "seq2seq")
+"""What a model that Transformers computes can learn."""
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 SeedCount = Annotated[int, Field(ge=2, le=100)]
 
@@ -96,11 +100,19 @@ class Recipe(Config):
         """What a model that Transformers computes cannot do here."""
         if self.start_from is None:
             raise ValueError("model is auto, which is never fresh; write `model: {from: a folder or a name on the Hub}`")
+        assert isinstance(self.model, AutoConfig)
         for i, phase in enumerate(self.train):
-            if phase.objective.kind not in ("causal", "chat", "preference"):
+            objective = phase.objective
+            if objective.kind not in FOREIGN_OBJECTIVES:
                 raise ValueError(
-                    f"train.{i}.objective is {phase.objective.kind}, and the model is computed by Transformers, which takes "
-                    "one text to a row; expected causal, chat or preference, or a model of one of our families"
+                    f"train.{i}.objective is {objective.kind}, which a model that Transformers computes cannot learn here; "
+                    f"expected {', '.join(FOREIGN_OBJECTIVES[:-1])} or {FOREIGN_OBJECTIVES[-1]}, or one of our own families"
+                )
+            if self.model.architecture in objective.architectures and objective.head not in self.model.heads_offered:
+                raise ValueError(
+                    f"train.{i}.objective is {objective.kind}, and Transformers has no {objective.head} head for a "
+                    f"{self.model.family} model; expected an encoder that has one, such as "
+                    f"{nearest(self.model.family, objective.head)}, or our own bert and modernbert"
                 )
             if phase.sparsity is not None:
                 raise ValueError(f"train.{i}.sparsity needs a model of our families; this one is computed by Transformers")

@@ -50,7 +50,7 @@ def validation_loss(
     """
     total, count, right = 0.0, 0, 0.0
     counted, measured = False, dict[str, float]()
-    plain = divided or any(isinstance(rate := getattr(module, "dropout", 0.0), float) and rate for module in network.modules())
+    plain = divided or _drops(network)
     for number in range(ranks.rank, -(-len(batches) // ranks.count) * ranks.count, ranks.count):
         batch = batches[min(number, len(batches) - 1)]
         counts = number < len(batches)  # beyond the end the last one again, for nothing, so that all compute equally often
@@ -65,6 +65,12 @@ def validation_loss(
     total, all_supervised, right, *sums = ranks.totals([total, count, right, *measured.values()])
     measured, count = dict(zip(measured, sums, strict=True)), max(1, round(all_supervised))
     return Judged(total / count, right / count if counted else None, {name: value / count for name, value in measured.items()})
+
+
+def _drops(network: Network) -> bool:
+    """Whether training drops something; of a model that Transformers computes, whose modules have many names for it, always."""
+    rates = (getattr(module, "dropout", 0.0) for module in network.modules())
+    return network.config.kind == "auto" or any(isinstance(rate, float) and rate > 0 for rate in rates)
 
 
 @torch.no_grad()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from lmpipe.base.config import Config
 from lmpipe.base.errors import ModelError
+from lmpipe.models.auto.offered import Architecture, architecture_of, heads_of
 from lmpipe.models.published import CONFIG, json_of, stored_parameters
 
-Architecture = Literal["decoder", "encoder", "encoder-decoder"]
 ENDS: dict[str, Architecture] = {
     "ForCausalLM": "decoder",
     "LMHeadModel": "decoder",
@@ -20,20 +21,25 @@ ENDS: dict[str, Architecture] = {
     "ForSequenceClassification": "encoder",
     "ForTokenClassification": "encoder",
 }
-"""Ends of the names in config.json's `architectures`, and what they are here."""
+"""Ends of the names in config.json's `architectures`, and what they are here, where the model type does not say it."""
+LABELS = {"sequence": "ForSequenceClassification", "token": "ForTokenClassification"}
+"""Ends of the names of models with a head that gives labels."""
 LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 """Keys under which models say how long a text may be."""
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers")
 WIDTHS = ("hidden_size", "n_embd", "d_model", "dim")
 LENGTH = 1024
 """Tokens that a prediction can see where a model does not say."""
+COUNTED_FROM_PADDING = frozenset(
+    {"camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm"}
+    | {"xlm-roberta", "xlm-roberta-xl", "xmod"}
+)
+"""Model types whose positions begin behind the id of their padding, as RoBERTa's do: of 514 rows, texts have 512."""
 
 
 class AutoConfig(Config):
     """A model that Transformers computes: its family is not one of ours, or asks for what ours does not have. Never fresh:
     filled in by `model: {from: ...}`."""
-
-    heads_offered: ClassVar[tuple[str, ...]] = ("language",)
 
     kind: Literal["auto"] = "auto"
     family: str
@@ -48,6 +54,11 @@ class AutoConfig(Config):
     """Size of its residual stream; 0 where its files do not say."""
     stored_parameters: int = Field(ge=1)
     """Parameters, counted from the header of its weights."""
+
+    @property
+    def heads_offered(self) -> tuple[str, ...]:
+        """Its own, and for an encoder those that Transformers has for its type."""
+        return ("language", *(("embedding", *heads_of(self.family)) if self.architecture == "encoder" else ()))
 
     def resolved(self) -> dict[str, Any]:
         """Nothing is worked out; what Transformers calls it says most."""
@@ -72,24 +83,44 @@ def describe(folder: Path) -> AutoConfig:
         ModelError: when there is none, its weights are pickles, or it is of no kind that we speak to.
     """
     value = json_of(folder / CONFIG)
-    name = str((value.get("architectures") or [""])[0])
-    found = next((architecture for end, architecture in ENDS.items() if name.endswith(end)), None)
-    if found is None:
-        raise ModelError(
-            f"'{name or 'no architecture'}' is none that can be used here",
-            where=str(folder / CONFIG),
-            expected=f"config.json to name one that ends with: {', '.join(ENDS)}",
-        )
+    family = str(value.get("model_type", ""))
     return AutoConfig(
-        family=str(value.get("model_type", "")),
-        architecture=found,
-        context=first_number(value, LENGTHS) or LENGTH,
+        family=family,
+        architecture=kind_of(family, value.get("architectures"), where=str(folder / CONFIG)),
+        context=context_of(family, first_number(value, LENGTHS), value.get("pad_token_id")),
         layers=first_number(value, LAYERS) or 0,
         width=first_number(value, WIDTHS) or 0,
         stored_parameters=stored_parameters(folder, tied=bool(value.get("tie_word_embeddings", True))),
     )
 
 
+def kind_of(family: str, names: Sequence[str] | None, *, where: str) -> Architecture:
+    """What a model is, by its type and the class that its files name.
+
+    Raises:
+        ModelError: when it is of no kind that we speak to.
+    """
+    name = str((names or [""])[0])
+    end = next((end for end in ENDS if name.endswith(end)), "")
+    found = ENDS.get(end)
+    if found is None or end in LABELS.values():  # a body alone, another head, or labels, which decoders give, too
+        found = architecture_of(family) or found
+    if found is None:
+        raise ModelError(
+            f"'{name or 'no architecture'}' is none that can be used here",
+            where=where,
+            expected=f"config.json to name one that ends with: {', '.join(ENDS)}",
+        )
+    return found
+
+
+def context_of(family: str, length: int | None, padding: int | None) -> int:
+    """Tokens that a prediction can see, by the rows of the table of positions."""
+    if length is None:
+        return LENGTH
+    return length - (1 if padding is None else padding) - 1 if family in COUNTED_FROM_PADDING else length
+
+
 def first_number(value: dict[str, Any], keys: tuple[str, ...]) -> int | None:
-    """The first of `keys` that is a whole number in a config.json."""
-    return next((found for key in keys if isinstance(found := value.get(key), int)), None)
+    """The first of `keys` that is a whole number above 0 in a config.json."""
+    return next((found for key in keys if isinstance(found := value.get(key), int) and found > 0), None)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from lmpipe.models.auto.loading import quiet
 from lmpipe.models.auto.model import AutoDecoder, AutoEncoder, AutoEncoderDecoder
 from lmpipe.models.layout import Stored
 
@@ -27,4 +28,5 @@ def save(
 ) -> None:
     """As `families.save`; where generation stops is what the model's own files say."""
     theirs = {name.removeprefix(OWN): tensor for name, tensor in (state or network.state_dict()).items()}
-    network.model.save_pretrained(folder, state_dict=theirs, max_shard_size="10TB")  # type: ignore[operator]
+    with quiet():
+        network.model.save_pretrained(folder, state_dict=theirs, max_shard_size="10TB")  # type: ignore[operator]

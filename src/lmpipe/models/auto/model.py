@@ -1,32 +1,29 @@
 """Any Transformers model behind our interface: the network computes as theirs does, we only speak to it.
 
-    decoder           hidden() gives logits, head is the identity: some models change logits after their last matrix
-    encoder           likewise, with the head that the files name
-    encoder-decoder   likewise; the source is read once
-
-Weights come from safetensors alone; code that comes with a model runs only when it was asked for by name.
+decoder           hidden() gives logits, head is the identity: some models change logits after their last matrix
+encoder           likewise; each text of a packed row is read by itself (`texts.py`)
+encoder-decoder   likewise; the source is read once
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmpipe.base.errors import ModelError
-from lmpipe.base.extras import require
-from lmpipe.models.auto.config import ENDS, LAYERS, LENGTH, LENGTHS, WIDTHS, AutoConfig
+from lmpipe.models.auto.config import AutoConfig
+from lmpipe.models.auto.texts import Texts, taken
+from lmpipe.models.heads import EmbeddingHead, Head, SequenceHead
 from lmpipe.models.layers.attention import cached_mask, document_mask
+from lmpipe.models.layers.encoder_heads import PooledVector
 from lmpipe.models.layers.positions import positions_of
-from lmpipe.models.network import Decoder, Encoder, EncoderDecoder, Network, refuse_prefix
-from lmpipe.models.published import weight_files
+from lmpipe.models.network import Decoder, Encoder, EncoderDecoder, refuse_prefix
 
 
 @dataclass
@@ -107,20 +104,51 @@ class AutoDecoder(Decoder):
 
 
 class AutoEncoder(Encoder):
-    """A foreign encoder with the head that its files name."""
+    """A foreign encoder with a head: the one that its files name, or another that Transformers has for its type."""
 
-    def __init__(self, config: AutoConfig, model: nn.Module, vocab_size: int) -> None:
+    def __init__(self, config: AutoConfig, model: nn.Module, vocab_size: int, head: Head) -> None:
         super().__init__()
-        self.config, self.model, self.vocab_size = config, model, vocab_size
-        self.head = nn.Identity()
+        self.config, self.model, self.vocab_size, self.head_config = config, model, vocab_size, head
+        self.head: nn.Module = nn.Identity()
+        if isinstance(head, EmbeddingHead):
+            self.head = PooledVector(head.pooling)
+        elif isinstance(head, SequenceHead):
+            self.head = OfFirst()
+        self.padding = int(getattr(model.config, "pad_token_id", None) or 0)
 
     def hidden(self, ids_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
-        """The model's logits: the head leaves them as they are. One segment and padding (-1) to a row."""
-        attended = None if segments_BT is None else (segments_BT >= 0).long()
-        if segments_BT is not None and int(segments_BT.max()) > int(segments_BT.clamp(min=0).min()):
-            raise ModelError("several texts in one row were given to a foreign encoder", expected="one text, then padding")
-        logits: Tensor = self.model(input_ids=ids_BT, attention_mask=attended).logits
-        return logits
+        """The model's logits (B, T, V or labels), which the head leaves as they are; of a head for whole texts those of each
+        text at its first position, which the head takes; of a head that pools the hidden states."""
+        if isinstance(self.head_config, EmbeddingHead):
+            return self.states(ids_BT, segments_BT)
+        return self._by_text(lambda **asked: self.model(**asked).logits, ids_BT, segments_BT)
+
+    def states(self, ids_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
+        """The last hidden states (B, T, C), below any head."""
+        body: Any = self.model.base_model
+        return self._by_text(lambda **asked: body(**asked).last_hidden_state, ids_BT, segments_BT)
+
+    def _by_text(self, predict: Callable[..., Tensor], ids_BT: Tensor, segments_BT: Tensor | None) -> Tensor:
+        if segments_BT is None:
+            found = predict(input_ids=ids_BT)
+            return found[:, None] if found.ndim == 2 else found
+        texts, found_of = Texts(segments_BT), []
+        for numbers in texts.alike():
+            places, there = texts.places(numbers)
+            found = predict(input_ids=taken(ids_BT, places, there, self.padding), attention_mask=there.long())
+            found_of.append((places[:, 0], found) if found.ndim == 2 else (places[there], found[there]))
+        if not found_of:  # rows of padding alone
+            found = predict(input_ids=ids_BT[:1, :1])
+            return found.new_zeros(*ids_BT.shape, found.shape[-1])
+        return texts.put_back(found_of)
+
+
+class OfFirst(nn.Module):
+    """What stands at the first position."""
+
+    def forward(self, x_BTL: Tensor) -> Tensor:
+        """(B, T, L) to (B, L)."""
+        return x_BTL[:, 0]
 
 
 class AutoEncoderDecoder(EncoderDecoder):
@@ -163,108 +191,12 @@ class AutoEncoderDecoder(EncoderDecoder):
         return [ForeignCache()]
 
 
-KINDS: dict[str, tuple[str, type[AutoDecoder] | type[AutoEncoder] | type[AutoEncoderDecoder]]] = {
-    "ForCausalLM": ("AutoModelForCausalLM", AutoDecoder),
-    "LMHeadModel": ("AutoModelForCausalLM", AutoDecoder),
-    "ForConditionalGeneration": ("AutoModelForSeq2SeqLM", AutoEncoderDecoder),
-    "ForMaskedLM": ("AutoModelForMaskedLM", AutoEncoder),
-    "ForSequenceClassification": ("AutoModelForSequenceClassification", AutoEncoder),
-    "ForTokenClassification": ("AutoModelForTokenClassification", AutoEncoder),
-}
-"""Ends of the names in config.json's `architectures`: what loads them there, and what they are here."""
-
-
-def load(
-    source: str,
-    *,
-    revision: str | None = None,
-    remote_code: bool = False,
-    device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> Network:
-    """A foreign model, ready to predict.
-
-    Args:
-        source: a folder in Hugging Face layout, or a name on the Hub such as `org/model`.
-        revision: which commit, tag or branch of a model on the Hub.
-        remote_code: whether code that comes with the model may run. It can do whatever this program can: read it first.
-        device: where it goes.
-        dtype: of the weights.
-
-    Raises:
-        MissingExtraError: when Transformers is not installed.
-        ModelError: when it cannot be found or read, is a pickle, needs code of its own, or is of no kind that we speak to.
-    """
-    transformers = require("transformers", extra="hub", purpose="a model of another family")
-    if Path(source).is_dir():
-        weight_files(Path(source))  # refuses pickles, naming them
-    options = {"revision": revision, "trust_remote_code": remote_code}
-    try:
-        theirs = transformers.AutoConfig.from_pretrained(source, **options)
-        end = _end_of(theirs, source)
-        loader, ours = KINDS[end]
-        model, found = getattr(transformers, loader).from_pretrained(
-            source, use_safetensors=True, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **options
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise _unreadable(source, remote_code, error) from None
-    if missing := sorted(found["missing_keys"]):  # Transformers would draw them anew, and only warn
-        raise ModelError(
-            f"the weights are not those that config.json speaks of: {len(missing)} missing ({', '.join(missing[:3])})",
-            where=source,
-            expected="every weight of the model",
-        )
-    config = AutoConfig(
-        family=theirs.model_type,
-        architecture=ENDS[end],
-        context=_first(theirs, LENGTHS) or LENGTH,
-        layers=_first(theirs, LAYERS) or 0,
-        width=_first(theirs, WIDTHS) or 0,
-        stored_parameters=sum(parameter.numel() for parameter in model.parameters()),
-    )
-    network = ours(config, model, int(theirs.get_text_config().vocab_size))
-    network.to(device).eval()
-    return network
-
-
 def _takes_padding(model: nn.Module) -> bool:
     """Whether a foreign decoder is told positions, and its cache is keys and values of all positions: no windows, no states."""
     cache = importlib.import_module("transformers.cache_utils")
     layers = cache.DynamicCache(config=model.config).layers
     told = "position_ids" in inspect.signature(model.forward).parameters
     return told and all(type(layer) is cache.DynamicLayer for layer in layers)
-
-
-def _first(theirs: Any, keys: tuple[str, ...]) -> int | None:
-    return next((value for key in keys if isinstance(value := getattr(theirs, key, None), int)), None)
-
-
-def _end_of(theirs: Any, source: str) -> str:
-    architecture = str((getattr(theirs, "architectures", None) or [""])[0])
-    found = next((end for end in KINDS if architecture.endswith(end)), None)
-    if found is None:
-        raise ModelError(
-            f"'{architecture or 'no architecture'}' is none that can be used here",
-            where=source,
-            expected=f"config.json to name one that ends with: {', '.join(KINDS)}",
-        )
-    return found
-
-
-def _unreadable(source: str, remote_code: bool, error: Exception) -> ModelError:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-    needs_code = "remote code" in str(error) or "trust_remote_code" in str(error)
-    if needs_code and not remote_code:
-        return ModelError(
-            f"'{source}' comes with code of its own, which was not asked for",
-            expected="a model that Transformers knows by itself",
-            fix="read that code; then set remote_code: true for this model",
-        )
-    return ModelError(
-        f"'{source}' cannot be loaded: {first}",
-        expected="a folder or a name on the Hub, with weights as safetensors; pickle is refused",
-        fix="check the name and the network, or fetch the model first and give its folder",
-    )
 
 
 def _additive(mask: Tensor, model: nn.Module) -> Tensor:

@@ -29,7 +29,7 @@ def embeddings(network: Encoder, ids_BT: Tensor, segments_BT: Tensor, texts: int
     A head for whole texts that pools says how; of any other network it is the mean.
     """
     pool = network.head if isinstance(network.head, PooledVector) else PooledVector("mean")
-    return F.normalize(pool(network.hidden(ids_BT, segments_BT), segments_BT, texts), dim=-1)
+    return F.normalize(pool(network.states(ids_BT, segments_BT), segments_BT, texts), dim=-1)
 
 
 class PooledVector(nn.Module):
