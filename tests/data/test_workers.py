@@ -93,7 +93,7 @@ SLOW = [pytest.param(dict.fromkeys(STEPS, workers), marks=pytest.mark.slow, id=f
 
 
 @pytest.mark.parametrize(
-    "workers", [{"read": 3, "duplicates": 2, "near": 2, "source": 3}, *SLOW]
+    "workers", [{"read": 2, "duplicates": 2, "near": 2, "source": 2}, *SLOW]
 )  # starting processes takes the time
 def test_the_number_of_workers_shows_in_no_byte(tmp_path, read_corpus, folders, workers):
     write_texts(tmp_path)

@@ -73,7 +73,7 @@ def asked(temperature: float, **settings: Any) -> list[Drawing]:
     """Answers of all lengths, ended by ids or by number; some outgrow the context."""
     return [
         Drawing(prompt_ids=ids, max_new_tokens=1 + 7 * (n % 5), temperature=temperature, seed=n, stop_ids=(3, 11), **settings)
-        for n, ids in enumerate(prompts(25))
+        for n, ids in enumerate(prompts(13))
     ]
 
 

@@ -453,6 +453,8 @@ def tasks(folder: Path, encoder: str) -> list[dict[str, Any]]:
     for name, (holds, objective) in held.items():
         model = {"kind": models.get(name, "bert"), "layers": 1, "width": 16, "heads": 2, "context": 64}
         phase = {"name": "learn", "on": "corpus", "objective": objective, "epochs": 1, "batch_tokens": 512, "row_tokens": 64}
+        if name == "rewarded":  # every answer is a program that is run
+            phase |= {"epochs": None, "tokens": 512}
         source: dict[str, Any] = {"kind": "jsonl", "paths": [str(folder / "rows.jsonl")]}
         if name == "classes":
             source = {"kind": "csv", "paths": [str(folder / "rows.tsv")], "columns": ["text", "label"]}

@@ -90,7 +90,7 @@ def test_a_classifier_from_a_model_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_embeddings(tmp_path: Path) -> None:
-    done = run_template("embeddings", tmp_path, {**FAST, "train.0.epochs": 10, "train.0.optimizer.lr": 5e-3})
+    done = run_template("embeddings", tmp_path, {**FAST, "train.0.epochs": 6, "train.0.optimizer.lr": 5e-3})
     assert done.verdict_word == "GO", done.verdict
     question = "When will the goods arrive?"
     answers = [
@@ -111,7 +111,7 @@ def test_embeddings_from_a_model_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_summarize(tmp_path: Path) -> None:
-    changes = {**FAST, "train.0.epochs": 2, "train.0.optimizer.lr": 5e-3, "evaluate.0.limit": 20}
+    changes = {**FAST, "train.0.epochs": 2, "train.0.optimizer.lr": 5e-3, "evaluate.0.limit": 12}
     done = run_template("summarize", tmp_path, changes)
     values = {metric.name.removeprefix("reports.test."): metric for metric in done.metrics}
     assert {
@@ -141,7 +141,7 @@ def test_translate(tmp_path: Path) -> None:
 
 
 def test_a_summarizer_from_a_model_of_ones_own(tmp_path: Path) -> None:
-    changes = {"train.0.precision": "fp32", "train.0.epochs": 1, "evaluate.0.limit": 8, "train.0.adapter": {"kind": "lora"}}
+    changes = {"train.0.precision": "fp32", "train.0.epochs": 1, "evaluate.0.limit": 4, "train.0.adapter": {"kind": "lora"}}
     done = run_template("summarize", tmp_path, changes, tiny_model(tmp_path / "base", "t5"))
     assert done.status == "finished"
 

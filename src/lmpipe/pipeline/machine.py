@@ -93,7 +93,7 @@ def loaded_code(function: str) -> Code:
     names = [name for name in sys.modules if name == package or name.startswith(f"{package}.")]
     watched = [name for name in names if not _is_unwatched(name)]
     files = {name: getattr(sys.modules[name], "__file__", None) for name in watched}
-    digests = {name: _digest(Path(file)) for name, file in sorted(files.items()) if file and file.endswith(".py")}
+    digests = {name: _digest(file) for name, file in sorted(files.items()) if file and file.endswith(".py")}
     return Code(function=function, modules={name: digest for name, digest in digests.items() if digest})
 
 
@@ -122,11 +122,18 @@ def _digest_of_module(name: str) -> str:
     return _digest(base.with_name(f"{base.name}.py")) or _digest(base / "__init__.py")
 
 
-def _digest(path: Path) -> str:
+def _digest(path: str | os.PathLike[str]) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        stamp = os.stat(path)
+        return _digest_of_file(os.fspath(path), stamp.st_size, stamp.st_mtime_ns)
     except OSError:
         return ""
+
+
+@cache
+def _digest_of_file(path: str, size: int, stamp: int) -> str:
+    """A process that runs many stages, or looks at many records, reads each source file once."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def loaded_libraries() -> dict[str, str]:
