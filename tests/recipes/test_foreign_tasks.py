@@ -82,6 +82,18 @@ def xlm_roberta(folder: Path) -> None:
     transformers.XLMRobertaForMaskedLM(config).save_pretrained(folder)
 
 
+def bart(folder: Path) -> None:
+    """Its files ask for a first token that no target here has."""
+    config = transformers.BartConfig(
+        vocab_size=90, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=48, decoder_ffn_dim=48, max_position_embeddings=48, pad_token_id=0, bos_token_id=2, eos_token_id=3,
+        decoder_start_token_id=3, forced_eos_token_id=None, dropout=0.0, init_std=0.1,
+    )  # fmt: skip
+    model = transformers.BartForConditionalGeneration(config)
+    model.generation_config.forced_bos_token_id = 2
+    model.save_pretrained(folder)
+
+
 HELD: dict[str, tuple[Any, dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "classes": (
         distilbert,
@@ -96,6 +108,12 @@ HELD: dict[str, tuple[Any, dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {"kind": "classification"},
     ),
     "scores": (xlm_roberta, {"kind": "scores", "column": "length"}, {"kind": "classification"}, {"kind": "regression"}),
+    "pairs": (
+        bart,
+        {"kind": "pairs", "column": "first"},
+        {"kind": "seq2seq"},
+        {"kind": "generation", "beams": 2, "max_new_tokens": 4, "limit": 20},
+    ),
     "tags": (deberta, {"kind": "tags", "column": "tags"}, {"kind": "tagging"}, {"kind": "tagging"}),
 }
 """What the corpus holds: whose model learns it, how it is held, learned and measured."""
@@ -197,6 +215,22 @@ def test_tags_are_learned_and_are_those_of_transformers(runs: dict[str, Run]) ->
         said = {one["start"]: one["entity"] for one in theirs(row["text"])}
         starts = np.cumsum([0, *(len(word) + 1 for word in row["text"].split()[:-1])]).tolist()
         assert [said[start] for start in starts] == [tag for _, tag in ours]
+
+
+def test_targets_are_learned_and_are_those_of_transformers(runs: dict[str, Run]) -> None:
+    run = runs["pairs"]
+    examples = pq.read_table(run.folder("evaluate-things-test") / "examples.parquet").to_pylist()
+    sources, written = [one["source"] for one in examples], [one["prediction"] for one in examples]
+    assert lmpipe.load(run.bundle).transform(sources, beams=2, max_tokens=4) == written
+    assert metric(run, "exact_match") > 0.5, "by chance one in three"
+    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(run.bundle).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(run.bundle)
+    for source, ours in zip(sources, written, strict=True):
+        asked = tokenizer(source, return_tensors="pt", return_token_type_ids=False)
+        found = model.generate(**asked, num_beams=2, max_new_tokens=4, do_sample=False, early_stopping=False)
+        assert tokenizer.decode(found[0], skip_special_tokens=True).strip() == ours
+    stated = json.loads((run.bundle / "generation_config.json").read_text())
+    assert (stated["decoder_start_token_id"], stated.get("forced_bos_token_id")) == (3, None)
 
 
 @pytest.mark.slow

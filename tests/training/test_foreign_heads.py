@@ -1,20 +1,24 @@
-"""Encoders that Transformers computes, learning to answer: resumed exactly, and without dropout where they are judged."""
+"""Models that Transformers computes, learning to answer: resumed exactly, and without dropout where they are judged."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import training_example as example
 import transformers
 
+from lmpipe.base.files import write_json
 from lmpipe.models.describing import describe
 from lmpipe.models.heads import SequenceHead
 from lmpipe.models.loading import load_network
 from lmpipe.tokens.examples import ExampleShards
 from lmpipe.tokens.packing import PackedLoader
+from lmpipe.tokens.shards import ShardWriter
 from lmpipe.training.answers import Classification
 from lmpipe.training.objective_config import ClassificationConfig
 from lmpipe.training.step import parts_of
@@ -55,6 +59,39 @@ def test_stopped_and_resumed_is_the_same_run(way: str, examples: Path, start: Pa
     expected = example.result(tmp_path / "whole")
     assert "best/model.safetensors" in expected
     assert example.result(tmp_path / "stopped") == expected
+
+
+@pytest.mark.parametrize("way", [{}, {"bucket_by_length": True, "precision": "bf16"}], ids=["packed", "by length, in bf16"])
+def test_an_encoder_decoder_stopped_and_resumed_is_the_same_run(way: dict[str, Any], tmp_path: Path) -> None:
+    """Pegasus', whose table of positions is fixed and learns nothing."""
+    pairs, generator = tmp_path / "pairs", np.random.default_rng(1)
+    for side in ("train", "validation"):
+        with (
+            ShardWriter(pairs / side / "inputs", vocab_size=100, end_of_text_id=1) as inputs,
+            ShardWriter(pairs / side / "targets", vocab_size=100, end_of_text_id=1) as targets,
+        ):
+            for length in generator.integers(1, 20, 60).tolist():
+                text = generator.integers(20, 100, length).tolist()
+                inputs.append([*text, 1], length)
+                targets.append([*text[:3], 1], 0)
+    write_json(pairs / "examples.json", {"kind": "pairs", "names": [], "several": False})
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
+    config = transformers.PegasusConfig(
+        vocab_size=100, max_position_embeddings=32, decoder_attention_heads=2, decoder_ffn_dim=32, **sizes
+    )
+    torch.manual_seed(1)
+    transformers.PegasusForConditionalGeneration(config).save_pretrained(tmp_path / "start")
+    phase = example.tiny_phase(objective={"kind": "seq2seq"}, optimizer={"kind": "adamw", "lr": 1e-2}, **way)
+    options: Any = {"model": describe(tmp_path / "start"), "phase": phase, "start": tmp_path / "start"}
+    example.run_training(pairs, tmp_path / "whole", **options)
+    for steps in (1, 7, 100):
+        asked = iter(range(1000))
+        stopping = lambda asked=asked, steps=steps: next(asked) >= steps  # noqa: E731
+        example.run_training(pairs, tmp_path / "stopped", stopping=stopping, **options)
+    assert example.result(tmp_path / "stopped") == example.result(tmp_path / "whole")
+    curve = [json.loads(line) for line in (tmp_path / "whole/output/curve.jsonl").read_text().splitlines()]
+    losses = [row["validation_loss"] for row in curve if "validation_loss" in row]
+    assert losses[-1] < losses[0]
 
 
 def test_held_out_loss_is_without_dropout(examples: Path, start: Path) -> None:

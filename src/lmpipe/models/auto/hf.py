@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,5 +29,8 @@ def save(
 ) -> None:
     """As `families.save`; where generation stops is what the model's own files say."""
     theirs = {name.removeprefix(OWN): tensor for name, tensor in (state or network.state_dict()).items()}
+    generation: Any = getattr(network.model, "generation_config", None)
+    if isinstance(network, AutoEncoderDecoder) and generation is not None:
+        generation.forced_bos_token_id = None  # targets were learned without a token that is the same in all of them
     with quiet():
         network.model.save_pretrained(folder, state_dict=theirs, max_shard_size="10TB")  # type: ignore[operator]

@@ -17,13 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lmpipe.base.errors import ModelError
 from lmpipe.models.auto.config import AutoConfig
 from lmpipe.models.auto.texts import Texts, taken
 from lmpipe.models.heads import EmbeddingHead, Head, SequenceHead
 from lmpipe.models.layers.attention import cached_mask, document_mask
 from lmpipe.models.layers.encoder_heads import PooledVector
 from lmpipe.models.layers.positions import positions_of
-from lmpipe.models.network import Decoder, Encoder, EncoderDecoder, refuse_prefix
+from lmpipe.models.network import Decoder, Encoder, EncoderDecoder, check_length, refuse_prefix
 
 
 @dataclass
@@ -158,7 +159,33 @@ class AutoEncoderDecoder(EncoderDecoder):
         super().__init__()
         self.config, self.model, self.vocab_size = config, model, vocab_size
         self.head = nn.Identity()
-        self.start_id = int(getattr(model.config, "decoder_start_token_id", 0) or 0)
+        self.padding = int(getattr(model.config, "pad_token_id", None) or 0)
+        self.start_id = _start_of_targets(model)
+        self.positions: int | None = getattr(model.config, "max_position_embeddings", None)
+
+    def forward(
+        self,
+        source_BS: Tensor,
+        target_BT: Tensor,
+        source_segments_BS: Tensor | None = None,
+        segments_BT: Tensor | None = None,
+    ) -> Tensor:
+        """Logits (B, T, V). Where both have segments, a row holds several pairs: the texts and the targets of each number."""
+        if source_segments_BS is None or segments_BT is None:
+            return super().forward(source_BS, target_BT, source_segments_BS, segments_BT)
+        sources, targets, found = Texts(source_segments_BS), Texts(segments_BT), []
+        if len(sources) != len(targets):
+            raise ModelError(f"{len(sources)} texts were given with {len(targets)} targets", expected="a target for each text")
+        for numbers in sources.alike():
+            (read, there), (written, asked) = sources.places(numbers), targets.places(numbers)
+            logits = self.model(
+                input_ids=taken(source_BS, read, there, self.padding),
+                attention_mask=there.long(),
+                decoder_input_ids=taken(target_BT, written, asked, self.padding),
+                use_cache=False,
+            ).logits
+            found.append((written[asked], logits[asked]))
+        return targets.put_back(found)
 
     def encode(self, source_BS: Tensor, source_segments_BS: Tensor | None = None) -> Tensor:
         """The source's hidden states (B, S, C); padding is segment -1."""
@@ -175,6 +202,8 @@ class AutoEncoderDecoder(EncoderDecoder):
         cache: Sequence[ForeignCache] | None = None,
     ) -> Tensor:
         """Logits (B, T, V): the head leaves them as they are. One pair to a row."""
+        if self.positions is not None:
+            check_length((cache[0].length if cache else 0) + target_BT.shape[1], self.positions)
         beams = len(target_BT) // len(memory_BSC)
         attended = None if source_segments_BS is None else (source_segments_BS >= 0).long().repeat_interleave(beams, dim=0)
         asked: dict[str, Any] = {"use_cache": bool(cache), "attention_mask": attended}
@@ -189,6 +218,19 @@ class AutoEncoderDecoder(EncoderDecoder):
     def new_cache(self, memory_BSC: Tensor, length: int, beams: int = 1) -> list[ForeignCache]:
         """An empty cache, of all layers in one."""
         return [ForeignCache()]
+
+
+def _start_of_targets(model: nn.Module) -> int:
+    """What a target begins with. Where a model leaves it to its tokenizer (mBART), it is the beginning of a text, as in
+    Transformers' `generate`; it is then written into the model's files."""
+    theirs: Any = model.config
+    names = ("decoder_start_token_id", "bos_token_id", "pad_token_id")
+    start = next((int(one) for name in names if (one := getattr(theirs, name, None)) is not None), 0)
+    theirs.decoder_start_token_id = start
+    generation: Any = getattr(model, "generation_config", None)
+    if generation is not None:
+        generation.decoder_start_token_id = start
+    return start
 
 
 def _takes_padding(model: nn.Module) -> bool:
