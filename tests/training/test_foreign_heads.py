@@ -11,6 +11,7 @@ import pytest
 import torch
 import training_example as example
 import transformers
+from peft import PeftModel
 
 from lmpipe.base.files import write_json
 from lmpipe.models.describing import describe
@@ -59,6 +60,34 @@ def test_stopped_and_resumed_is_the_same_run(way: str, examples: Path, start: Pa
     expected = example.result(tmp_path / "whole")
     assert "best/model.safetensors" in expected
     assert example.result(tmp_path / "stopped") == expected
+
+
+@pytest.mark.parametrize("kind", ["auto", "bert"])
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft 0.21 asks transformers 5.23
+def test_a_fresh_head_learns_beside_an_adapter_and_peft_has_both(
+    kind: str, examples: Path, start: Path, tmp_path: Path
+) -> None:
+    if kind == "bert":
+        sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 32}
+        start = tmp_path / "start"
+        torch.manual_seed(1)
+        config = transformers.BertConfig(vocab_size=100, max_position_embeddings=32, **sizes)
+        transformers.BertForMaskedLM(config).save_pretrained(start)
+    adapter = {"kind": "lora", "rank": 2}
+    phase = example.tiny_phase(
+        objective={"kind": "classification"},
+        adapter=adapter,
+        optimizer={"kind": "adamw", "lr": 1e-2},
+        validation={"tokens": 512},
+    )
+    example.run_training(examples, tmp_path, model=describe(start), phase=phase, start=start)
+    output, ids = tmp_path / "output", torch.randint(1, 100, (2, 20))
+    merged = transformers.AutoModelForSequenceClassification.from_pretrained(output / "best", dtype=torch.float32).eval()
+    plain = transformers.AutoModelForSequenceClassification.from_pretrained(start, dtype=torch.float32)
+    theirs = PeftModel.from_pretrained(plain, output / "adapter").eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(theirs(ids).logits, merged(ids).logits, rtol=0, atol=2e-5)
+    assert merged.classifier.bias.abs().max() > 1e-3, "drawn as zero"
 
 
 @pytest.mark.parametrize("way", [{}, {"bucket_by_length": True, "precision": "bf16"}], ids=["packed", "by length, in bf16"])

@@ -45,7 +45,7 @@ VERSIONS = {
     "tokenizer": 3,
     "tokenize": 4,
     "mix": 1,
-    "train": 5,
+    "train": 6,
     "ngram": 1,
     "hidden_markov": 1,
     "evaluate": 1,

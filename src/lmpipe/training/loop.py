@@ -162,7 +162,9 @@ class TrainingRun:
         self.validation = self.lessons.validation_for(self.objective)
         if phase.checkpoint_activations:
             recompute_activations(network)
-        added = adapt(network, families.mapping(network), phase.adapter) if phase.adapter else None
+        added = None  # beside an adapter a head that nothing has taught yet learns, too
+        if phase.adapter:
+            added = [*adapt(network, families.mapping(network), phase.adapter), *network.fresh_weights]
         treated = treatments(
             network,
             weight_decay=phase.optimizer.weight_decay,

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lmpipe.base.files import share, storing, sync_folder, write_json
-from lmpipe.models.layout import Stored
+from lmpipe.models.layout import Stored, to_disk
 from lmpipe.models.network import Decoder
 from lmpipe.training.adapter_config import DoraConfig, LoraConfig
 from lmpipe.training.adapters import DOWN, LENGTH, UP, AdaptedLinear
@@ -45,9 +45,12 @@ def save_adapter(
     mapping: Mapping[str, Stored],
     state: Mapping[str, Tensor],
 ) -> None:
-    """Write the adapters in `state`; equal ones give equal bytes."""
+    """Write the adapters in `state`, and the head that learned beside them; equal ones give equal bytes."""
     tensors = to_peft(network, state)
     modules = {key.removeprefix(PREFIX).rpartition(".lora_")[0].rpartition(".")[2] for key in tensors}
+    fresh = {name: mapping[name] for name in getattr(network, "fresh_weights", ()) if name in mapping}
+    head = to_disk(state, fresh)
+    tensors |= {PREFIX + name: tensor for name, tensor in head.items()}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(
         folder / "adapter_config.json",
@@ -59,6 +62,7 @@ def save_adapter(
             "init_lora_weights": True,
             "lora_alpha": config.alpha,
             "lora_dropout": config.dropout,
+            "modules_to_save": sorted({name.rpartition(".")[0] for name in head}) or None,
             "peft_type": "LORA",
             "r": config.rank,
             "target_modules": sorted(modules),

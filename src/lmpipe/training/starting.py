@@ -50,6 +50,7 @@ def starting_network(
             expected="the architecture that `model:` describes",
         )
     network.load_state_dict(theirs)
+    network.fresh_weights = loaded.fresh_weights
     if isinstance(network, EncoderDecoder) and isinstance(loaded, EncoderDecoder):
         network.start_id = loaded.start_id
     return network
