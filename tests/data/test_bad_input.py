@@ -246,6 +246,23 @@ def test_csv_in_other_encodings(tmp_path, read_corpus, encoding):
     assert read_corpus({**CSV, "encoding": encoding}).texts == texts
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-le", "shift_jis", "utf-8"])
+def test_json_lines_in_other_encodings(tmp_path, read_corpus, encoding):
+    texts = ["日本", "ソ"] if encoding == "shift_jis" else ["café", "naïf"]
+    lines = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
+    (tmp_path / "a.jsonl").write_bytes(lines.encode(encoding))
+    assert read_corpus({**JSONL, "encoding": encoding}).texts == texts
+
+
+def test_json_lines_that_are_not_in_their_encoding(tmp_path, read_corpus):
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "fine"}\n{"text": "\x90"}\n')
+    (failure,) = read_corpus({**JSONL, "encoding": "cp1252"}).failures
+    assert failure == {"file": "a.jsonl", "record": "1", "error": "invalid cp1252", "offset": 27}
+    (tmp_path / "a.jsonl").write_bytes('{"text": "fine"}\n'.encode("utf-16") + b"\x00\xd8\x00")
+    with pytest.raises(SourceError, match="bytes that are no utf-16"):
+        read_corpus({**JSONL, "encoding": "utf-16"})
+
+
 def test_csv_that_is_not_in_its_encoding(tmp_path, read_corpus):
     (tmp_path / "a.csv").write_bytes(b"text\nfine\n\x90\n")
     (failure,) = read_corpus({**CSV, "encoding": "cp1252"}).failures

@@ -26,6 +26,7 @@ from lmpipe.evaluation.task_config import GenerationEvaluation
 from lmpipe.models.loading import load_network
 from lmpipe.recipes.reporting import build_report
 from lmpipe.recipes.results import Run
+from lmpipe.recipes.task_stages import asked
 from lmpipe.serving.asking import ask
 from lmpipe.tokens.examples import ExampleShards
 from lmpipe.tokens.tokenizer import load_tokenizer
@@ -61,6 +62,7 @@ def rows(count: int) -> list[dict[str, Any]]:
                 "tags": tags,
                 "first": [words[0], words[0].upper()],
                 "half": "left" if number % 2 else "right",
+                "source": "shop" if number % 3 else "forum",
             }
         )
     return found
@@ -70,11 +72,11 @@ def recipe(folder: Path, held: str) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(360)))
     model = {"kind": "t5" if held == "pairs" else "bert", "layers": 1, "width": 32, "heads": 2, "context": 64, "dropout": 0.0}
-    source = {"kind": "jsonl", "paths": [str(folder / "rows.jsonl")], "meta_columns": ["half"]}
+    source = {"kind": "jsonl", "paths": [str(folder / "rows.jsonl")], "meta_columns": ["half", "source"]}
     if held == "tags":
-        source["meta_columns"] = ["half"]
+        source["meta_columns"] = ["half", "source"]
     holds = {**HELD[held], **({"none_of_them": "nothing"} if held == "classes" else {})}
-    evaluation: dict[str, Any] = {"kind": EVALUATIONS.get(held, "classification"), "on": "things", "slices": ["half"]}
+    evaluation: dict[str, Any] = {"kind": EVALUATIONS.get(held, "classification"), "on": "things", "slices": ["half", "source"]}
     evaluation |= {"selective_accuracy": 0.8} if held == "classes" else {}
     evaluation |= {"beams": 2, "max_new_tokens": 8, "limit": 20} if held == "pairs" else {}
     return {
@@ -217,11 +219,18 @@ def test_written_texts_beside_references_as_distributions(runs: dict[str, Run], 
     assert "things.test.mauve" not in {one.name for one in plain.metrics}
 
 
+def test_slices_by_a_column_that_no_example_has_are_refused(runs: dict[str, Run]) -> None:
+    documents = runs["classes"].folder("split-things") / "test"
+    with pytest.raises(SourceError, match=r"no example has a 'hlaf'.*half"):
+        next(asked(documents, "text", ("source", "hlaf")))
+
+
 @pytest.mark.parametrize("held", HELD)
 def test_every_evaluation_says_how_it_does_on_slices_and_keeps_its_examples(runs: dict[str, Run], held: str) -> None:
     folder = runs[held].folder("evaluate-things-test")
     slices = json.loads((folder / "slices.json").read_text())
     assert {one["value"] for one in slices if one["by"] == "half"} == {"left", "right"}
+    assert {one["value"] for one in slices if one["by"] == "source"} == {"shop", "forum"}  # the data's, not the file's name
     assert (folder / "examples.parquet").is_file()
 
 

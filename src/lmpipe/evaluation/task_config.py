@@ -42,8 +42,9 @@ class TaskEvaluation(Config):
     split: Literal["validation", "test"] = "test"
     """Which part of it. `validation` has already chosen the best checkpoint, so only `test` is untouched."""
     slices: tuple[str, ...] = ()
-    """Columns by whose values the numbers are given once more: `source`, `licence`, `language`, or one of the metadata
-    (`meta_columns` of a source keeps it). Lengths and classes are told apart in any case."""
+    """Columns by whose values the numbers are given once more: one of the metadata (`meta_columns` of a source keeps it), or,
+    where the metadata has none of that name, the document's `source`, `licence`, `language`. Lengths and classes are told
+    apart in any case."""
     resamples: int = Field(default=1000, ge=100, le=100_000)
     """Bootstrap resamples behind each interval."""
     level: float = Field(default=0.95, gt=0.5, lt=1)

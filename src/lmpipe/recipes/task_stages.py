@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from lmpipe.base.errors import SourceError
 from lmpipe.base.files import read_json
 from lmpipe.base.measures import Metric
+from lmpipe.base.nearest import did_you_mean
 from lmpipe.base.randomness import derive_seed
-from lmpipe.data.columns import OWN_COLUMNS
+from lmpipe.data.columns import OWN_COLUMNS, needed_for, values_of
 from lmpipe.data.documents import parts_of, tables_of
 from lmpipe.data.holding import Holds, LabelsConfig, MatchesConfig, PairsConfig, TagsConfig
 from lmpipe.data.splitting.config import SPLITS
@@ -227,17 +228,36 @@ def decided(work: Work) -> dict[str, Any] | None:
 
 def asked(documents: Path, holds: Holds, slices: tuple[str, ...]) -> Iterator[Asked]:
     """Every example of one side, with what its answer is compared with and the columns by which it is told apart."""
-    own = [name for name in slices if name in OWN_COLUMNS]
+    columns = sorted({"id", "text", "meta"}.union(*map(needed_for, slices)))
+    _check_slices(documents, slices)
     for part in parts_of(documents):
-        for table in tables_of(part, ["id", "text", "meta", *own]):
-            for row in table.to_pylist():
-                meta = json.loads(row["meta"] or "{}")
-                values = tuple(str(row[name] if name in own else meta.get(name, "")) for name in slices)
-                answer = None if isinstance(holds, str) else meta.get(holds.column)
+        for table in tables_of(part, columns):
+            values = [values_of(table, name) for name in slices]
+            for number, row in enumerate(table.select(["id", "text", "meta"]).to_pylist()):
+                answer = None if isinstance(holds, str) else json.loads(row["meta"] or "{}").get(holds.column)
                 yield Asked(
                     row["id"],
                     row["text"] or "",
-                    values,
+                    tuple(column[number] or "" for column in values),
                     references=tuple(references(answer)) if isinstance(holds, PairsConfig | MatchesConfig) else (),
                     tags=tuple(tags_of(answer)) if isinstance(holds, TagsConfig) else (),
                 )
+
+
+def _check_slices(documents: Path, slices: tuple[str, ...]) -> None:
+    """Refuse, before anything is computed, a column that no example has: its only slice would be all examples, unnamed."""
+    absent = set(slices)
+    seen: dict[str, None] = dict.fromkeys(OWN_COLUMNS)
+    for part in parts_of(documents) if absent else ():
+        for table in tables_of(part, sorted({"meta"}.union(*map(needed_for, slices)))):
+            absent = {name for name in absent if not any(values_of(table, name))}
+            if not absent:
+                return
+            seen |= dict.fromkeys(key for meta in table["meta"].to_pylist() for key in json.loads(meta or "{}"))
+    for name in sorted(absent):
+        raise SourceError(
+            f"no example has a '{name}' to be told apart by{did_you_mean(name, seen)}",
+            where="slices",
+            expected="columns of the examples: " + ", ".join(list(seen)[:30]),
+            fix="keep the column by `meta_columns` of its source, or correct `slices`",
+        )

@@ -105,7 +105,7 @@ class RecordSource(SourceBase):
     """Further columns to keep with the document, as JSON."""
 
 
-class JsonlSource(FileSource, RecordSource):
+class JsonlSource(EncodedSource, RecordSource):
     """One JSON object per line."""
 
     kind: Literal["jsonl"] = "jsonl"

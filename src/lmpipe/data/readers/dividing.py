@@ -85,9 +85,11 @@ def can_be_divided(config: SourceConfig) -> bool:
     """Whether files of a source consist of records that can be found without reading all before them."""
     if isinstance(config, TextSource):
         return config.document == "line" and "\n".encode(config.encoding) == b"\n"
+    if isinstance(config, JsonlSource):
+        return "\n".encode(config.encoding) == b"\n"
     if isinstance(config, CsvSource) and (config.columns or codecs.lookup(config.encoding).name != "utf-8"):
         return False  # a first line that is no header: rows would be numbered otherwise; quotes are found by their bytes
-    return isinstance(config, JsonlSource | CsvSource | ParquetSource | WarcSource)
+    return isinstance(config, CsvSource | ParquetSource | WarcSource)
 
 
 def slice_bytes(config: SourceConfig, part_bytes: int) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from lmpipe.base.nearest import nearest
 from lmpipe.data.readers.config import JsonlSource
-from lmpipe.data.readers.lines import Line, Tick, read_lines
+from lmpipe.data.readers.lines import Line, Tick, Transcoded, read_lines
+from lmpipe.data.readers.opening import damaged
 from lmpipe.data.readers.record import (
     INVALID_TEXT,
     TOO_LONG,
@@ -40,14 +41,24 @@ def read_jsonl(config: JsonlSource, stream: IO[bytes], name: str, tick: Tick, *,
         first: number of the first record.
 
     Raises:
-        SourceError: when no record at the beginning has a key that the source names, and one is spelled almost so.
+        SourceError: when no record at the beginning has a key that the source names, and one is spelled almost so, or when
+            UTF-16 or UTF-32 is broken.
     """
+    wide = "\n".encode(config.encoding) != b"\n"
+    source = cast("IO[bytes]", Transcoded(stream, config.encoding, config.errors)) if wide else stream
+    try:
+        yield from _records(config, source, "utf-8" if wide else config.encoding, name, tick, start, first)
+    except UnicodeDecodeError as error:  # of a wide encoding: where the next record begins, nobody knows
+        raise damaged(name, name, f"bytes that are no {config.encoding}") from error
+
+
+def _records(config: JsonlSource, stream: IO[bytes], encoding: str, name: str, tick: Tick, start: int, first: int) -> Records:
     keys = _Keys(config, name)
     number = first
     for line in read_lines(stream, config.max_record_bytes, bare_cr=False, start=start):
         if line.data is not None and line.data.isspace():
             continue
-        yield _record(config, number, line, keys)
+        yield _record(config, number, line, encoding, keys)
         number += 1
         tick(len(line.data or b""))
         if start == 0 and number == WATCHED:
@@ -75,12 +86,12 @@ class _Keys:
                 raise no_such_column(key, self._seen, self._name)
 
 
-def _record(config: JsonlSource, number: int, line: Line, keys: _Keys) -> Record:
+def _record(config: JsonlSource, number: int, line: Line, encoding: str, keys: _Keys) -> Record:
     if line.data is None:
         return Record(str(number), error=TOO_LONG, offset=line.offset, raw=line.head)
-    text, invalid = decode(line.data, "utf-8", config.errors)
+    text, invalid = decode(line.data, encoding, config.errors)
     if invalid is not None:
-        error, offset = INVALID_TEXT.format(encoding="utf-8"), line.offset + invalid
+        error, offset = INVALID_TEXT.format(encoding=encoding), line.offset + invalid
         return Record(str(number), error=error, offset=offset, raw=line.data)
     try:
         value = json.loads(text, object_pairs_hook=_once)
@@ -88,7 +99,7 @@ def _record(config: JsonlSource, number: int, line: Line, keys: _Keys) -> Record
         return Record(str(number), error=DUPLICATE_KEY, offset=line.offset, raw=line.data)
     except ValueError as error:
         position = error.pos if isinstance(error, json.JSONDecodeError) else 0
-        offset = line.offset + len(text[:position].encode())
+        offset = line.offset + len(text[:position].encode(encoding, "replace"))
         return Record(str(number), error=INVALID_JSON, offset=offset, raw=line.data)
     except RecursionError:  # nested deeper than any data is
         return Record(str(number), error=INVALID_JSON, offset=line.offset, raw=line.data)
