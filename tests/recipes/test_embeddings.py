@@ -16,11 +16,13 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import label_ranking_average_precision_score, ndcg_score, top_k_accuracy_score
 from transformers import AutoModel, AutoTokenizer
+from typer.testing import CliRunner
 
 import lmpipe
 from lmpipe.base.errors import RecipeError, SourceError
 from lmpipe.base.measures import Metric
 from lmpipe.base.runtime import Runtime
+from lmpipe.cli.main import app
 from lmpipe.models.bm25.index import build_bm25
 from lmpipe.recipes.project import check
 from lmpipe.recipes.reporting import build_report
@@ -169,6 +171,17 @@ def test_what_is_found_is_what_scikit_learn_finds_from_the_bundles_vectors(train
     assert interval.low <= found["mrr"].value <= interval.high
     assert found["bm25.recall_at_10"].value == 0, "translations share no word, and what shares none is not found"
     assert found["mrr_over_bm25"].value == pytest.approx(found["mrr"].value)
+
+
+def test_searches_of_different_passages_are_not_compared(trained: Run) -> None:
+    store, folder = trained.store.url, Path(trained.store.url).parent
+    again = recipe(folder)
+    again["evaluate"][0]["among"] = "split"
+    easier = lmpipe.run({**again, "name": "easier"}, runtime=Runtime(store=store, **RUNTIME))
+    refused = CliRunner().invoke(app, ["compare", trained.id, easier.id, "--store", store])
+    assert isinstance(refused.exception, RecipeError)
+    assert "the same passages" in refused.exception.expected
+    assert CliRunner().invoke(app, ["compare", easier.id, easier.id, "--store", store]).exit_code == 0
 
 
 def test_a_search_by_words_and_the_start_stand_beside(published: Run) -> None:

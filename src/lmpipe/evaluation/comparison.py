@@ -149,6 +149,8 @@ def compare_examples(first: Path, second: Path, *, resampling: Resampling) -> li
     if test_set_digest(first) != test_set_digest(second):
         raise _different(first, second, "the same examples (ids) with the same right answers")
     examples = read_examples(first), read_examples(second)
+    if examples[0].layout.searched != examples[1].layout.searched:
+        raise _different(first, second, "the same passages to search: among more of them, each is harder to find")
     for field in ("kind", "classes", "at"):
         values = [getattr(side.layout, field) for side in examples]
         if values[0] != values[1]:

@@ -62,6 +62,8 @@ class ExampleLayout(Config):
     """Names of the columns by which examples can be told apart: source, language, gender..."""
     at: tuple[int, ...] = ()
     """The k of `recall_at_k`, `ndcg_at_k` and `pass_at_k`."""
+    searched: str = ""
+    """Of a search: sha256 over the distinct passages in alphabetical order, for recall hangs on what else is there."""
     resamples: int = Field(default=1000, ge=100, le=100_000)
     """Bootstrap resamples behind each interval."""
     level: float = Field(default=0.95, gt=0.5, lt=1)

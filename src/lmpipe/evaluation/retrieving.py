@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lmpipe.base.canonical import digest_of
 from lmpipe.base.errors import SourceError
 from lmpipe.base.measures import Metric
 from lmpipe.base.progress import Progress
@@ -59,14 +60,16 @@ def measure_retrieval(
     work.progress.note(f"searching {len(distinct):,} passages ({len(given):,} with repetitions)")
     if max(config.at) >= len(distinct):
         work.progress.note(f"among {len(distinct):,} passages the first {max(config.at)} are all of them: that recall is 1")
-    metrics = work.measured("retrieval", _found(work, distinct, by_vectors(work.network, tokenizer, distinct, work.progress)))
+    searched = digest_of(sorted(distinct))
+    own = by_vectors(work.network, tokenizer, distinct, work.progress)
+    metrics = work.measured("retrieval", _found(work, distinct, own), searched=searched)
     for baseline in config.baselines:
         if isinstance(baseline, Bm25Baseline):
-            metrics += work.beside("retrieval", BM25, _found(work, distinct, by_words(baseline, distinct)))
+            metrics += work.beside("retrieval", BM25, _found(work, distinct, by_words(baseline, distinct)), searched=searched)
         else:
             assert isinstance(start, Encoder), "the stage brings the start where it is a baseline"
             search = by_vectors(start, tokenizer, distinct, work.progress)
-            metrics += work.beside("retrieval", START, _found(work, distinct, search))
+            metrics += work.beside("retrieval", START, _found(work, distinct, search), searched=searched)
     return metrics
 
 

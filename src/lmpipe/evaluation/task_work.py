@@ -56,8 +56,11 @@ class TaskWork(NamedTuple):
     device: str
     progress: Progress
 
-    def measured(self, kind: TaskKind, batches: Batches, classes: Sequence[str] = (), *, beside: str = "") -> list[Metric]:
-        """Write per-example results and the numbers made of them; what stands `beside` the model has a folder of its own."""
+    def measured(
+        self, kind: TaskKind, batches: Batches, classes: Sequence[str] = (), *, beside: str = "", searched: str = ""
+    ) -> list[Metric]:
+        """Write per-example results and the numbers made of them; what stands `beside` the model has a folder of its own;
+        `searched`: digest of the passages, where there are any."""
         output = self.output / beside
         output.mkdir(exist_ok=True)
         layout = ExampleLayout(
@@ -66,6 +69,7 @@ class TaskWork(NamedTuple):
             classes=tuple(classes),
             slices=self.config.slices,
             at=self.config.ranks(),
+            searched=searched,
             resamples=self.config.resamples,
             level=self.config.level,
             seed=derive_seed(self.seed, "bootstrap", self.config.on, self.config.split) % 10**6,
@@ -76,9 +80,11 @@ class TaskWork(NamedTuple):
                 writer.add([row.id for row in rows], columns, texts=[row.text for row in rows], slices=values)
         return evaluate_examples(output)
 
-    def beside(self, kind: TaskKind, baseline: str, batches: Batches, classes: Sequence[str] = ()) -> list[Metric]:
+    def beside(
+        self, kind: TaskKind, baseline: str, batches: Batches, classes: Sequence[str] = (), *, searched: str = ""
+    ) -> list[Metric]:
         """The numbers of a baseline, and how far the model, measured before it, is ahead."""
-        found = self.measured(kind, batches, classes, beside=baseline)
+        found = self.measured(kind, batches, classes, beside=baseline, searched=searched)
         name = LEAD.format(statistic=self.config.decisive, baseline=baseline)
         subject = f"{self.config.on}.{self.config.split}"
         return [*found, measure_lead(self.output / baseline, self.output, self.config.decisive, f"{subject}.{name}")]
