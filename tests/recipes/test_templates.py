@@ -15,7 +15,7 @@ from pyarrow.parquet import read_table
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 
 import lmpipe
 from lmpipe.base.errors import RecipeError, ServingError
@@ -87,6 +87,18 @@ def test_a_classifier_from_a_model_of_ones_own(tmp_path: Path) -> None:
     changes = {"train.0.optimizer.lr": 5e-3, "train.0.epochs": 10, "train.0.precision": "fp32"}
     done = run_template("sentiment", tmp_path, changes, start)
     assert done.verdict_word == "GO", done.verdict
+
+
+def test_an_encoder_that_read_text_is_the_start_of_a_classifier(tmp_path: Path) -> None:
+    fast = {**FAST, "train.0.epochs": 2, "train.0.optimizer.lr": 5e-3, "train.0.batch_tokens": 1024}
+    read = run_template("encoder", tmp_path, fast)
+    assert read.read("train-read", "training.json")["best_validation_loss"] < 5.0, "below ln(512): knowing nothing"
+    assert type(AutoModelForMaskedLM.from_pretrained(read.bundle)).__name__ == "BertForMaskedLM"
+    changes = {"train.0.optimizer.lr": 5e-3, "train.0.epochs": 10, "train.0.precision": "fp32"}
+    done = run_template("sentiment", tmp_path, changes, str(read.bundle))
+    assert done.verdict_word == "GO", done.verdict
+    assert (done.bundle / "tokenizer.json").read_bytes() == (read.bundle / "tokenizer.json").read_bytes()
+    assert not any("chat" in command for command, _ in next_steps("encoder", tmp_path)), "it says nothing"
 
 
 def test_embeddings(tmp_path: Path) -> None:

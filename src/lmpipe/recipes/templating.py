@@ -24,6 +24,7 @@ TEMPLATES = {
     "chatbot": "intents, forms, answers from your texts, handing over; stories are its tests",
     "code": "a model of program code, on the standard library or your own sources; programs judged in a sandbox",
     "embeddings": "which text belongs to which: vectors for search and frequent questions; from scratch or fine-tuned",
+    "encoder": "an encoder that has read your text, hidden words guessed from both sides; the start of a task with few answers",
     "sentiment": "is a text positive or negative: any classes, from a .csv or .jsonl; from scratch or fine-tuned",
     "summarize": "short summaries of texts, beside the first sentences of each; from scratch or fine-tuned",
     "tagging": "a tag for every word: parts of speech, names; from scratch or fine-tuned",
@@ -32,8 +33,8 @@ TEMPLATES = {
 }
 ANSWERS = ("adapt", "sentiment", "topics", "summarize", "tagging", "translate")
 """Templates of models that answer a line of text."""
-EMBEDDER = "embeddings"
-"""The template of a model that says nothing: its vectors are used from Python."""
+SILENT = ("embeddings", "encoder")
+"""Templates of models that say nothing: vectors are used from Python, an encoder is fine-tuned."""
 RECIPE, PRETRAINED, START = "recipe.yaml", "pretrained.yaml", "{start}"
 
 
@@ -80,7 +81,10 @@ def next_steps(name: str, folder: Path) -> list[tuple[str, str]]:
         (f"lmpipe run {recipe}", "compute it; killed at any moment, the same command goes on"),
         (f"lmpipe report {recipe}", "one page with data, curves, numbers and costs"),
     ]
-    if name != EMBEDDER:
+    if name == "encoder":
+        tune = f"lmpipe init sentiment {folder}-sentiment --from BUNDLE"
+        steps.append((tune, "learn a task from it; `lmpipe show` names the bundle"))
+    if name not in SILENT:
         steps.append((f"lmpipe chat {recipe}", "a line in, its answer out" if name in ANSWERS else "talk to the model"))
     if (folder / "data").is_dir():
         steps.insert(0, (f"edit {recipe}", "name your own files under `read:`; a small sample lies in data/"))
