@@ -21,13 +21,12 @@ from lmpipe.base.progress import Progress
 from lmpipe.evaluation.bootstrap import Floats
 from lmpipe.evaluation.units import Documents, Integers, Units
 from lmpipe.models.api import Scorer
+from lmpipe.models.passes import positions_at_once
 from lmpipe.tokens.loader import Window
 
 Decoder = Callable[[torch.Tensor], torch.Tensor]
 """ids_BT (int64) -> logits_BTV: position t sees positions 0..t of its own row and nothing else."""
 
-TOKENS_AT_ONCE = 4096
-"""Padded tokens in one forward pass; more are hardly faster on a processor."""
 BATCHES_SORTED_TOGETHER = 16
 """Windows of about this many batches are sorted by length before they are padded: little padding, and little memory."""
 
@@ -53,7 +52,7 @@ def score_windows(
     *,
     device: torch.device,
     progress: Progress,
-    tokens_at_once: int = TOKENS_AT_ONCE,
+    tokens_at_once: int | None = None,
 ) -> Scores:
     """Sum the nats and right guesses of every scored target of every window.
 
@@ -63,14 +62,14 @@ def score_windows(
         units: where sums go.
         device: where the decoder is.
         progress: told scored tokens after each batch.
-        tokens_at_once: padded tokens in a batch, at most (one window at least).
+        tokens_at_once: padded tokens in a batch, at most (one window at least); None: what suits the device.
 
     Raises:
         ModelError: when a token's probability is zero or not a number.
     """
     nats_U, correct_U = np.zeros(len(units.tokens_U)), np.zeros(len(units.tokens_U), dtype=np.int64)
     total, done = int(units.tokens_U.sum()), 0
-    for batch in _batches(windows, tokens_at_once):
+    for batch in _batches(windows, tokens_at_once or positions_at_once(device.type)):
         inputs_BT, targets_BT, unit_BT = _fill(batch, units)
         scored_BT = unit_BT >= 0
         nats_S, correct_S = _score(decoder, inputs_BT, targets_BT, scored_BT, device)

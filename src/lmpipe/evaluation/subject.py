@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from lmpipe.evaluation.scoring import TOKENS_AT_ONCE, Decoder
+from lmpipe.evaluation.scoring import Decoder
+from lmpipe.models.passes import positions_at_once
 
 LOGITS_AT_ONCE = 1 << 24
 """Numbers in the logits of one forward pass."""
@@ -23,5 +24,5 @@ class Subject:
 
     @property
     def tokens_at_once(self) -> int:
-        """Padded tokens in one forward pass such that its logits stay below 70 MB: 4096 with a vocabulary of 4096."""
-        return max(1, min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // self.vocab_size))
+        """Padded tokens in one forward pass: what suits the device, fewer where its logits would pass 70 MB."""
+        return max(1, min(positions_at_once(self.device.type), LOGITS_AT_ONCE // self.vocab_size))

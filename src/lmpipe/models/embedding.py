@@ -11,9 +11,7 @@ from torch import Tensor
 
 from lmpipe.models.layers.encoder_heads import embeddings
 from lmpipe.models.network import Encoder
-
-TOKENS_AT_ONCE = 8192
-"""Positions in one pass."""
+from lmpipe.models.passes import positions_at_once
 
 
 def embed_ids(
@@ -29,7 +27,7 @@ def embed_ids(
     """
     found = np.zeros((len(rows), int(network.config.width)), np.float32)
     device, done = next(network.parameters()).device, 0
-    for numbers, ids_BT, segments_BT in padded(rows, network.context_length, end_id):
+    for numbers, ids_BT, segments_BT in padded(rows, network.context_length, end_id, positions_at_once(device.type)):
         with torch.inference_mode():
             vectors_B1C = embeddings(network, ids_BT.to(device), segments_BT.to(device), 1)
         found[numbers] = vectors_B1C[:, 0].cpu().numpy()
@@ -39,13 +37,16 @@ def embed_ids(
     return found
 
 
-def padded(rows: Sequence[Sequence[int]], context: int, end_id: int) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Texts of like length together: their numbers, ids (B, T), and segments (B, T): 0, and -1 for padding."""
+def padded(
+    rows: Sequence[Sequence[int]], context: int, end_id: int, at_once: int
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Texts of like length together, `at_once` positions at most (one text at least): their numbers, ids (B, T), and segments
+    (B, T): 0, and -1 for padding."""
     cut = [row if len(row) <= context else [*row[: context - 1], end_id] for row in rows]
     waiting = sorted(range(len(cut)), key=lambda number: -len(cut[number]))
     while waiting:
         width = len(cut[waiting[0]])
-        count = max(1, TOKENS_AT_ONCE // width)
+        count = max(1, at_once // width)
         numbers, waiting = waiting[:count], waiting[count:]
         ids = torch.full((len(numbers), width), end_id, dtype=torch.long)
         segments = torch.full((len(numbers), width), -1, dtype=torch.long)

@@ -28,6 +28,7 @@ from lmpipe.models.generate_target import TargetGenerator
 from lmpipe.models.heads import LanguageHead
 from lmpipe.models.layers.encoder_heads import at_places
 from lmpipe.models.network import Encoder, EncoderDecoder, Network
+from lmpipe.models.passes import positions_at_once
 from lmpipe.tokens.long_texts import LongTexts, transform_long
 from lmpipe.tokens.tokenizer import Tokenizer
 
@@ -216,4 +217,5 @@ class TaskBundle:
 
     def _batches(self, rows: Sequence[list[int]]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
         """Texts of like length together: their numbers, ids and segments, padded."""
-        return padded(rows, self.network.context_length, self.tokenizer.end_of_text_id)
+        at_once = positions_at_once(next(self.network.parameters()).device.type)
+        return padded(rows, self.network.context_length, self.tokenizer.end_of_text_id, at_once)
