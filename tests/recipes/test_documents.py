@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from lmpipe.base.errors import RecipeError
 from lmpipe.base.runtime import Runtime
 from lmpipe.cli.main import app
-from lmpipe.recipes.documents import cards, estimate_tokens, why
+from lmpipe.recipes.documents import Fate, cards, estimate_tokens, why
 from lmpipe.recipes.project import open_project
 from lmpipe.recipes.removal import remove, without_sources
 
@@ -181,3 +181,9 @@ def test_what_is_taken_out_is_no_source_of_the_recipe_any_more(done, folder, pat
 def test_a_corpus_is_not_emptied(folder, done):
     with pytest.raises(RecipeError, match="nothing would be left"):
         without_sources(open_project(folder / "recipe.yaml"), "*")
+
+
+def test_a_bound_that_is_a_list_of_words_says_them():
+    shown = {"rule": "language.keep", "score": "language.language", "value": "de", "one_of": ("en", "fr"), "holds": False}
+    line = Fate("run", "id", "corpus", "dropped", "select", [], [shown]).lines()[-1]
+    assert line == "BROKEN  language.keep: language.language is de, one of en, fr"

@@ -59,6 +59,7 @@ def _told(step: Mapping[str, Any]) -> str:
 
 def _bound(bound: Mapping[str, Any]) -> str:
     words = [f"at {kind} {_number(bound[f'at_{kind}'])}" for kind in ("least", "most") if bound.get(f"at_{kind}") is not None]
+    words += [f"one of {', '.join(bound['one_of'])}"] if bound.get("one_of") is not None else []
     return f"{bound['rule']}: {bound['score']} is {_number(bound['value'])}, {' and '.join(words)}"
 
 
