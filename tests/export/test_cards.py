@@ -206,6 +206,7 @@ def test_what_augmentation_made_is_not_left_of_what_was_read_and_tokens_are_told
     steps.append({**select, **grown, "tokens_kept": 27_000})
     text = data_card([{**CORPUS, "steps": steps}])
     assert "Of 1,000 documents read, 800 (80.0%) are left after 2 steps" in text
+    assert "150 more were made from others" in text
     row = next(line for line in text.splitlines() if line.startswith("| augment"))
     assert [cell.strip() for cell in row.split("|")[1:-1]] == [
         "augment",

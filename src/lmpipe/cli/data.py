@@ -78,6 +78,7 @@ def remove(
         )
         for label, text, _ in done.run.summary():
             out.print(f"{label:<10} {text}", markup=False)
+        out.print("earlier runs still hold it: lmpipe gc --keep 1 --delete removes them, an hour from now", markup=False)
         out.print(f"to keep it out, write into {recipe}:", markup=False)
         for path, value in done.overrides.items():
             out.print(f"  {path}: {value}", markup=False)

@@ -16,7 +16,8 @@ def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Really remove; without it nothing is touched.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Show (or, with --delete, remove) what no kept run needs: abandoned work, old stages. Never touches a stage in use."""
+    """Show (or, with --delete, remove) what no kept run needs: abandoned work, old stages. Never touches a stage in use, nor one
+    of the last hour."""
     from lmpipe.recipes.proving import collect_garbage
 
     rows = collect_garbage(store=store, keep=keep, delete=delete)

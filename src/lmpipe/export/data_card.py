@@ -89,10 +89,11 @@ def _summary(card: Card) -> str:
         return ""
     first, last = steps[0], [step for step in steps if step["step"] not in MAKING][-1]
     kept = share(last["rows_kept"], first["rows_in"])
+    made = sum(sum((step.get("added") or {}).values()) for step in steps)
     return (
         f"Of {quantity(first['rows_in'])} documents read, {quantity(last['rows_kept'])} ({kept}) are left after "
         f"{steps.index(last) + 1} steps, with {quantity(last.get('characters_kept', 0))} characters."
-    )
+    ) + (f" {quantity(made)} more were made from others (added)." if made else "")
 
 
 def _sources(sources: Sequence[Any], count: int | None) -> str:

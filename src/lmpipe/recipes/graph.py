@@ -67,7 +67,7 @@ VERSIONS = {
     "memorization": 3,
     "energy": 1,
     "gate": 1,
-    "bundle": 5,
+    "bundle": 6,
 }
 
 MODULES = {
