@@ -16,8 +16,10 @@ def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Really remove; without it nothing is touched.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Show (or, with --delete, remove) what no kept run needs: abandoned work, old stages. Never touches a stage in use, nor one
-    of the last hour."""
+    """Show (or, with --delete, remove) what no kept run needs: abandoned work, old stages. Never touches a stage in use.
+
+    Nor one of the last hour: somebody may be about to use it.
+    """
     from lmpipe.recipes.proving import collect_garbage
 
     rows = collect_garbage(store=store, keep=keep, delete=delete)
