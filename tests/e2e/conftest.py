@@ -17,8 +17,10 @@ import pytest
 from .warm import Warm
 
 LMPIPE = Path(sys.executable).with_name("lmpipe")
-IN_ONE = ("--threads", "1", "--workers", "1", "--no-compile", "--no-isolate")
-"""Options of a run that is about what comes out: without a process for every stage it takes a fifth of the time."""
+APART = ("--threads", "1", "--workers", "1", "--no-compile")
+"""Options of a run with a process for every stage, as users have it."""
+IN_ONE = (*APART, "--no-isolate")
+"""Options of a run that is about what comes out: it starts no process."""
 RECIPE = """\
 name: tiny
 seed: 1
@@ -64,7 +66,7 @@ class Workplace:
 
     def run(self, *arguments: str, isolate: bool = False) -> subprocess.CompletedProcess[str]:
         """`lmpipe run recipe.yaml` on one thread, its stages in one process or in one for each."""
-        return self.lmpipe("run", "recipe.yaml", *(IN_ONE[:-1] if isolate else IN_ONE), *arguments)
+        return self.lmpipe("run", "recipe.yaml", *(APART if isolate else IN_ONE), *arguments)
 
 
 @functools.cache
@@ -105,7 +107,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / "finished").exists():
             making = shared / f"finished-{place.name}"
-            done = make_workplace(making).script("run", "recipe.yaml", *IN_ONE[:-1])
+            done = make_workplace(making).script("run", "recipe.yaml", *APART)
             assert done.returncode == 0, done.stderr
             making.rename(shared / "finished")
     copy = tmp_path_factory.mktemp("finished") / "work"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import IN_ONE, Workplace
+from .conftest import APART, Workplace
 
 
 @pytest.mark.slow
@@ -16,8 +16,7 @@ def test_a_source_is_taken_out_and_everything_is_made_again(finished: Workplace,
     workplace = Workplace(tmp_path / "work")
     shutil.copytree(finished.folder, workplace.folder)
     before = json.loads(workplace.lmpipe("data", "card", "tiny", "--json").stdout)[0]
-    options = IN_ONE[:-1]
-    done = workplace.lmpipe("data", "remove", "recipe.yaml", "--source", "texts/0[0-4].txt", "--json", *options)
+    done = workplace.lmpipe("data", "remove", "recipe.yaml", "--source", "texts/0[0-4].txt", "--json", *APART)
     told = json.loads(done.stdout)
     assert done.returncode == {"GO": 0, "NO-GO": 3, "INCONCLUSIVE": 4}[told["verdict"]["verdict"]]
     assert told["removed"] == [f"texts/0{number}.txt" for number in range(5)]

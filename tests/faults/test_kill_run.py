@@ -11,9 +11,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import IN_ONE, LMPIPE, Workplace, make_workplace, quiet_environment
+from tests.e2e.conftest import APART, LMPIPE, Workplace, make_workplace, quiet_environment
 
-COMMAND = [str(LMPIPE), "run", "recipe.yaml", *IN_ONE[:-1]]
+COMMAND = [str(LMPIPE), "run", "recipe.yaml", *APART]
 
 WATCHER = textwrap.dedent(
     """

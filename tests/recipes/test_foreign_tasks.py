@@ -15,6 +15,7 @@ import tokenizers
 import torch
 import transformers
 from safetensors.torch import load_file
+from tests.recipes.task_runs import held_out, metric
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 from typer.testing import CliRunner
 
@@ -147,17 +148,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
         given = json.dumps(recipe(root / held, held))
         (root / held / "recipe.yaml").write_text(given, encoding="utf-8")
     return {held: lmpipe.run(root / held / "recipe.yaml", runtime=runtime) for held in HELD}
-
-
-def held_out(run: Run) -> list[dict[str, Any]]:
-    """The test side's documents with their answers."""
-    parts = sorted((run.folder("split-things") / "test").glob("part-*.parquet"))
-    found = [row for part in parts for row in pq.read_table(part).to_pylist()]
-    return [{"text": row["text"], **json.loads(row["meta"])} for row in found]
-
-
-def metric(run: Run, name: str) -> float:
-    return next(metric.value for metric in run.metrics if metric.name == f"things.test.{name}")
 
 
 def transformers_logits(run: Run, texts: list[str], loader: str) -> list[torch.Tensor]:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tests.recipes.task_runs import held_out, metric
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, pipeline
 from typer.testing import CliRunner
 
@@ -110,17 +111,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     root = tmp_path_factory.mktemp("tasks")
     runtime = Runtime(store=str(root / "store"), **RUNTIME)
     return {held: lmpipe.run(recipe(root / held, held), runtime=runtime) for held in HELD}
-
-
-def held_out(run: Run) -> list[dict[str, Any]]:
-    """The test side's documents with their answers."""
-    parts = sorted((run.folder("split-things") / "test").glob("part-*.parquet"))
-    found = [row for part in parts for row in pq.read_table(part).to_pylist()]
-    return [{"text": row["text"], **json.loads(row["meta"])} for row in found]
-
-
-def metric(run: Run, name: str) -> float:
-    return next(metric.value for metric in run.metrics if metric.name == f"things.test.{name}")
 
 
 def test_what_was_measured_is_what_the_bundle_answers(runs: dict[str, Run]) -> None:

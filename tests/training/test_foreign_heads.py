@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,7 @@ def test_stopped_and_resumed_is_the_same_run(way: str, examples: Path, start: Pa
     options: Any = {"model": describe(start), "phase": phase, "start": start}
     example.run_training(examples, tmp_path / "whole", **options)
     for steps in (1, 7, 100):
-        asked = iter(range(1000))
-        stopping = lambda asked=asked, steps=steps: next(asked) >= steps  # noqa: E731
-        example.run_training(examples, tmp_path / "stopped", stopping=stopping, **options)
+        example.run_training(examples, tmp_path / "stopped", stopping=example.after(steps), **options)
     expected = example.result(tmp_path / "whole")
     assert "best/model.safetensors" in expected
     assert example.result(tmp_path / "stopped") == expected
@@ -114,9 +113,7 @@ def test_an_encoder_decoder_stopped_and_resumed_is_the_same_run(way: dict[str, A
     options: Any = {"model": describe(tmp_path / "start"), "phase": phase, "start": tmp_path / "start"}
     example.run_training(pairs, tmp_path / "whole", **options)
     for steps in (1, 7, 100):
-        asked = iter(range(1000))
-        stopping = lambda asked=asked, steps=steps: next(asked) >= steps  # noqa: E731
-        example.run_training(pairs, tmp_path / "stopped", stopping=stopping, **options)
+        example.run_training(pairs, tmp_path / "stopped", stopping=example.after(steps), **options)
     assert example.result(tmp_path / "stopped") == example.result(tmp_path / "whole")
     curve = [json.loads(line) for line in (tmp_path / "whole/output/curve.jsonl").read_text().splitlines()]
     losses = [row["validation_loss"] for row in curve if "validation_loss" in row]
@@ -132,7 +129,7 @@ def test_held_out_loss_is_without_dropout(examples: Path, start: Path) -> None:
     (part,) = parts_of(batch, 4, "cpu")
     expected = float(without_dropout(network, objective, part).nats) / objective.supervised(batch)
     options: Any = {"micro_rows": 4, "device": "cpu"}
-    losses = lambda *part: objective.losses(network, *part)  # noqa: E731
+    losses = partial(objective.losses, network)
     judged = [validation_loss(network, losses, objective, [batch], **options).loss for _ in range(2)]
     assert judged == [pytest.approx(expected)] * 2
     assert network.training

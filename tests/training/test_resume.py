@@ -36,12 +36,6 @@ class Notes:
         self.notes.append(text)
 
 
-def after(steps: int) -> Callable[[], bool]:
-    """Asks to stop once `steps` steps are done: `stopping` is asked once before each."""
-    asked = iter(range(10**6))
-    return lambda: next(asked) >= steps
-
-
 @pytest.fixture(scope="module")
 def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What the plain phase gives that nothing stops."""
@@ -61,7 +55,7 @@ def test_stopped_anywhere_gives_the_same_bytes(precision: str, micro_batch_token
     assert {"best/model.safetensors", "last/model.safetensors", "curve.jsonl", "training.json"} <= expected.keys()
     for steps in (1, 13, 20, 39):  # before the first checkpoint, between two, at one, before the last step
         folder = tmp_path / f"stopped after {steps}"
-        assert example.run_training(corpus, folder, phase=phase, stopping=after(steps)) == {}
+        assert example.run_training(corpus, folder, phase=phase, stopping=example.after(steps)) == {}
         assert example.result(folder) == {}
         facts = example.run_training(corpus, folder, phase=phase)
         assert facts["steps"] == 40
@@ -71,7 +65,7 @@ def test_stopped_anywhere_gives_the_same_bytes(precision: str, micro_batch_token
 def test_stopped_before_every_step_gives_the_same_bytes(corpus: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     assert {"best/model.safetensors", "last/model.safetensors", "curve.jsonl", "training.json"} <= whole.keys()
     for _ in range(11):
-        assert example.run_training(corpus, tmp_path / "often", stopping=after(1)) == {}
+        assert example.run_training(corpus, tmp_path / "often", stopping=example.after(1)) == {}
     assert example.run_training(corpus, tmp_path / "often")
     assert example.result(tmp_path / "often") == whole
 
@@ -80,7 +74,7 @@ def test_muon_stopped_gives_the_same_bytes(corpus: Path, tmp_path: Path) -> None
     phase = example.tiny_phase(optimizer={"kind": "muon"}, precision="bf16")
     example.run_training(corpus, tmp_path / "whole", phase=phase)
     for steps in (1, 7):
-        example.run_training(corpus, tmp_path / "stopped", phase=phase, stopping=after(steps))
+        example.run_training(corpus, tmp_path / "stopped", phase=phase, stopping=example.after(steps))
     example.run_training(corpus, tmp_path / "stopped", phase=phase)
     assert example.result(tmp_path / "stopped") == example.result(tmp_path / "whole")
 
@@ -88,7 +82,7 @@ def test_muon_stopped_gives_the_same_bytes(corpus: Path, tmp_path: Path) -> None
 def test_two_threads_give_the_same_bytes_after_a_stop(corpus: Path, tmp_path: Path) -> None:
     device = example.Device("cpu", 2, False)
     example.run_training(corpus, tmp_path / "whole", device=device)
-    example.run_training(corpus, tmp_path / "stopped", device=device, stopping=after(5))
+    example.run_training(corpus, tmp_path / "stopped", device=device, stopping=example.after(5))
     example.run_training(corpus, tmp_path / "stopped", device=device)
     assert example.result(tmp_path / "stopped") == example.result(tmp_path / "whole")
 
@@ -97,7 +91,7 @@ def test_early_stopping_counts_on_over_a_stop(corpus: Path, tmp_path: Path) -> N
     stopping = {"patience": 3, "min_delta": 100.0}  # nothing is ever that much better than the first validation
     phase = example.tiny_phase(tokens=40 * 128, early_stopping=stopping, validation={"every_tokens": 512, "tokens": 256})
     example.run_training(corpus, tmp_path / "whole", phase=phase)
-    example.run_training(corpus, tmp_path / "stopped", phase=phase, stopping=after(9))
+    example.run_training(corpus, tmp_path / "stopped", phase=phase, stopping=example.after(9))
     facts = example.run_training(corpus, tmp_path / "stopped", phase=phase)
     assert facts["stopped_early"]
     assert facts["steps"] == 16
@@ -177,7 +171,7 @@ def lose_the_state(checkpoint: Path) -> None:
 def test_a_damaged_checkpoint_is_passed_over(
     damage: Callable[[Path], None], corpus: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
-    example.run_training(corpus, tmp_path / "stopped", stopping=after(8))
+    example.run_training(corpus, tmp_path / "stopped", stopping=example.after(8))
     before, newest = checkpoints(tmp_path / "stopped" / "scratch")
     damage(newest)
     notes = Notes()
@@ -191,7 +185,7 @@ def test_a_damaged_checkpoint_is_passed_over(
 
 
 def test_with_every_checkpoint_damaged_it_starts_anew(corpus: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
-    example.run_training(corpus, tmp_path / "stopped", stopping=after(8))
+    example.run_training(corpus, tmp_path / "stopped", stopping=example.after(8))
     for checkpoint in checkpoints(tmp_path / "stopped" / "scratch"):
         flip_a_bit(checkpoint)
     example.run_training(corpus, tmp_path / "stopped")

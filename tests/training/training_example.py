@@ -70,6 +70,12 @@ def tiny_phase(**options: Any) -> PhaseConfig:
     return PhaseConfig.model_validate({**values, **watching, **options})
 
 
+def after(steps: int) -> Callable[[], bool]:
+    """Asks to stop once `steps` steps are done: `stopping` is asked once before each."""
+    asked = iter(range(10**6))
+    return lambda: next(asked) >= steps
+
+
 def never() -> bool:
     """Nobody asks to stop."""
     return False

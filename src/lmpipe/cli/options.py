@@ -56,8 +56,8 @@ IsolateOption = Annotated[
     bool,
     typer.Option(
         "--isolate/--no-isolate",
-        help="Each stage in a process of its own: its own memory figures, and its death is not the run's. All in one "
-        "process is quicker for tiny runs, and a debugger can look in.",
+        help="Each stage in a process of its own: its own memory figures, and its death is not the run's. In one "
+        "process a debugger can look in.",
     ),
 ]
 TrackOption = Annotated[

@@ -77,6 +77,8 @@ class Network(nn.Module):
     """From the last hidden states (..., C) to logits."""
     fresh_weights: tuple[str, ...] = ()
     """Parameters that were drawn anew while the others were loaded."""
+    widths_vary: bool = False
+    """Whether rows are taken apart into texts, each as wide as it is: a compiler would meet a new shape in every part."""
     auxiliary_loss: Tensor | None = None
     """Set by a forward pass in training where a family has one: to be added to the mean loss per token."""
 

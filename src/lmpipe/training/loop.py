@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from lmpipe.base.progress import Progress
 from lmpipe.base.randomness import derive_seed
 from lmpipe.models import families
-from lmpipe.models.auto.model import AutoEncoder, AutoEncoderDecoder
 from lmpipe.models.config import ModelConfig
 from lmpipe.models.network import Decoder
 from lmpipe.tokens.tokenizer import load_tokenizer
@@ -185,7 +184,7 @@ class TrainingRun:
         torch.manual_seed(derive_seed(seed, "dropout", phase.name, *([ranks.rank] if ranks.rank else [])))
         self.sampling = _sampling(phase, materials, derive_seed(seed, "samples", phase.name))
         self.watch: Watch | None = None
-        widths_vary = self.lessons.row_tokens is not None or isinstance(network, AutoEncoder | AutoEncoderDecoder)
+        widths_vary = self.lessons.row_tokens is not None or network.widths_vary
         compiles = device.compile and not device.shard and not widths_vary  # else each width would be compiled
         self.losses = make_losses(network, self.objective, compile=compiles, progress=progress)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lmpipe.base.files import share, storing, sync_folder, write_json
 from lmpipe.models.layout import Stored, to_disk
-from lmpipe.models.network import Decoder
+from lmpipe.models.network import Decoder, Network
 from lmpipe.training.adapter_config import DoraConfig, LoraConfig
 from lmpipe.training.adapters import DOWN, LENGTH, UP, AdaptedLinear
 
@@ -39,7 +39,7 @@ def to_peft(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor
 
 
 def save_adapter(
-    network: nn.Module,
+    network: Network,
     folder: Path,
     config: LoraConfig | DoraConfig,
     mapping: Mapping[str, Stored],
@@ -48,7 +48,7 @@ def save_adapter(
     """Write the adapters in `state`, and the head that learned beside them; equal ones give equal bytes."""
     tensors = to_peft(network, state)
     modules = {key.removeprefix(PREFIX).rpartition(".lora_")[0].rpartition(".")[2] for key in tensors}
-    fresh = {name: mapping[name] for name in getattr(network, "fresh_weights", ()) if name in mapping}
+    fresh = {name: mapping[name] for name in network.fresh_weights if name in mapping}
     head = to_disk(state, fresh)
     tensors |= {PREFIX + name: tensor for name, tensor in head.items()}
     folder.mkdir(parents=True, exist_ok=True)

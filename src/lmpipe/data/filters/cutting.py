@@ -34,7 +34,6 @@ SLICE_BYTES = 1 << 20
 CODES = 0x10000
 OPENS, CLOSES, LETTER, DIGIT, LOWER, UPPER, DASH, APOSTROPHE = (1 << bit for bit in range(8))
 DOT = ord(".")
-S = (ord("s"), ord("S"))
 
 
 class Vocabulary:
@@ -134,17 +133,17 @@ def _plain(codes: npt.NDArray[np.uint32], ends: Ints, byte_of: Ints, data: Any) 
     is_letter, is_digit = (kind & LETTER) != 0, (kind & DIGIT) != 0
     is_dash = _between_letters((kind & DASH) != 0, is_letter, start)
     is_owned = _between_letters((kind & APOSTROPHE) != 0, is_letter, start)
-    is_owned[:-1] &= (codes[1:] == S[0]) | (codes[1:] == S[1])
+    is_owned[:-1] &= (codes[1:] == ord("s")) | (codes[1:] == ord("S"))
     is_core = is_letter | is_digit | is_dash
     is_core[1:] &= ~is_owned[:-1]
     core = np.flatnonzero(is_core)
-    core_D = _before(is_core, end) - _before(is_core, start)
+    core_D = _number(is_core, start, end)
     plain = (core_D > 0) & (end - start <= LONGEST_STRETCH)
     which = np.searchsorted(core, start)
     first = core[np.where(plain, which, 0)] if len(core) else start
     last = core[np.where(plain, which + core_D - 1, 0)] if len(core) else start
     plain &= last - first + 1 == core_D  # in one run
-    plain &= _before((kind & OPENS) != 0, first) - _before((kind & OPENS) != 0, start) == first - start
+    plain &= _number((kind & OPENS) != 0, start, first) == first - start
     after = last + 1
     owned = (after < end) & is_owned[np.minimum(after, len(codes) - 1)]
     dot_at = after + 2 * owned
@@ -153,11 +152,9 @@ def _plain(codes: npt.NDArray[np.uint32], ends: Ints, byte_of: Ints, data: Any) 
     ends_small = (kind[np.minimum(dot_at - 1, len(codes) - 1)] & (LOWER | DIGIT)) != 0
     plain &= ~dot | ends_small | (~owned & (core_D > 1) & ((last_two & UPPER) != 0))
     rest = dot_at + dot
-    is_closing = (kind & CLOSES) != 0
-    plain &= _before(is_closing, end) - _before(is_closing, np.minimum(rest, end)) == end - rest
-    digits = _before(is_digit, after) - _before(is_digit, first)
-    marks = owned | (_before(is_dash, after) > _before(is_dash, first))
-    plain &= (digits == 0) | (is_digit[last] & ~marks)  # after a digit may stand a unit
+    plain &= _number((kind & CLOSES) != 0, np.minimum(rest, end), end) == end - rest
+    has_marks = owned | (_number(is_dash, first, after) > 0)
+    plain &= (_number(is_digit, first, after) == 0) | (is_digit[last] & ~has_marks)  # after a digit may stand a unit
     chosen = np.flatnonzero(plain)
     if len(chosen):
         borders = byte_of[np.stack([first[chosen], after[chosen]], axis=1)].ravel()
@@ -181,11 +178,11 @@ def _between_letters(flags: Flags, is_letter: Flags, start: Ints) -> Flags:
     return found
 
 
-def _before(flags: Flags, places: Ints) -> Ints:
-    """How many flags are set before each place."""
+def _number(flags: Flags, start: Ints, end: Ints) -> Ints:
+    """How many flags are set in [start, end) of each stretch."""
     total = np.zeros(len(flags) + 1, np.int64)
     np.cumsum(flags, out=total[1:])
-    return total[places]
+    return total[end] - total[start]
 
 
 def _buffers(strings: Any) -> tuple[Ints, npt.NDArray[np.uint8]]:

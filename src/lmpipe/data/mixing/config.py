@@ -13,8 +13,8 @@ class BalanceConfig(Config):
     """Classes of the training text made equally frequent. Validation and test text stay as they are: they say how it is."""
 
     column: str = Field(min_length=1)
-    """Holds the class: a key of the documents' metadata, or `source`, `licence`, `language`. Documents without it stay as they
-    are."""
+    """Holds the class: a key of the documents' metadata, or, where there is no such key, `source`, `licence`, `language`.
+    Documents without it stay as they are."""
     method: Literal["oversample", "undersample"] = "oversample"
     """`oversample` repeats documents until every class has as many as the largest; `undersample` drops documents until every
     class has as many as the smallest. Which ones depends on their ids alone. Weights in the loss in the place of either are

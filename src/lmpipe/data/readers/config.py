@@ -65,6 +65,11 @@ class EncodedSource(FileSource):
     encoding: str = "utf-8"
     """Encoding of the files, by its Python name."""
 
+    @property
+    def wide(self) -> bool:
+        """Whether a line feed is more than one byte: then files are decoded as a stream, and lines are not cut by bytes."""
+        return "\n".encode(self.encoding) != b"\n"
+
     @field_validator("encoding")
     @classmethod
     def _encoding_is_readable(cls, encoding: str) -> str:

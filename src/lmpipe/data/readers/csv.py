@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from typing import IO, cast
+from typing import IO
 
 from lmpipe.base.errors import SourceError
 from lmpipe.data.readers.config import CsvSource
-from lmpipe.data.readers.lines import Tick, Transcoded, read_lines
+from lmpipe.data.readers.lines import Tick, in_lines, read_lines
 from lmpipe.data.readers.opening import damaged, without_compression
 from lmpipe.data.readers.record import INVALID_TEXT, TOO_LONG, Record, Records, check_columns, decode, record_of_row
 
@@ -41,9 +41,7 @@ def read_csv(
         SourceError: when the header is missing or lacks a column that the source names, or when UTF-16 or UTF-32 is broken.
     """
     csv.field_size_limit(config.max_record_bytes)  # also ends a quoted field that never closes
-    wide = "\n".encode(config.encoding) != b"\n"
-    source = cast("IO[bytes]", Transcoded(stream, config.encoding, config.errors)) if wide else stream
-    feed = _Feed(config, source, "utf-8" if wide else config.encoding, tick, start)
+    feed = _Feed(config, *in_lines(config, stream), tick, start)
     try:
         yield from _rows(config, feed, name, first, header)
     except UnicodeDecodeError as error:  # of a wide encoding: where the next row begins, nobody knows

@@ -84,9 +84,9 @@ class NotDivisible(Exception):
 def can_be_divided(config: SourceConfig) -> bool:
     """Whether files of a source consist of records that can be found without reading all before them."""
     if isinstance(config, TextSource):
-        return config.document == "line" and "\n".encode(config.encoding) == b"\n"
+        return config.document == "line" and not config.wide
     if isinstance(config, JsonlSource):
-        return "\n".encode(config.encoding) == b"\n"
+        return not config.wide
     if isinstance(config, CsvSource) and (config.columns or codecs.lookup(config.encoding).name != "utf-8"):
         return False  # a first line that is no header: rows would be numbered otherwise; quotes are found by their bytes
     return isinstance(config, CsvSource | ParquetSource | WarcSource)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from lmpipe.base.nearest import nearest
 from lmpipe.data.readers.config import JsonlSource
-from lmpipe.data.readers.lines import Line, Tick, Transcoded, read_lines
+from lmpipe.data.readers.lines import Line, Tick, in_lines, read_lines
 from lmpipe.data.readers.opening import damaged
 from lmpipe.data.readers.record import (
     INVALID_TEXT,
@@ -44,10 +44,8 @@ def read_jsonl(config: JsonlSource, stream: IO[bytes], name: str, tick: Tick, *,
         SourceError: when no record at the beginning has a key that the source names, and one is spelled almost so, or when
             UTF-16 or UTF-32 is broken.
     """
-    wide = "\n".encode(config.encoding) != b"\n"
-    source = cast("IO[bytes]", Transcoded(stream, config.encoding, config.errors)) if wide else stream
     try:
-        yield from _records(config, source, "utf-8" if wide else config.encoding, name, tick, start, first)
+        yield from _records(config, *in_lines(config, stream), name, tick, start, first)
     except UnicodeDecodeError as error:  # of a wide encoding: where the next record begins, nobody knows
         raise damaged(name, name, f"bytes that are no {config.encoding}") from error
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import codecs
 import io
 from collections.abc import Callable, Iterator
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
+
+from lmpipe.data.readers.config import EncodedSource
 
 BLOCK_BYTES = 1 << 20
 KEPT_BYTES = 1 << 20
@@ -91,3 +93,10 @@ class Transcoded(io.RawIOBase):
             text = self._decoder.decode(block, final=not block)
             if text or not block:
                 return text.encode("utf-8", "surrogatepass")
+
+
+def in_lines(config: EncodedSource, stream: IO[bytes]) -> tuple[IO[bytes], str]:
+    """(bytes of a source's file in which a line feed is one byte, their encoding)."""
+    if config.wide:
+        return cast("IO[bytes]", Transcoded(stream, config.encoding, config.errors)), "utf-8"
+    return stream, config.encoding

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import IO, cast
 
 from lmpipe.data.readers.config import TextSource
-from lmpipe.data.readers.lines import BOM, Line, Tick, Transcoded, read_lines
+from lmpipe.data.readers.lines import BOM, Line, Tick, in_lines, read_lines
 from lmpipe.data.readers.record import INVALID_TEXT, TOO_LONG, Record, Records, decode
 
 
@@ -26,16 +26,15 @@ def read_text(config: TextSource, stream: IO[bytes], tick: Tick, *, start: int =
         start: where in the file the stream begins.
         first: number of the first document.
     """
-    wide = "\n".encode(config.encoding) != b"\n"
-    if config.document == "file" and not wide:
+    if config.document == "file" and not config.wide:
         small = min(config.max_document_chars, config.max_record_bytes)
         head = read_up_to(stream, small + 1)
         if len(head) <= small:  # one piece whatever is in it: no need to look at lines
             yield _whole(config, head)
             return
         stream = cast("IO[bytes]", Resumed(head, stream))
-    source = cast("IO[bytes]", Transcoded(stream, config.encoding, config.errors)) if wide else stream
-    cutter = _Cutter(config, "utf-8" if wide else config.encoding, number=first)
+    source, encoding = in_lines(config, stream)
+    cutter = _Cutter(config, encoding, number=first)
     try:
         yield from cutter.records(_ticking(read_lines(source, config.max_record_bytes, bare_cr=True, start=start), tick))
     except UnicodeDecodeError:  # only wide encodings are decoded as a stream, and the position is lost in it

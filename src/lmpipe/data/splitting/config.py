@@ -39,8 +39,9 @@ class SplitConfig(Config):
     date in `column`. `stratum` gives each value of `column` (a class, a language) its shares on every side, exactly.
     `position` cuts the corpus, in its order, into three runs: the usual way for one long text."""
     column: str | None = Field(default=None, min_length=1)
-    """For `group`, `time` and `stratum`: a key of the documents' metadata (`meta_columns` of a source keeps it), or `source`,
-    `licence`, `language`. Dates are ISO 8601 (`2021`, `2021-03-04`, `2021-03-04T05:06:07Z`) or seconds since 1970."""
+    """For `group`, `time` and `stratum`: a key of the documents' metadata (`meta_columns` of a source keeps it), or, where
+    there is no such key, `source`, `licence`, `language`. Dates are ISO 8601 (`2021`, `2021-03-04`, `2021-03-04T05:06:07Z`)
+    or seconds since 1970."""
     without_value: Literal["refuse", "train"] = "refuse"
     """What becomes of documents that have no (readable) value in `column`: the run stops, or they are training text."""
     leakage: LeakageConfig | None = None

@@ -17,7 +17,7 @@ class CrossValidationConfig(Config):
     repeats: int = Field(default=1, ge=1, le=20)
     """How often all documents are dealt anew."""
     stratify: str | None = Field(default=None, min_length=1)
-    """A column (of the metadata, or `source`, `licence`, `language`) of whose values every fold gets its share. Null: of a
+    """A column (of the metadata, or else `source`, `licence`, `language`) of whose values every fold gets its share. Null: of a
     corpus that holds one label for each text, the labels, unless there is a `group`; otherwise nothing."""
     group: str | None = Field(default=None, min_length=1)
     """A column whose values stay together on one fold: an author, a site, a patient."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,9 +87,9 @@ def describe(folder: Path) -> AutoConfig:
     return AutoConfig(
         family=family,
         architecture=kind_of(family, value.get("architectures"), where=str(folder / CONFIG)),
-        context=context_of(family, first_number(value, LENGTHS), value.get("pad_token_id")),
-        layers=first_number(value, LAYERS) or 0,
-        width=first_number(value, WIDTHS) or 0,
+        context=context_of(family, first_number(value.get, LENGTHS), value.get("pad_token_id")),
+        layers=first_number(value.get, LAYERS) or 0,
+        width=first_number(value.get, WIDTHS) or 0,
         stored_parameters=stored_parameters(folder, tied=bool(value.get("tie_word_embeddings", True))),
     )
 
@@ -121,6 +121,6 @@ def context_of(family: str, length: int | None, padding: int | None) -> int:
     return length - (1 if padding is None else padding) - 1 if family in COUNTED_FROM_PADDING else length
 
 
-def first_number(value: dict[str, Any], keys: tuple[str, ...]) -> int | None:
-    """The first of `keys` that is a whole number above 0 in a config.json."""
-    return next((found for key in keys if isinstance(found := value.get(key), int) and found > 0), None)
+def first_number(asked: Callable[[str], object], keys: tuple[str, ...]) -> int | None:
+    """The first of `keys` for which a model's config has a whole number above 0."""
+    return next((found for key in keys if isinstance(found := asked(key), int) and found > 0), None)

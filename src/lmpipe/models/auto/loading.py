@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import nn
 
 from lmpipe.base.errors import ModelError
 from lmpipe.base.extras import require
-from lmpipe.models.auto.config import ENDS, LABELS, LAYERS, LENGTHS, WIDTHS, AutoConfig, context_of, kind_of
+from lmpipe.models.auto.config import ENDS, LABELS, LAYERS, LENGTHS, WIDTHS, AutoConfig, context_of, first_number, kind_of
 from lmpipe.models.auto.model import AutoDecoder, AutoEncoder, AutoEncoderDecoder
 from lmpipe.models.auto.offered import Architecture, heads_of, nearest
 from lmpipe.models.heads import EmbeddingHead, Head, LanguageHead, SequenceHead, TokenHead
@@ -93,12 +94,13 @@ def load(
             expected="an encoder that can leave padding out",
         )
     fresh = _fresh(model, found, replaced=chosen != saved, source=source)
+    asked = partial(_of_config, theirs)  # by attribute: Transformers knows each under several names
     config = AutoConfig(
         family=theirs.model_type,
         architecture=architecture,
-        context=context_of(theirs.model_type, _first(theirs, LENGTHS), getattr(theirs, "pad_token_id", None)),
-        layers=_first(theirs, LAYERS) or 0,
-        width=_first(theirs, WIDTHS) or 0,
+        context=context_of(theirs.model_type, first_number(asked, LENGTHS), asked("pad_token_id")),
+        layers=first_number(asked, LAYERS) or 0,
+        width=first_number(asked, WIDTHS) or 0,
         stored_parameters=sum(parameter.numel() for parameter in model.parameters()),
     )
     vocab_size = int(theirs.get_text_config().vocab_size)
@@ -110,6 +112,10 @@ def load(
     network.fresh_weights = tuple(f"model.{name}" for name in fresh)
     network.to(device).eval()
     return network
+
+
+def _of_config(theirs: Any, key: str) -> Any:
+    return getattr(theirs, key, None)
 
 
 def _saved_head(theirs: Any, source: str) -> Head | None:
@@ -195,10 +201,6 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
-
-
-def _first(theirs: Any, keys: Sequence[str]) -> int | None:
-    return next((value for key in keys if isinstance(value := getattr(theirs, key, None), int) and value > 0), None)
 
 
 def _unreadable(source: str, remote_code: bool, error: Exception) -> ModelError:

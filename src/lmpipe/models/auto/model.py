@@ -107,6 +107,8 @@ class AutoDecoder(Decoder):
 class AutoEncoder(Encoder):
     """A foreign encoder with a head: the one that its files name, or another that Transformers has for its type."""
 
+    widths_vary = True
+
     def __init__(self, config: AutoConfig, model: nn.Module, vocab_size: int, head: Head) -> None:
         super().__init__()
         self.config, self.model, self.vocab_size, self.head_config = config, model, vocab_size, head
@@ -154,6 +156,8 @@ class OfFirst(nn.Module):
 
 class AutoEncoderDecoder(EncoderDecoder):
     """A foreign encoder-decoder."""
+
+    widths_vary = True
 
     def __init__(self, config: AutoConfig, model: nn.Module, vocab_size: int) -> None:
         super().__init__()
